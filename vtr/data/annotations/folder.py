@@ -1,0 +1,71 @@
+"""`folder`: every video under a folder, its captions in a `.txt` file of the same name beside it, one a line.
+
+    dogs/run.mp4    dogs/run.txt    "a dog runs over grass" / "a brown dog running"
+
+Folders are searched to any depth; hidden files are left out. The key is the path below the folder. A video without a
+`.txt`, or with an empty one, is not sharded; it is named in `skipped.jsonl` (kind `no-caption`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vtr.data.annotations.sample import VIDEO_SUFFIXES, ReaderOptions, Sample, make_key, refuse_duplicates, select
+from vtr.errors import DataError
+
+
+def read(source: str, options: ReaderOptions) -> list[Sample]:
+    """The videos under the folder `source`, in the order of their paths.
+
+    Raises DataError: no such folder, no video in it, no caption for any video, two videos with one key, a caption file
+    that is not UTF-8.
+    """
+    root = Path(source)
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise DataError(f"{source} {what}", "the folder reader wants a folder of videos with a .txt beside each")
+    paths = sorted(_videos(root), key=lambda path: path.relative_to(root).parts)
+    if not paths:
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(f"{source} holds no video file", f"files with these endings are taken for videos: {suffixes}")
+    samples = [_sample(path, root, options.split or "train") for path in paths]
+    refuse_duplicates(samples, source)
+    samples = select(samples, options, source, named_splits=False)
+    if not any(sample.captions for sample in samples):
+        first = paths[0].relative_to(root)
+        raise DataError(
+            f"no video in {source} has a caption: there is no {first.with_suffix('.txt')} beside {first}, for one",
+            "put the captions of NAME.mp4 into NAME.txt, one a line; for a table of captions use the table reader",
+        )
+    return samples
+
+
+def _videos(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                yield Path(folder, name)
+
+
+def _sample(path: Path, root: Path, split: str) -> Sample:
+    relative = path.relative_to(root)
+    return Sample(
+        key=make_key(relative.with_suffix("")),
+        video=path,
+        captions=_captions(path.with_suffix(".txt")),
+        split=split,
+        source=relative.as_posix(),
+    )
+
+
+def _captions(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return ()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    return tuple(line for line in map(str.strip, text.splitlines()) if line)

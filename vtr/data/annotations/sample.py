@@ -1,0 +1,102 @@
+"""What every reader returns: samples, each one video with its captions and the key that names it in a shard."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TypeAlias
+
+from vtr.errors import DataError
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset((
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".wmv",
+    ".3gp", ".ogv", ".gif",
+))
+# fmt: on
+KEY_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One video, its captions and its key (`[A-Za-z0-9_-]`, at most 80 characters).
+
+    `video` is a path, or a callable that makes the file's bytes; a callable must survive pickling to a worker process.
+    `source` is how the annotations name the video; it stands in reports and in the sample's json.
+    Without captions a sample is not written: sharding reports it as skipped, kind `no-caption`.
+    """
+
+    key: str
+    video: Path | Callable[[], bytes]
+    captions: tuple[str, ...]
+    split: str = "train"
+    meta: Mapping[str, JSON] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """What the user may ask of any reader.
+
+    `split`: only the samples of that split; where the annotations name no splits, the name to give them.
+    `limit`: only the first so many samples. `root`: where relative video paths start. `seed`: of made-up data.
+    """
+
+    split: str | None = None
+    limit: int | None = None
+    root: Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise DataError(f"a limit of {self.limit} samples, at least 1 is needed", "leave --limit out for all")
+
+
+Reader: TypeAlias = Callable[[str, ReaderOptions], list[Sample]]
+
+
+def make_key(name: str | PurePath) -> str:
+    """A WebDataset key from a video's relative path (without its suffix) or from an identifier.
+
+    Folders are joined by `_`; a dot or a space becomes `-`, because WebDataset ends a key at its first dot. Where more
+    than that is lost (other signs, other alphabets, a very long name), a hash of the whole keeps two names apart.
+    """
+    parts = [part for part in PurePath(name).parts if part not in ("..", ".", "/", "\\")]
+    whole = "_".join(parts)
+    key = re.sub(r"[. ]", "-", whole)
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", key)
+    if plain == key and 0 < len(key) <= KEY_LENGTH:
+        return key
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    return f"{plain[: KEY_LENGTH - 11]}-{digest}".lstrip("-")
+
+
+def refuse_duplicates(samples: Iterable[Sample], where: str) -> None:
+    """Raises DataError when two samples share a key, naming both videos."""
+    seen: dict[str, str] = {}
+    for sample in samples:
+        if sample.key in seen:
+            raise DataError(
+                f"{where}: two videos have the key {sample.key!r}: {seen[sample.key]!r} and {sample.source!r}",
+                "rename one of them, or give every video its own name in a `key` column",
+            )
+        seen[sample.key] = sample.source
+
+
+def select(samples: list[Sample], options: ReaderOptions, where: str, *, named_splits: bool) -> list[Sample]:
+    """The samples that `options.split` and `options.limit` ask for, in order.
+
+    `named_splits`: the annotations themselves say which split a sample belongs to.
+    Raises DataError when no sample is of that split.
+    """
+    if options.split is not None and named_splits:
+        found = sorted({sample.split for sample in samples})
+        samples = [sample for sample in samples if sample.split == options.split]
+        if not samples:
+            raise DataError(f"{where} has no sample of split {options.split!r}", f"it has: {', '.join(found)}")
+    return samples[: options.limit]
