@@ -1,0 +1,110 @@
+"""Files that appear under their name only when whole, and a lock that keeps a second writer out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from vtr.errors import InputError, WorkError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, aside: Path | None = None) -> Iterator[BinaryIO]:
+    """A new binary file that takes the name `path` when the block ends well, and leaves nothing when it does not.
+
+    It is written in the folder `aside` (else beside `path`; the same file system either way), synced, then renamed.
+    """
+    folder = path.parent if aside is None else aside
+    # The process id keeps two writers of one file apart: a killed run's last worker and its successor, say.
+    temporary = folder / f"{path.name}.tmp-{os.getpid()}"
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a whole file at once, by way of `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename inside `folder` outlast a power cut; a no-op where folders cannot be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what writers that were killed had begun; call it only under the lock."""
+    for path in folder.glob("*.tmp-*"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
+    """Holds the lock file `path`; the kernel drops it however the process ends. It is removed at the end.
+
+    Raises InputError at once when another process holds it; `what` names the thing that is locked.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if not _try_lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+                raise InputError(
+                    f"{what} is being written by another process", "wait until it ends, or write somewhere else"
+                )
+            if not _is_same_file(handle, path):
+                continue  # its holder ended, and removed it, between our open and our lock: this lock guards nothing
+            try:
+                yield
+            finally:
+                if not shared:
+                    path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(handle)
+
+
+def _try_lock(handle: int, how: int) -> bool:
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_same_file(handle: int, path: Path) -> bool:
+    try:
+        return os.fstat(handle).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+def explain_os_error(error: OSError, what: str, folder: Path) -> WorkError:
+    """The WorkError for a failed write; a full disk is called that. `what` reads like "while writing 000003.tar"."""
+    if error.errno in NO_ROOM:
+        return WorkError(
+            f"no room left in {folder} {what} ({error.strerror})",
+            "make room and run the same command again: it continues; finished files are kept",
+        )
+    return WorkError(f"{error.strerror or error} {what} in {folder}", "mend that and run the same command again")
