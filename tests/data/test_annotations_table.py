@@ -115,6 +115,7 @@ BAD_LINES = {
     "line 2 has no column 'caption'; its columns are: video, text": (
         '{"video": "a", "caption": "x"}\n{"video": "b", "text": "y"}'
     ),
+    "line 1 has half a surrogate pair": '{"video": "a", "caption": "x \\ud83d"}',
     "line 1 has an empty caption": '{"video": "a", "caption": []}',
     "is empty: it has no rows": "\n\n",
 }

@@ -13,10 +13,13 @@ from pathlib import Path
 
 from vtr.data.tarheaders import MAX_MEMBER, Entry, Problem, read_entries
 
-VIDEO_EXTS = frozenset(
-    ("mp4", "m4v", "mov", "mkv", "webm", "avi", "flv", "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "wmv", "3gp", "ogv")
-)
-IMAGE_EXTS = frozenset(("jpg", "jpeg", "png", "webp", "gif"))
+# fmt: off
+VIDEO_EXTS = frozenset((
+    "mp4", "m4v", "mov", "mkv", "webm", "avi", "flv", "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "wmv", "3gp", "ogv",
+    "gif",
+))
+# fmt: on
+IMAGE_EXTS = frozenset(("jpg", "jpeg", "png", "webp"))
 CAPTION_EXTS = frozenset(("txt", "json", "caption"))
 
 

@@ -100,6 +100,8 @@ def _captions(value: Any, where: str) -> list[str]:
     captions = [caption.strip() if isinstance(caption, str) else "" for caption in values]
     if not captions or not all(captions):
         raise DataError(f"{where} has an empty caption", "write one, or remove the row")
+    if any("\ud800" <= sign <= "\udfff" for caption in captions for sign in caption):
+        raise DataError(f"{where} has half a surrogate pair in its caption", "write the caption as valid Unicode")
     return captions
 
 

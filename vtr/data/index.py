@@ -1,0 +1,238 @@
+"""A shard directory opened by its index: any sample's bytes by its number, read by offset and checked.
+
+Numbers go from 0 in the order of the index. Columns stay arrow and numpy arrays and are loaded when first asked for, so
+opening a million samples makes no million objects. A ShardIndex pickles to its path; a process opens its own files.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vtr.data import index_file
+from vtr.data.index_file import Shard
+from vtr.data.tar import VIDEO_EXTS
+from vtr.data.tarwriter import Member
+from vtr.errors import DataError, VideoError
+
+OPEN_FILES = 64
+FACTS = ("frames", "fps", "duration_s", "width", "height", "split", "sha256", "decoder", "store")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleInfo:
+    """What the index knows of one sample beside its bytes. `frames` and `fps` are those of what is stored."""
+
+    key: str
+    shard: str
+    captions: list[str]
+    frames: int
+    fps: float
+    duration_s: float
+    width: int
+    height: int
+    split: str
+    sha256: str
+    decoder: str
+    store: str
+
+
+class ShardIndex:
+    """N samples in the tars of one directory. `shard_of` (N,) int32 says which of `shards` each one is in."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        header = index_file.read_header(self.root / index_file.NAME)
+        self.digest: str = header.digest
+        self.shards: tuple[Shard, ...] = header.shards
+        self._files: OrderedDict[int, _File] = OrderedDict()
+        shard = self._column("shard")
+        places = {s.name: place for place, s in enumerate(self.shards)}
+        lookup = np.array([places[name] for name in shard.dictionary.to_pylist()], np.int32)
+        self.shard_of: npt.NDArray[np.int32] = lookup[shard.indices.to_numpy()]
+        # The four member lists share their offsets: members of sample i stand at [starts[i], starts[i + 1]).
+        exts = self._column("member_ext")
+        self._starts: npt.NDArray[np.int32] = exts.offsets.to_numpy()
+        self._exts: list[str] = exts.values.dictionary.to_pylist()
+        self._ext_of: npt.NDArray[np.int32] = exts.values.indices.to_numpy()
+        self._offset: npt.NDArray[np.int64] = self._column("member_offset").values.to_numpy()
+        self._size: npt.NDArray[np.int64] = self._column("member_size").values.to_numpy()
+        self._crc32: npt.NDArray[np.uint32] = self._column("member_crc32").values.to_numpy()
+
+    @classmethod
+    def open(cls, root: Path | str) -> ShardIndex:
+        """Opens the shard directory `root` and sees that its tars are there, in their recorded sizes.
+
+        Raises DataError: no such directory, no index in it, an index that is damaged or empty, a missing or cut tar.
+        """
+        root = Path(root)
+        if not root.is_dir():
+            what = "is a file, not a shard directory" if root.exists() else "does not exist"
+            raise DataError(f"{root} {what}", "make one: vtr shard READER SOURCE DIR")
+        if not (root / index_file.NAME).is_file():
+            raise _without_index(root)
+        index = cls(root)
+        check_shards(root, index.shards)
+        if not len(index):
+            raise DataError(f"{root} holds no samples", f"{root / 'skipped.jsonl'} may say why")
+        return index
+
+    def __len__(self) -> int:
+        return len(self.shard_of)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.root, self.digest)
+
+    @property
+    def shard_sizes(self) -> npt.NDArray[np.int64]:
+        """(S,) samples in each of `shards`."""
+        return np.array([shard.samples for shard in self.shards], np.int64)
+
+    def key(self, i: int) -> str:
+        """The key of sample `i`."""
+        return str(self._keys[i])
+
+    def captions(self, i: int) -> list[str]:
+        """The captions of sample `i`, in the order of the annotations."""
+        return [str(caption) for caption in self._captions[i]]
+
+    def info(self, i: int) -> SampleInfo:
+        """All that the index knows of sample `i` beside its bytes."""
+        facts = {name: column[i].as_py() for name, column in self._facts.items()}
+        return SampleInfo(self.key(i), self.shards[self.shard_of[i]].name, self.captions(i), **facts)
+
+    def facts(self, name: str) -> npt.NDArray[Any]:
+        """(N,) one of the columns `frames fps duration_s width height split sha256 decoder store`."""
+        return np.asarray(self._facts[name].to_numpy(zero_copy_only=False))
+
+    def members(self, i: int) -> list[Member]:
+        """The members of sample `i`, in the order of the tar."""
+        return [
+            Member(self._exts[self._ext_of[j]], int(self._offset[j]), int(self._size[j]), int(self._crc32[j]))
+            for j in range(self._starts[i], self._starts[i + 1])
+        ]
+
+    def read(self, i: int, exts: Iterable[str] | None = None) -> dict[str, bytes]:
+        """The bytes of sample `i` by extension, in the order of the tar; only those of `exts` when given.
+
+        Raises VideoError, `corrupt` or `truncated`, when they are not what was written.
+        """
+        wanted = None if exts is None else set(exts)
+        return {m.ext: self._read(i, m) for m in self.members(i) if wanted is None or m.ext in wanted}
+
+    def read_video(self, i: int) -> bytes:
+        """The bytes of the video file of sample `i`. Raises as `read`; DataError when it has none."""
+        for member in self.members(i):
+            if member.ext.rsplit(".", 1)[-1] in VIDEO_EXTS:
+                return self._read(i, member)
+        has = ", ".join(member.ext for member in self.members(i)[:4])
+        raise DataError(f"{self.key(i)} in {self.root} has no video member; it has {has}", "read its frames instead")
+
+    def _read(self, i: int, member: Member) -> bytes:
+        shard = int(self.shard_of[i])
+        data = self._file(shard).read(member.size, member.offset)
+        if len(data) == member.size and zlib.crc32(data) == member.crc32:
+            return data
+        name = f"{self.key(i)}.{member.ext} in {self.root / self.shards[shard].name}"
+        hint = "copy the shard again, or find all damage with: vtr inspect DIR --verify"
+        if len(data) < member.size:
+            raise VideoError("truncated", f"{name} ends after {len(data)} of {member.size} bytes", hint)
+        raise VideoError("corrupt", f"{name} has other bytes than were written (CRC-32)", hint)
+
+    def _file(self, shard: int) -> _File:
+        try:
+            self._files.move_to_end(shard)
+            return self._files[shard]
+        except KeyError:  # not open, or closed by another thread just now
+            file = self._files[shard] = _File(self.root / self.shards[shard].name)
+            while len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+            return file
+
+    def _column(self, name: str) -> Any:
+        return index_file.read_column(self.root / index_file.NAME, name)
+
+    @cached_property
+    def _keys(self) -> Any:
+        return self._column("key")
+
+    @cached_property
+    def _captions(self) -> Any:
+        return _Lists(self._column("captions"))
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return {name: self._column(name) for name in FACTS}
+
+
+class _Lists:
+    """A column of lists, each row fetched as a plain list of strings."""
+
+    def __init__(self, column: Any) -> None:
+        self._starts, self._values = column.offsets.to_numpy(), column.values
+
+    def __getitem__(self, i: int) -> list[str]:
+        return list(self._values[self._starts[i] : self._starts[i + 1]].to_pylist())
+
+
+class _File:
+    """An open file that closes itself when the last one who reads from it lets go."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, path: Path) -> None:
+        self.handle = -1
+        try:
+            self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataError(f"{path} cannot be opened: {error.strerror}", "put the shard back") from error
+
+    def read(self, size: int, offset: int) -> bytes:
+        """`size` bytes at `offset`, fewer only where the file ends: one read may return less than was asked."""
+        data = os.pread(self.handle, size, offset)
+        while len(data) < size and (more := os.pread(self.handle, size - len(data), offset + len(data))):
+            data += more
+        return data
+
+    def __del__(self) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
+
+
+def check_shards(root: Path, shards: Iterable[Shard]) -> None:
+    """Raises DataError naming the first tar of `root` that is missing or has another size than recorded."""
+    for shard in shards:
+        try:
+            size = (root / shard.name).stat().st_size
+        except FileNotFoundError:
+            raise DataError(
+                f"{root / shard.name} is missing, the index names it", "put it back, or shard anew"
+            ) from None
+        if size != shard.bytes:
+            raise DataError(
+                f"{root / shard.name} has {size} bytes, the index says {shard.bytes}", "copy it again, or shard anew"
+            )
+
+
+def _reopen(root: Path, digest: str) -> ShardIndex:
+    index = ShardIndex(root)
+    if index.digest != digest:
+        raise DataError(f"{root} was sharded anew while it was in use", "start again")
+    return index
+
+
+def _without_index(root: Path) -> DataError:
+    if (root / ".parts").is_dir():
+        return DataError(f"{root} is not sharded to the end", "run the same vtr shard again: it continues")
+    if any(root.glob("*.tar")):
+        return DataError(f"{root} has tars but no {index_file.NAME}", f"make it: vtr inspect {root} --index")
+    return DataError(f"{root} has no {index_file.NAME}", f"make one: vtr shard READER SOURCE {root}")

@@ -1,0 +1,146 @@
+"""`index.parquet`: one row a sample, saying where each of its bytes is; any Parquet tool reads it.
+
+Shards, their sizes and the digest of the whole stand in the file's own metadata under `vtr.index`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vtr.data.atomic import replacing
+from vtr.errors import DataError
+
+NAME = "index.parquet"
+FORMAT = 1
+META = b"vtr.index"
+
+# The members of a sample are four lists side by side, in the order of the tar: `<key>.<member_ext>` has `member_size`
+# bytes from byte `member_offset` of its shard on, and `member_crc32` is zlib's CRC of them.
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.large_string(), False),
+        pa.field("shard", pa.string(), False),
+        pa.field("member_ext", pa.list_(pa.field("element", pa.string(), False)), False),
+        pa.field("member_offset", pa.list_(pa.field("element", pa.int64(), False)), False),
+        pa.field("member_size", pa.list_(pa.field("element", pa.int64(), False)), False),
+        pa.field("member_crc32", pa.list_(pa.field("element", pa.uint32(), False)), False),
+        pa.field("captions", pa.large_list(pa.field("element", pa.large_string(), False)), False),
+        pa.field("frames", pa.int32(), False),
+        pa.field("fps", pa.float64(), False),
+        pa.field("duration_s", pa.float64(), False),
+        pa.field("width", pa.int32(), False),
+        pa.field("height", pa.int32(), False),
+        pa.field("split", pa.string(), False),
+        pa.field("sha256", pa.large_string(), False),  # of the source video's bytes, in hex
+        pa.field("decoder", pa.string(), False),
+        pa.field("store", pa.string(), False),
+    ]
+)
+# Columns of few distinct values, by their path in the file.
+REPEATING = {name: name for name in ("shard", "split", "decoder", "store")} | {"member_ext": "member_ext.list.element"}
+# What decides which bytes and captions a training step sees; measured facts such as fps do not.
+CONTENT = ("key", "shard", "member_ext", "member_offset", "member_size", "member_crc32", "captions", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar: its file name, its size in bytes and how many samples it holds."""
+
+    name: str
+    bytes: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the metadata of an index says of the whole."""
+
+    digest: str
+    shards: tuple[Shard, ...]
+
+
+def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows of the index as an arrow table of exactly SCHEMA."""
+    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+
+
+def write_index(path: Path, table: pa.Table, shards: Sequence[Shard]) -> Header:
+    """Writes the index of `shards` at `path`, whole or not at all; the same bytes for the same rows."""
+    header = Header(digest_of(table, shards), tuple(shards))
+    meta = {"format": FORMAT, "digest": header.digest, "shards": [asdict(shard) for shard in shards]}
+    table = table.replace_schema_metadata({META: json.dumps(meta)})
+    with replacing(path) as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=list(REPEATING.values()), row_group_size=1 << 17)
+    return header
+
+
+def read_header(path: Path) -> Header:
+    """The metadata of the index at `path`. Raises DataError when it is no index of vtr's, or of another format."""
+    try:
+        meta = json.loads(pq.read_schema(path).metadata[META])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is no shard index: {_first_line(error)}", "make it anew: vtr inspect DIR --index"
+        ) from error
+    if meta["format"] != FORMAT:
+        raise DataError(
+            f"{path} is an index of format {meta['format']}, this vtr reads format {FORMAT}",
+            "make it anew: vtr inspect DIR --index",
+        )
+    return Header(meta["digest"], tuple(Shard(**shard) for shard in meta["shards"]))
+
+
+def read_column(path: Path, name: str) -> pa.Array:
+    """One column of the index as a single array. Raises DataError when the file is damaged."""
+    repeating = [REPEATING[name]] if name in REPEATING else None
+    try:
+        with pq.ParquetFile(path, memory_map=True, read_dictionary=repeating) as file:
+            # Group by group, since arrow cannot read lists of dictionary strings over several groups at once.
+            groups = [file.read_row_group(i, columns=[name]).column(0) for i in range(file.num_row_groups)]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
+    return pa.chunked_array([chunk for group in groups for chunk in group.chunks]).unify_dictionaries().combine_chunks()
+
+
+def digest_of(table: pa.Table, shards: Sequence[Shard]) -> str:
+    """sha256, in hex, of all that decides what a step of training sees, in order; the place on disk does not."""
+    state = hashlib.sha256(json.dumps([FORMAT, [asdict(shard) for shard in shards]]).encode())
+    for name in CONTENT:
+        state.update(name.encode())
+        _feed(state, table.column(name).combine_chunks())
+    return state.hexdigest()
+
+
+def _feed(state: Any, array: pa.Array) -> None:
+    """Hashes the values of an array that has no nulls, whatever its buffers' layout: lengths, then content."""
+    if len(array) == 0:
+        return
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        state.update(_lengths(array.offsets.to_numpy()))
+        _feed(state, array.flatten())
+    elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        wide = array.cast(pa.large_string())
+        offsets = np.frombuffer(wide.buffers()[1], np.int64)[wide.offset : wide.offset + len(wide) + 1]
+        state.update(_lengths(offsets))
+        if wide.buffers()[2] is not None:
+            state.update(memoryview(wide.buffers()[2])[offsets[0] : offsets[-1]])
+    else:
+        state.update(np.ascontiguousarray(array.to_numpy()).view(np.uint8))
+
+
+def _lengths(offsets: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.diff(offsets.astype("<i8")).view(np.uint8)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,135 @@
+"""`manifest.json`: what a whole shard directory was made of and what is in it; it is written last.
+
+Beside it stand `index.parquet` and `skipped.jsonl`. None of the three says when or where it was made, so the same
+samples give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vtr.data import index_file
+from vtr.data.atomic import write_bytes
+from vtr.data.index import check_shards
+from vtr.data.index_file import Shard
+from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
+from vtr.data.plan import Plan, refuse_other
+from vtr.errors import DataError, WorkError
+from vtr.version import __version__
+
+MANIFEST = "manifest.json"
+SKIPPED = "skipped.jsonl"
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """What a shard directory holds. `nothing_to_do`: it was whole before; `continued`: shards that were done before."""
+
+    out: Path
+    samples: int
+    captions: int
+    shards: int
+    bytes: int
+    duration_s: float
+    decoders: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    continued: int = 0
+    nothing_to_do: bool = False
+
+
+def finish(out: Path, plan: Plan, source: str, tasks: Sequence[ShardTask], parts: Sequence[Part]) -> dict[str, Any]:
+    """Gathers the parts into the index, names what was skipped, writes the manifest and returns it."""
+    skipped = [entry for part in parts for entry in part.skipped]
+    shards = [part.shard for part in parts if part.shard is not None]
+    table = pa.concat_tables([part_rows(task) for task in tasks])
+    write_bytes(out / SKIPPED, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
+    header = index_file.write_index(out / index_file.NAME, table, shards)
+    manifest = {
+        "vtr": __version__,
+        "source": source,
+        "samples": len(table),
+        "captions": int(pc.sum(pc.list_value_length(table.column("captions"))).as_py() or 0),
+        "bytes": sum(shard.bytes for shard in shards),
+        "duration_s": round(math.fsum(table.column("duration_s").to_pylist()), 3),
+        "decoders": _counts(table.column("decoder").to_pylist()),
+        "skipped": _counts(entry["kind"] for entry in skipped),
+        "index": {"sha256": _sha256(out / index_file.NAME), "digest": header.digest},
+        "shards": [asdict(shard) for shard in shards],
+        "plan": plan.record(),
+    }
+    write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    shutil.rmtree(out / PARTS, ignore_errors=True)
+    return manifest
+
+
+def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
+    """The manifest of `out` if it is whole, and made of `plan`; None if it is not there yet.
+
+    Raises DataError when it was made of something else, or when a file it names is missing or has another size.
+    """
+    path = out / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        record, shards = manifest["plan"], [Shard(**shard) for shard in manifest["shards"]]
+        sha256 = manifest["index"]["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged", f"remove {out} and shard again") from error
+    refuse_other(record, plan, out, source)
+    check_shards(out, shards)
+    if not (out / index_file.NAME).is_file() or _sha256(out / index_file.NAME) != sha256:
+        raise DataError(f"{out / index_file.NAME} is not the one that was written", f"remove {out} and shard again")
+    shutil.rmtree(out / PARTS, ignore_errors=True)  # a run that was killed while it removed them
+    return manifest
+
+
+def summarize(out: Path, manifest: Mapping[str, Any], *, continued: int = 0, nothing_to_do: bool) -> ShardSummary:
+    """The summary of a whole shard directory."""
+    names = ("samples", "captions", "bytes", "duration_s", "decoders", "skipped")
+    facts = {name: manifest[name] for name in names}
+    return ShardSummary(
+        out=out, shards=len(manifest["shards"]), continued=continued, nothing_to_do=nothing_to_do, **facts
+    )
+
+
+def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
+    """Raises WorkError when more than the share `max_skipped` of the samples was skipped, or all of them."""
+    skipped = sum(summary.skipped.values())
+    total = skipped + summary.samples
+    share = skipped / total
+    if share <= max_skipped and summary.samples:
+        return
+    lines = (summary.out / SKIPPED).read_text(encoding="utf-8").splitlines()[:3]
+    examples = "; ".join("{video} ({kind}: {message})".format(**json.loads(line)) for line in lines)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in summary.skipped.items())
+    hint = f"{summary.out / SKIPPED} names them all"
+    if summary.samples:
+        hint += f"; the others are written, accept that with --max-skipped {math.ceil(share * 100) / 100:g}"
+    elif "missing" in summary.skipped:
+        hint += "; --root says where relative paths start"
+    raise WorkError(
+        f"{skipped} of {total} samples were skipped, more than {max_skipped:.3g} of them: {kinds}; first: {examples}",
+        hint,
+    )
+
+
+def _counts(values: Any) -> dict[str, int]:
+    """How often each value occurs, the commonest first."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

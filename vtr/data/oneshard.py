@@ -1,0 +1,182 @@
+"""One shard: its samples' videos read, checked and written to one tar, and the index rows of what was written.
+
+This is what a worker process does. The tar depends on the samples alone, so it has the same bytes whoever writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vtr.data import index_file, video
+from vtr.data.annotations.sample import Sample
+from vtr.data.atomic import explain_os_error, replacing
+from vtr.data.crew import Beat
+from vtr.data.index_file import Shard
+from vtr.data.tarwriter import Member, TarWriter
+from vtr.data.video import VideoInfo
+from vtr.errors import VideoError, WorkError
+
+PARTS = ".parts"
+META = b"vtr.part"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """Shard `number` of `out` is to hold `samples`; `lost` names those (by place) that cost a worker its life."""
+
+    out: Path
+    number: int
+    samples: tuple[Sample, ...]
+    digest: str
+    check: bool = True
+    limits: video.Limits = field(default_factory=video.Limits)
+    lost: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def tar(self) -> Path:
+        """Where the tar will stand."""
+        return self.out / f"{self.number:06d}.tar"
+
+    @property
+    def part(self) -> Path:
+        """The index rows of this shard alone; that this file is there says that the shard is done."""
+        return self.out / PARTS / f"{self.number:06d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a finished shard left: its tar (None when every sample was skipped) and the samples that were skipped."""
+
+    shard: Shard | None
+    skipped: tuple[dict[str, str], ...]
+    digest: str
+
+    @property
+    def samples(self) -> int:
+        """All samples of the shard, written or skipped."""
+        return len(self.skipped) + (self.shard.samples if self.shard is not None else 0)
+
+
+def write_shard(task: ShardTask, beat: Beat) -> Part:
+    """Writes the tar and then the part of `task`.
+
+    Raises WorkError when the disk does not take it; videos that cannot be decoded are skipped, with their reason.
+    """
+    rows: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    try:
+        with replacing(task.tar, aside=task.part.parent) as file:
+            writer = TarWriter(file)
+            for item, sample in enumerate(task.samples):
+                try:
+                    data, info = _open(sample, item, task, beat)
+                except VideoError as error:
+                    skipped.append(
+                        {"key": sample.key, "video": sample.source, "kind": error.kind, "message": error.message}
+                    )
+                else:
+                    rows.append(_write(writer, sample, data, info, task.tar.name))
+            size = writer.close()
+        if not rows:
+            task.tar.unlink()  # a tar without members is an error to most readers
+        part = Part(Shard(task.tar.name, size, len(rows)) if rows else None, tuple(skipped), task.digest)
+        _write_part(task.part, rows, part)
+    except OSError as error:
+        raise explain_os_error(error, f"while writing {task.tar.name}", task.out) from error
+    return part
+
+
+def read_part(task: ShardTask) -> Part | None:
+    """What an earlier run left of `task`; None when that is not whole, or was made of other samples."""
+    try:
+        part = _part_of(pq.read_schema(task.part))
+        whole = part.shard is None or task.tar.stat().st_size == part.shard.bytes
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    return part if whole and part.digest == task.digest else None
+
+
+def part_rows(task: ShardTask) -> pa.Table:
+    """The index rows of a shard that is done."""
+    return pq.read_table(task.part, schema=index_file.SCHEMA)
+
+
+def _open(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[bytes, VideoInfo]:
+    """The video's bytes and what it is. Raises VideoError when it is not to be written."""
+    if item in task.lost:
+        raise VideoError(*task.lost[item])
+    if not sample.captions:
+        raise VideoError("no-caption", f"{sample.source} has no caption")
+    try:
+        with beat.native(item):
+            data = video.read_file(sample.video, task.limits) if isinstance(sample.video, Path) else sample.video()
+            if task.check:
+                return data, video.check(data, task.limits)
+    except VideoError:
+        raise
+    except Exception as error:  # a fault of ours or of a decoder: say which video, since it need not be all
+        raise WorkError(
+            f"{sample.key} ({sample.source}) made {type(error).__name__}: {error}",
+            "this is a bug in vtr: please report it; to go on without this video take it out of the source",
+        ) from error
+    suffix = Path(sample.source).suffix.lower().lstrip(".")
+    return data, VideoInfo(0, 0.0, 0.0, 0, 0, container=suffix or "mp4", codec="", decoder="pyav")
+
+
+def _write(writer: TarWriter, sample: Sample, data: bytes, info: VideoInfo, shard: str) -> dict[str, Any]:
+    """Adds the members of one sample; returns its row of the index."""
+    facts = {
+        "frames": info.frames,
+        "fps": info.fps,
+        "duration_s": info.duration_s,
+        "width": info.width,
+        "height": info.height,
+        "decoder": info.decoder,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    about = {
+        "key": sample.key,
+        "captions": sample.captions,
+        "caption": sample.captions[0],
+        "split": sample.split,
+        "source": sample.source,
+        **facts,
+        "codec": info.codec,
+        "meta": dict(sample.meta),
+    }
+    text = json.dumps(about, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    members: list[Member] = [writer.add(sample.key, "json", text), writer.add(sample.key, info.container, data)]
+    return {
+        "key": sample.key,
+        "shard": shard,
+        "member_ext": [member.ext for member in members],
+        "member_offset": [member.offset for member in members],
+        "member_size": [member.size for member in members],
+        "member_crc32": [member.crc32 for member in members],
+        "captions": list(sample.captions),
+        "split": sample.split,
+        "store": "video",
+        **facts,
+    }
+
+
+def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
+    shard = None if part.shard is None else [part.shard.name, part.shard.bytes, part.shard.samples]
+    meta = json.dumps({"shard": shard, "skipped": part.skipped, "digest": part.digest})
+    table = index_file.rows_to_table(rows).replace_schema_metadata({META: meta})
+    with replacing(path) as file:
+        pq.write_table(table, file)
+
+
+def _part_of(schema: pa.Schema) -> Part:
+    meta = json.loads(schema.metadata[META])
+    shard = None if meta["shard"] is None else Shard(*meta["shard"])
+    return Part(shard, tuple(meta["skipped"]), meta["digest"])
