@@ -52,6 +52,8 @@ class ShardIndex:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         header = index_file.read_header(self.root / index_file.NAME)
+        if not header.shards:
+            raise DataError(f"{root} holds no samples", f"{root / 'skipped.jsonl'} may say why")
         self.digest: str = header.digest
         self.shards: tuple[Shard, ...] = header.shards
         self._files: OrderedDict[int, _File] = OrderedDict()
@@ -82,8 +84,6 @@ class ShardIndex:
             raise _without_index(root)
         index = cls(root)
         check_shards(root, index.shards)
-        if not len(index):
-            raise DataError(f"{root} holds no samples", f"{root / 'skipped.jsonl'} may say why")
         return index
 
     def __len__(self) -> int:

@@ -1,0 +1,231 @@
+"""The shard index: any sample by its number, checked, from any process, and cheap to open."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vtr.data import index_file
+from vtr.data.index import OPEN_FILES, ShardIndex
+from vtr.data.index_file import Shard
+from vtr.data.tarwriter import Member, TarWriter
+from vtr.errors import DataError, VideoError
+
+
+def content(i: int) -> bytes:
+    return f"video {i} ".encode() * (50 + i)
+
+
+def row(i: int, shard: str, members: list[Member]) -> dict[str, Any]:
+    return {
+        "key": f"k{i}", "shard": shard, "captions": [f"caption {i}", "Fuß"][: 1 + i % 2], "split": "train",
+        "member_ext": [m.ext for m in members], "member_offset": [m.offset for m in members],
+        "member_size": [m.size for m in members], "member_crc32": [m.crc32 for m in members],
+        "frames": i + 1, "fps": 25.0, "duration_s": 0.5 * i, "width": 320, "height": 240, "sha256": f"{i:064x}",
+        "decoder": "pyav" if i % 3 else "decord", "store": "video",
+    }  # fmt: skip
+
+
+def build(root: Path, samples: int = 7, per_shard: int = 3) -> ShardIndex:
+    """A shard directory whose videos are just words, written with the parts that sharding uses."""
+    root.mkdir(parents=True, exist_ok=True)
+    rows, shards = [], []
+    for first in range(0, samples, per_shard):
+        name = f"{first // per_shard:06d}.tar"
+        with (root / name).open("wb") as file:
+            writer, numbers = TarWriter(file), range(first, min(first + per_shard, samples))
+            for i in numbers:
+                members = [writer.add(f"k{i}", "json", b"{}"), writer.add(f"k{i}", "mp4", content(i))]
+                rows.append(row(i, name, members))
+            shards.append(Shard(name, writer.close(), len(numbers)))
+    index_file.write_index(root / index_file.NAME, index_file.rows_to_table(rows), shards)
+    return ShardIndex.open(root)
+
+
+def test_every_sample_by_its_number(tmp_path: Path) -> None:
+    index = build(tmp_path)
+    assert len(index) == 7
+    assert index.shard_of.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert index.shard_sizes.tolist() == [3, 3, 1]
+    for i in range(7):
+        assert index.read(i) == {"json": b"{}", "mp4": content(i)}
+        assert index.read(i, ["json"]) == {"json": b"{}"}
+        assert index.read_video(i) == content(i)
+        assert index.captions(i) == [f"caption {i}", "Fuß"][: 1 + i % 2]
+        info = index.info(i)
+        assert (info.key, info.shard, info.frames, info.duration_s) == (f"k{i}", f"{i // 3:06d}.tar", i + 1, 0.5 * i)
+        assert (info.decoder, info.store, info.sha256) == ("pyav" if i % 3 else "decord", "video", f"{i:064x}")
+        assert [m.size for m in index.members(i)] == [2, len(content(i))]
+    assert index.facts("frames").tolist() == list(range(1, 8))
+    assert index.facts("decoder").tolist() == [index.info(i).decoder for i in range(7)]
+    with pytest.raises(IndexError):
+        index.read_video(7)
+
+
+def test_any_parquet_tool_finds_the_columns(tmp_path: Path) -> None:
+    build(tmp_path)
+    table = pq.read_table(tmp_path / "index.parquet")
+    assert table.num_rows == 7
+    first = table.slice(0, 1).to_pylist()[0]
+    data = (tmp_path / first["shard"]).read_bytes()
+    for ext, offset, size, crc32 in zip(
+        *(first[f"member_{n}"] for n in ("ext", "offset", "size", "crc32")), strict=True
+    ):
+        assert zlib.crc32(data[offset : offset + size]) == crc32, ext
+
+
+def test_bit_rot_is_caught_where_it_is(tmp_path: Path) -> None:
+    index = build(tmp_path)
+    place = index.members(4)[1].offset + 5
+    data = bytearray((tmp_path / "000001.tar").read_bytes())
+    data[place] ^= 1
+    (tmp_path / "000001.tar").write_bytes(bytes(data))
+    index = ShardIndex.open(tmp_path)
+    assert index.read_video(3) == content(3)
+    with pytest.raises(VideoError, match=r"k4\.mp4 in .*000001\.tar has other bytes than were written") as caught:
+        index.read_video(4)
+    assert caught.value.kind == "corrupt"
+    assert index.read(4, ["json"]) == {"json": b"{}"}
+
+
+def test_a_tar_that_is_cut_while_in_use(tmp_path: Path) -> None:
+    index = build(tmp_path)
+    data = (tmp_path / "000001.tar").read_bytes()
+    (tmp_path / "000001.tar").write_bytes(data[: index.members(5)[1].offset + 10])
+    with pytest.raises(VideoError, match=r"k5\.mp4 in .*000001\.tar ends after 10 of \d+ bytes") as caught:
+        index.read_video(5)
+    assert caught.value.kind == "truncated"
+    with pytest.raises(DataError, match=r"000001\.tar has \d+ bytes, the index says"):
+        ShardIndex.open(tmp_path)
+    (tmp_path / "000001.tar").unlink()
+    with pytest.raises(DataError, match=r"000001\.tar is missing, the index names it"):
+        ShardIndex.open(tmp_path)
+    index = pickle.loads(pickle.dumps(index))
+    with pytest.raises(DataError, match=r"000001\.tar cannot be opened"):
+        index.read_video(5)
+
+
+def test_directories_that_are_no_shards(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone does not exist\n  hint: make one: vtr shard READER SOURCE DIR"):
+        ShardIndex.open(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"has no index\.parquet\n  hint: make one: vtr shard READER SOURCE"):
+        ShardIndex.open(tmp_path)
+    (tmp_path / "a.tar").touch()
+    with pytest.raises(DataError, match=r"has tars but no index\.parquet\n  hint: make it: vtr inspect .* --index"):
+        ShardIndex.open(tmp_path)
+    with pytest.raises(DataError, match="is a file, not a shard directory"):
+        ShardIndex.open(tmp_path / "a.tar")
+    (tmp_path / ".parts").mkdir()
+    with pytest.raises(DataError, match="is not sharded to the end\n  hint: run the same vtr shard again"):
+        ShardIndex.open(tmp_path)
+    (tmp_path / "index.parquet").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"index\.parquet is no shard index"):
+        ShardIndex.open(tmp_path)
+    pq.write_table(pa.table({"key": ["a"]}), tmp_path / "index.parquet")
+    with pytest.raises(DataError, match=r"index\.parquet is no shard index"):
+        ShardIndex.open(tmp_path)
+    meta = json.dumps({"format": 99})
+    pq.write_table(pa.table({"key": ["a"]}).replace_schema_metadata({"vtr.index": meta}), tmp_path / "index.parquet")
+    with pytest.raises(DataError, match="an index of format 99, this vtr reads format 1"):
+        ShardIndex.open(tmp_path)
+    whole = build(tmp_path / "whole")
+    data = bytearray((whole.root / "index.parquet").read_bytes())
+    data[200:1200] = bytes(1000)
+    (whole.root / "index.parquet").write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"index\.parquet is damaged"):
+        whole = ShardIndex.open(whole.root)
+        [whole.info(i) for i in range(len(whole))]
+
+
+def test_the_digest_is_of_what_training_sees(tmp_path: Path) -> None:
+    index = build(tmp_path / "a")
+    assert build(tmp_path / "b").digest == index.digest
+    table, shards = pq.read_table(tmp_path / "a" / "index.parquet"), index.shards
+    table = table.cast(index_file.SCHEMA)
+    assert index_file.digest_of(table, shards) == index.digest
+    pieces = pa.concat_tables([table.slice(i, 1) for i in range(7)])
+    assert index_file.digest_of(pieces, shards) == index.digest, "how arrow cuts its columns is no content"
+
+    def changed(name: str, value: Any) -> str:
+        rows = table.to_pylist()
+        rows[3][name] = value
+        return index_file.digest_of(index_file.rows_to_table(rows), shards)
+
+    assert changed("fps", 24.0) == index.digest
+    assert changed("captions", ["captio", "n 3Fuß"]) != index.digest
+    assert changed("member_crc32", [1, 2]) != index.digest
+    assert index_file.digest_of(table.take(list(range(6, -1, -1))), shards) != index.digest
+    assert index_file.digest_of(table, shards[:2]) != index.digest
+
+
+def read_all(index: ShardIndex) -> list[bytes]:
+    return [index.read_video(i) for i in range(len(index))]
+
+
+def test_it_goes_to_other_processes_and_threads(tmp_path: Path) -> None:
+    index = build(tmp_path, samples=2 * OPEN_FILES + 9, per_shard=1)
+    expected = read_all(index)  # more shards than files stay open
+    assert expected == [content(i) for i in range(len(index))]
+    assert len(pickle.dumps(index)) < 1000
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(read_all, (index,)) == expected
+    found: list[bool] = []
+    threads = [threading.Thread(target=lambda: found.append(read_all(index) == expected)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 8
+
+
+def test_it_will_not_be_swapped_under_a_running_process(tmp_path: Path) -> None:
+    pickled = pickle.dumps(build(tmp_path))
+    assert pickle.loads(pickled).key(6) == "k6"
+    build(tmp_path, samples=6)
+    with pytest.raises(DataError, match="was sharded anew while it was in use"):
+        pickle.loads(pickled)
+
+
+def test_several_row_groups(tmp_path: Path) -> None:
+    """Enough rows for three row groups: columns are joined, dictionaries too."""
+    samples, per_shard = 300_000, 1000
+    count = np.arange(samples)
+    ext = pa.array(["json", "mp4"]).take(pa.array(np.tile([0, 1], samples)))
+    starts = pa.array(np.arange(0, 2 * samples + 1, 2), pa.int32())
+    numbers = {name: pa.array(np.arange(2 * samples)) for name in ("member_offset", "member_size", "member_crc32")}
+    lists = {
+        name: pa.ListArray.from_arrays(starts, values).cast(index_file.SCHEMA.field(name).type)
+        for name, values in {"member_ext": ext, **numbers}.items()
+    }
+    text = pa.array(count).cast(pa.large_string())
+    columns = {
+        **lists,
+        "key": text,
+        "shard": pa.array([f"{n:06d}.tar" for n in range(samples // per_shard)]).take(pa.array(count // per_shard)),
+        "captions": pa.LargeListArray.from_arrays(pa.array(np.arange(samples + 1)), text),
+        "sha256": text,
+    }
+    for field in index_file.SCHEMA:
+        if field.name not in columns:
+            columns[field.name] = pa.array(["x"] * samples) if field.type == pa.string() else pa.array(count % 100)
+    table = pa.table([columns[f.name].cast(f.type) for f in index_file.SCHEMA], schema=index_file.SCHEMA)
+    shards = [Shard(f"{n:06d}.tar", 1, per_shard) for n in range(samples // per_shard)]
+    index_file.write_index(tmp_path / index_file.NAME, table, shards)
+    index = ShardIndex(tmp_path)
+    for i in (0, 131_072, 299_999):
+        assert index.key(i) == str(i)
+        assert index.captions(i) == [str(i)]
+        assert index.shard_of[i] == i // per_shard
+        assert [m.offset for m in index.members(i)] == [2 * i, 2 * i + 1]
+        assert [m.ext for m in index.members(i)] == ["json", "mp4"]
+        assert index.info(i).frames == i % 100
