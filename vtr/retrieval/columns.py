@@ -1,0 +1,109 @@
+"""What rows are of, to and from an Arrow table: the columns beside the vectors, the same in both layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtr.errors import DataError
+from vtr.retrieval.embeddings import Embeddings
+from vtr.retrieval.exact import Floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Other tools' names for the same thing, tried in turn: clip-retrieval writes image_path and caption.
+ALIASES = {"id": ("id", "key", "image_path", "url"), "source": ("source", "image_path", "url")}
+TIMES = ("start_s", "end_s")
+
+
+def rows_table(embeddings: Embeddings) -> pa.Table:
+    """id, modality, source, start_s, end_s (null for NaN), caption; captions are lists in all rows if in one."""
+    import pyarrow as pa
+
+    captions: list[Any] = embeddings.captions
+    lists = any(isinstance(caption, list) for caption in captions)
+    if lists:
+        captions = [caption if isinstance(caption, list) else [caption] for caption in captions]
+    return pa.table(
+        {
+            "id": pa.array(embeddings.ids, pa.string()),
+            "modality": pa.array(embeddings.modality, pa.string()),
+            "source": pa.array(embeddings.source, pa.string()),
+            "start_s": pa.array(embeddings.start_s, pa.float64(), from_pandas=True),
+            "end_s": pa.array(embeddings.end_s, pa.float64(), from_pandas=True),
+            "caption": pa.array(captions, pa.list_(pa.string()) if lists else pa.string()),
+        }
+    )
+
+
+def described(file: Path, table: pa.Table, vectors: Floats, modality: str | None = None) -> Embeddings:
+    """The vectors (N, E) with what `table`'s N rows say of them; its metadata become the embeddings'.
+
+    `modality` stands in for a column of that name. Raises DataError: a column is missing or of the wrong type.
+    """
+    rows = len(vectors)
+    return Embeddings(
+        ids=_strings(file, table, "id"),
+        modality=[modality] * rows if modality else _strings(file, table, "modality"),
+        source=_strings(file, table, "source") if _alias(table, "source") else [""] * rows,
+        start_s=_times(file, table, "start_s"),
+        end_s=_times(file, table, "end_s"),
+        captions=_captions(table),
+        vectors=vectors,
+        meta=_meta(table),
+    )
+
+
+def missing_column(file: Path, table: pa.Table, wanted: str) -> DataError:
+    """The error for a table without a column."""
+    there = ", ".join(table.column_names) or "none"
+    return DataError(
+        f"{file} has no column '{wanted}' (its columns: {there})",
+        "is this an export of embeddings? `vtr embed` writes one",
+    )
+
+
+def _meta(table: pa.Table) -> dict[str, str]:
+    # Other writers' blobs (pandas, huggingface) are no part of what an export says of its model.
+    pairs = (table.schema.metadata or {}).items()
+    return {k.decode(): v.decode(errors="replace") for k, v in pairs if k not in (b"pandas", b"huggingface")}
+
+
+def _alias(table: pa.Table, name: str) -> str | None:
+    return next((alias for alias in ALIASES.get(name, (name,)) if alias in table.column_names), None)
+
+
+def _strings(file: Path, table: pa.Table, name: str) -> list[str]:
+    column = _alias(table, name)
+    if column is None:
+        raise missing_column(file, table, name)
+    values = table.column(column).to_pylist()
+    if name != "source" and any(value is None for value in values):
+        raise DataError(f"{file} has a null in column '{column}' at row {values.index(None)}, every row needs one")
+    return ["" if value is None else str(value) for value in values]
+
+
+def _times(file: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
+    import pyarrow as pa
+
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    try:
+        column = table.column(name).cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{file} has {table.column(name).type} in column '{name}', wanted seconds") from error
+    return np.asarray(column.fill_null(float("nan")).to_numpy(), dtype=np.float64)
+
+
+def _captions(table: pa.Table) -> list[str | list[str]]:
+    if "caption" not in table.column_names:
+        return [""] * table.num_rows
+    values: list[Any] = table.column("caption").to_pylist()
+    return [
+        [str(one) for one in value] if isinstance(value, list) else "" if value is None else str(value)
+        for value in values
+    ]

@@ -1,0 +1,158 @@
+"""Embeddings as npy files in clip-retrieval's layout: joined to their metadata by row order.
+
+    img_emb/img_emb_0.npy        (N, E) videos             metadata/metadata_0.parquet            a row for each of them
+    text_emb/text_emb_0.npy      (C, E) captions           text_metadata/text_metadata_0.parquet  a row for each of them
+    manifest.json                {"meta": {...}, "rows": {"img_emb/img_emb_0.npy": N, ...}}, written last
+
+With one modality only, or where both have the same rows (as clip-retrieval writes), metadata/ describes both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtr.errors import DataError
+from vtr.retrieval.columns import described, rows_table
+from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings, concatenated
+from vtr.retrieval.exact import Floats, Rows
+
+FOLDERS = {VIDEO: "img_emb", TEXT: "text_emb"}
+METADATA, TEXT_METADATA = "metadata", "text_metadata"
+MANIFEST = "manifest.json"
+
+
+def files_in(directory: Path) -> list[Path]:
+    """The files of an export in this layout, whether whole or not; none if there is no such export."""
+    vectors = [file for folder in FOLDERS.values() for file in _numbered(directory / folder, ".npy")]
+    if not vectors:
+        return []
+    tables = [file for folder in (METADATA, TEXT_METADATA) for file in _numbered(directory / folder, ".parquet")]
+    manifest = directory / MANIFEST
+    return [*vectors, *tables, *([manifest] if manifest.exists() else [])]
+
+
+def plan(directory: Path, embeddings: Embeddings, rows: int) -> list[tuple[Path, Rows]]:
+    """Which file gets which rows of `embeddings`, `rows` at most: the vectors, what describes them, the manifest."""
+    vectors, tables = [], []
+    both = len(set(embeddings.modality)) > 1
+    for modality, folder in FOLDERS.items():
+        chosen = np.flatnonzero(np.array(embeddings.modality) == modality)
+        table = TEXT_METADATA if both and modality == TEXT else METADATA
+        starts = range(0, len(chosen), rows)
+        digits = len(str(len(starts) - 1))  # 03, not 3, among ten and more: other readers sort by name
+        for number, start in enumerate(starts):
+            piece = chosen[start : start + rows]
+            vectors.append((directory / folder / f"{folder}_{number:0{digits}d}.npy", piece))
+            tables.append((directory / table / f"{table}_{number:0{digits}d}.parquet", piece))
+    return [*vectors, *tables, (directory / MANIFEST, np.arange(0))]
+
+
+def write_files(
+    directory: Path,
+    planned: list[tuple[Path, Rows]],
+    asides: Sequence[Path],
+    embeddings: Embeddings,
+    meta: dict[str, str],
+) -> None:
+    """Write what `plan` gave, each file to its name in `asides`; float32 or float16 as the embeddings are."""
+    import pyarrow.parquet as pq
+
+    table = rows_table(embeddings)
+    counts = {}
+    for (path, rows), aside in zip(planned, asides, strict=True):
+        if path.suffix == ".npy":
+            with aside.open("wb") as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(embeddings.vectors[rows]), allow_pickle=False)
+            counts[path.relative_to(directory).as_posix()] = len(rows)
+        elif path.suffix == ".parquet":
+            pq.write_table(table.take(rows), aside, compression="zstd")
+    text = json.dumps({"meta": meta, "rows": counts}, indent=2, ensure_ascii=False)
+    asides[-1].write_text(text + "\n", encoding="utf-8")
+
+
+def read_directory(directory: Path, *, as_stored: bool = False) -> Embeddings:
+    """Read an export in this layout, of any origin; videos come before captions.
+
+    float16 becomes float32 unless `as_stored`; then an export of one vector file is not even read, but mapped.
+    Raises DataError: a file is torn, missing, or has other rows than its metadata.
+    """
+    manifest = _manifest(directory)
+    vectors = [(kind, file) for kind, folder in FOLDERS.items() for file in _numbered(directory / folder, ".npy")]
+    parts = []
+    counts = {}
+    for kind, folder in FOLDERS.items():
+        files = [file for of, file in vectors if of == kind]
+        own = kind == TEXT and (directory / TEXT_METADATA).is_dir()
+        tables = _numbered(directory / (TEXT_METADATA if own else METADATA), ".parquet")
+        if files and len(files) != len(tables):
+            raise DataError(
+                f"{directory / folder} has {len(files)} files of vectors but {len(tables)} of metadata",
+                "the export is not whole: embed again",
+            )
+        for file, described_in in zip(files, tables, strict=False):
+            array = _load(file, mapped=as_stored and len(vectors) == 1, as_stored=as_stored)
+            counts[file.relative_to(directory).as_posix()] = len(array)
+            parts.append(_part(file, array, described_in, kind))
+    if manifest is not None and manifest["rows"] != counts:
+        raise DataError(
+            f"{directory / MANIFEST} lists other files or rows than there are: {manifest['rows']}, found {counts}",
+            "the export is not whole: embed again",
+        )
+    dims = {part.vectors.shape[1] for part in parts}
+    if len(dims) > 1:
+        raise DataError(f"{directory} mixes embeddings of different dimensions: {sorted(dims)}")
+    return concatenated(parts, manifest["meta"] if manifest else {})
+
+
+def _numbered(folder: Path, suffix: str) -> list[Path]:
+    files = [file for file in folder.glob(f"{folder.name}_*{suffix}") if re.fullmatch(r".*_\d+", file.stem)]
+    return sorted(files, key=lambda file: int(file.stem.rpartition("_")[2]))
+
+
+def _manifest(directory: Path) -> dict[str, dict[str, Any]] | None:
+    path = directory / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"meta": dict(content["meta"]), "rows": dict(content["rows"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no manifest of embeddings: {error}", "embed again") from error
+
+
+def _load(file: Path, *, mapped: bool, as_stored: bool) -> Floats:
+    try:
+        array: Floats = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"{file} cannot be read as npy: {error}", "it is torn or of another kind: delete it, then embed again"
+        ) from error
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise DataError(f"{file} has shape {array.shape} and type {array.dtype}, wanted floats (rows, dimensions)")
+    native = np.dtype(np.float16 if as_stored and array.dtype.itemsize == 2 else np.float32)
+    return array if array.dtype == native else array.astype(native)
+
+
+def _part(file: Path, vectors: Floats, described_in: Path, kind: str) -> Embeddings:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(described_in) as opened:
+            table = opened.read()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DataError(
+            f"{described_in} cannot be read as Parquet: {str(error).splitlines()[0]}", "it is torn: embed again"
+        ) from error
+    if table.num_rows != len(vectors):
+        raise DataError(
+            f"{file} has {len(vectors)} vectors but {described_in} has {table.num_rows} rows",
+            "they are joined by row order: both must come from the same run",
+        )
+    return described(described_in, table, vectors, modality=kind)

@@ -1,0 +1,128 @@
+"""Embeddings as Parquet: one row a vector, read by anything that reads Parquet.
+
+    id: string    modality: "video" | "text"    source: string    start_s, end_s: double, null where there is no span
+    caption: string, or list<string> in all rows where a row has several
+    embedding: fixed_size_list<float | halffloat>[E]
+
+Schema metadata of every file: version, model, weights_sha256, preprocessing, frames, dim, normalized; part and parts (1
+and 3: the first of three files), by which a set that lacks a file is noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vtr.errors import DataError
+from vtr.retrieval.columns import described, missing_column, rows_table
+from vtr.retrieval.embeddings import Embeddings, concatenated
+from vtr.retrieval.exact import Floats
+from vtr.retrieval.meta import agreed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAMES = "emb-*.parquet"
+
+
+def write_files(files: Sequence[Path], embeddings: Embeddings, meta: dict[str, str], dtype: str, rows: int) -> None:
+    """Write the embeddings to `files`, `rows` rows each, with `meta` in every schema."""
+    import pyarrow.parquet as pq
+
+    table = rows_table(embeddings)
+    for part, file in enumerate(files):
+        start = part * rows
+        vectors = _vector_column(embeddings.vectors[start : start + rows], dtype)
+        labels = {**meta, "part": str(part + 1), "parts": str(len(files))}
+        pq.write_table(
+            table.slice(start, rows).append_column("embedding", vectors).replace_schema_metadata(labels),
+            file,
+            # Vectors do not compress: as plain pages they are read at the disk's speed.
+            compression={**dict.fromkeys(table.column_names, "zstd"), "caption.list.element": "zstd"},
+            use_dictionary=["modality", "source"],
+        )
+
+
+def read_files(files: Sequence[Path], *, as_stored: bool = False, alone: bool = False) -> Embeddings:
+    """Read the files of one export as one; float16 becomes float32 unless `as_stored`.
+
+    Any file will do that has id, modality and embedding, a list of one length in every row. `alone`: the file was asked
+    for by name, so it is no loss that others of its set are not there.
+    Raises DataError: a file is torn or foreign, files are of different models, one is missing from the set.
+    """
+    where = str(files[0].parent)
+    parts = {file.name: _read_file(file, as_stored=as_stored) for file in files}
+    metas = {name: {**part.meta, "dim": str(part.vectors.shape[1])} for name, part in parts.items()}
+    meta = agreed(where, metas)
+    if not alone:
+        _check_whole(where, metas)
+    return concatenated(list(parts.values()), {key: meta[key] for key in meta if key not in ("part", "parts")})
+
+
+def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:
+    labelled = {
+        name: (meta["part"], meta["parts"]) for name, meta in metas.items() if "part" in meta and "parts" in meta
+    }
+    if not labelled:
+        return
+    _, parts = next(iter(labelled.values()))
+    wanted = {(str(part + 1), parts) for part in range(int(parts))}
+    if len(labelled) != len(metas) or len(labelled) != len(wanted) or set(labelled.values()) != wanted:
+        each = ", ".join(f"{name} is part {' of '.join(labelled.get(name, ('?', '?')))}" for name in metas)
+        raise DataError(
+            f"{where} is not one whole export: {each}", "a file is missing or is another export's: embed again"
+        )
+
+
+def _read_file(file: Path, *, as_stored: bool) -> Embeddings:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            table = opened.read()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DataError(
+            f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}",
+            "it is torn or of another kind: delete it, then embed again",
+        ) from error
+    if "embedding" not in table.column_names:
+        raise missing_column(file, table, "embedding")
+    vectors = _vectors_of(file, table.column("embedding"), as_stored=as_stored)
+    rows = described(file, table.drop_columns(["embedding"]), vectors)
+    dim = str(vectors.shape[1])
+    if rows.meta.get("dim", dim) != dim:
+        raise DataError(f"{file} says that it holds {rows.meta['dim']} dimensions but has {dim}", "embed again")
+    return rows
+
+
+def _vector_column(vectors: Floats, dtype: str) -> pa.Array:
+    import pyarrow as pa
+
+    flat = np.ascontiguousarray(vectors, dtype=dtype).reshape(-1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), vectors.shape[1])
+
+
+def _vectors_of(file: Path, column: pa.ChunkedArray, *, as_stored: bool) -> Floats:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
+        pa.types.is_floating(kind.value_type)
+    ):
+        raise DataError(f"{file} has {kind} in column 'embedding', wanted a list of floats in each row")
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    dim = kind.list_size if pa.types.is_fixed_size_list(kind) else next(iter(lengths), 0)
+    if any(length != dim for length in lengths) or pc.list_flatten(column).null_count:
+        raise DataError(f"{file} has embeddings with nulls or of several lengths: {lengths}")
+    half = as_stored and pa.types.is_float16(kind.value_type)
+    vectors = np.empty((len(column), dim), dtype=np.float16 if half else np.float32)
+    row = 0
+    for chunk in column.chunks:
+        vectors[row : row + len(chunk)] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+        row += len(chunk)
+    return vectors

@@ -1,0 +1,102 @@
+"""Embeddings on disk, in either of two layouts that other tools read: see parquet.py and npy.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vtr.errors import DataError, InputError
+from vtr.retrieval import npy, parquet
+from vtr.retrieval.atomic import written_aside
+from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
+from vtr.retrieval.meta import full_meta
+
+__all__ = ["TEXT", "VIDEO", "Embeddings", "read", "write_npy", "write_parquet"]
+
+DTYPES = ("float32", "float16")
+ROWS_PER_FILE = 100_000
+
+
+def write_parquet(
+    directory: Path,
+    embeddings: Embeddings,
+    *,
+    dtype: str = "float32",
+    rows_per_file: int = ROWS_PER_FILE,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the N rows to emb-00000.parquet and on; the files appear under their names whole, or not at all.
+
+    Raises InputError: no such dtype. DataError: the metadata lack what names the model, or an export is there already
+    (`overwrite` takes its place). WorkError: the disk is full; what was there before still is.
+    """
+    old = _checked(directory, dtype, rows_per_file, overwrite=overwrite)
+    meta = full_meta(embeddings)
+    count = max(1, -(-len(embeddings) // rows_per_file))
+    files = [directory / f"emb-{number:05d}.parquet" for number in range(count)]
+    with written_aside(files, remove=old) as asides:
+        parquet.write_files(asides, embeddings, meta, dtype, rows_per_file)
+    return files
+
+
+def write_npy(
+    directory: Path,
+    embeddings: Embeddings,
+    *,
+    dtype: str = "float32",
+    rows_per_file: int = ROWS_PER_FILE,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the N rows in clip-retrieval's layout, the manifest last; read back, videos come before captions.
+
+    Raises what `write_parquet` does, and DataError for no rows at all, which this layout cannot hold.
+    """
+    old = _checked(directory, dtype, rows_per_file, overwrite=overwrite)
+    if not len(embeddings):
+        raise DataError("there are no embeddings to write as npy", "embed something, or write Parquet")
+    meta = full_meta(embeddings)
+    stored = replace(embeddings, vectors=embeddings.vectors.astype(dtype, copy=False))
+    planned = npy.plan(directory, stored, rows_per_file)
+    files = [path for path, _ in planned]
+    with written_aside(files, remove=old) as asides:
+        npy.write_files(directory, planned, asides, stored, meta)
+    return files
+
+
+def read(path: Path, *, as_stored: bool = False) -> Embeddings:
+    """Read an export's directory in either layout, or one of its Parquet files; vectors are (N, E) float32.
+
+    `as_stored` leaves float16 as it is, and maps a lone npy file instead of reading it: for searching what is large.
+    Raises DataError: no export, a torn or foreign file, a file missing, files of different models (and which is which).
+    """
+    if path.is_file():
+        return parquet.read_files([path], as_stored=as_stored, alone=True)
+    if not path.exists():
+        raise DataError(f"{path} does not exist", "`vtr embed RUN --shards DIR --out DIR` makes an export")
+    tables = sorted(path.glob(parquet.NAMES)) or sorted(path.glob("*.parquet"))
+    arrays = npy.files_in(path)
+    if tables and arrays:
+        raise DataError(f"{path} holds two exports, {tables[0].name} and {arrays[0].name}", "remove one of them")
+    if tables:
+        return parquet.read_files(tables, as_stored=as_stored)
+    if arrays:
+        return npy.read_directory(path, as_stored=as_stored)
+    raise DataError(
+        f"{path} holds no embeddings: neither *.parquet nor img_emb/ nor text_emb/",
+        "`vtr embed RUN --shards DIR --out DIR` makes an export",
+    )
+
+
+def _checked(directory: Path, dtype: str, rows_per_file: int, *, overwrite: bool) -> list[Path]:
+    """The files of an export that is there already, to be replaced."""
+    if dtype not in DTYPES:
+        raise InputError(f"embeddings cannot be stored as {dtype!r}", f"choose one of {', '.join(DTYPES)}")
+    if rows_per_file < 1:
+        raise InputError(f"rows_per_file is {rows_per_file}, wanted at least 1")
+    old = [*sorted(directory.glob(parquet.NAMES)), *npy.files_in(directory)]
+    if old and not overwrite:
+        raise DataError(
+            f"{directory} holds an export already: {old[0].relative_to(directory)}",
+            "choose an empty directory, or ask for it to be overwritten",
+        )
+    return old
