@@ -16,9 +16,10 @@ from vtr.data.annotations import Sample
 
 
 def make_video(path: Path, seed: int = 0, frames: int = 8, size: tuple[int, int] = (176, 144)) -> Path:
-    """An H.264 file of a block that moves; every seed gives other bytes, the same seed the same."""
-    rng = np.random.default_rng(seed)
-    colour, path = rng.integers(40, 255, 3), Path(path)
+    """An H.264 file of a block that moves, unless it is there; every seed gives other bytes, the same seed the same."""
+    if path.exists():
+        return path
+    colour = np.random.default_rng(seed).integers(40, 255, 3)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=8, options={"preset": "ultrafast", "crf": "30"})

@@ -21,6 +21,7 @@ from vtr.data.annotations import READERS, ReaderOptions, Sample, read
 from vtr.data.index import ShardIndex
 from vtr.data.manifest import ShardSummary
 from vtr.data.shards import Progress, write_shards
+from vtr.data.store import VideoStore
 from vtr.errors import DataError, InputError, WorkError
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
@@ -115,7 +116,7 @@ def test_another_plan_is_refused_and_says_what_differs(whole: Path, samples: lis
     with pytest.raises(DataError, match=r"other arguments: per_shard was 4 and is 5\n  hint: shard into another"):
         shard(samples, whole, per_shard=5)
     with pytest.raises(DataError, match="reader was table and is folder, split was None and is test"):
-        shard(samples, whole, reader="folder", arguments={"split": "test"})
+        shard(samples, whole, reader="folder", options={"split": "test"})
     with pytest.raises(DataError, match=r"t\.csv has changed since .*: it gave 10 samples, now it gives 9"):
         shard(samples[:9], whole)
     other = replace(samples[5], captions=("another",))
@@ -226,7 +227,9 @@ def test_bad_arguments(samples: list[Sample], tmp_path: Path) -> None:
 
 def test_without_checking_any_bytes_are_stored(tmp_path: Path) -> None:
     (tmp_path / "x.avi").write_bytes(b"not a video")
-    summary = shard([Sample("x", tmp_path / "x.avi", ("x",), source="x.avi")], tmp_path / "out", check=False)
+    summary = shard(
+        [Sample("x", tmp_path / "x.avi", ("x",), source="x.avi")], tmp_path / "out", store=VideoStore(check=False)
+    )
     assert summary.samples == 1
     assert ShardIndex.open(tmp_path / "out").read(0, ["avi"]) == {"avi": b"not a video"}
 

@@ -57,6 +57,7 @@ class ShardIndex:
         self.digest: str = header.digest
         self.shards: tuple[Shard, ...] = header.shards
         self._files: OrderedDict[int, _File] = OrderedDict()
+        self._facts: dict[str, Any] = {}
         shard = self._column("shard")
         places = {s.name: place for place, s in enumerate(self.shards)}
         lookup = np.array([places[name] for name in shard.dictionary.to_pylist()], np.int32)
@@ -107,12 +108,16 @@ class ShardIndex:
 
     def info(self, i: int) -> SampleInfo:
         """All that the index knows of sample `i` beside its bytes."""
-        facts = {name: column[i].as_py() for name, column in self._facts.items()}
+        facts: dict[str, Any] = {name: self.fact(i, name) for name in FACTS}
         return SampleInfo(self.key(i), self.shards[self.shard_of[i]].name, self.captions(i), **facts)
 
+    def fact(self, i: int, name: str) -> Any:
+        """One of `frames fps duration_s width height split sha256 decoder store` of sample `i`; loads no other."""
+        return self._fact_column(name)[i].as_py()
+
     def facts(self, name: str) -> npt.NDArray[Any]:
-        """(N,) one of the columns `frames fps duration_s width height split sha256 decoder store`."""
-        return np.asarray(self._facts[name].to_numpy(zero_copy_only=False))
+        """(N,) the column of facts `name`, as in `fact`."""
+        return np.asarray(self._fact_column(name).to_numpy(zero_copy_only=False))
 
     def members(self, i: int) -> list[Member]:
         """The members of sample `i`, in the order of the tar."""
@@ -169,9 +174,10 @@ class ShardIndex:
     def _captions(self) -> Any:
         return _Lists(self._column("captions"))
 
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
-        return {name: self._column(name) for name in FACTS}
+    def _fact_column(self, name: str) -> Any:
+        if name not in self._facts:
+            self._facts[name] = self._column(name)
+        return self._facts[name]
 
 
 class _Lists:

@@ -20,8 +20,9 @@ from vtr.data.annotations.sample import Sample
 from vtr.data.atomic import explain_os_error, replacing
 from vtr.data.crew import Beat
 from vtr.data.index_file import Shard
-from vtr.data.tarwriter import Member, TarWriter
-from vtr.data.video import VideoInfo
+from vtr.data.limits import Limits
+from vtr.data.store import Prepared, Store, VideoStore
+from vtr.data.tarwriter import TarWriter
 from vtr.errors import VideoError, WorkError
 
 PARTS = ".parts"
@@ -36,8 +37,8 @@ class ShardTask:
     number: int
     samples: tuple[Sample, ...]
     digest: str
-    check: bool = True
-    limits: video.Limits = field(default_factory=video.Limits)
+    store: Store = field(default_factory=VideoStore)
+    limits: Limits = field(default_factory=Limits)
     lost: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
     @property
@@ -77,13 +78,13 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
             writer = TarWriter(file)
             for item, sample in enumerate(task.samples):
                 try:
-                    data, info = _open(sample, item, task, beat)
+                    ready, sha256 = _prepare(sample, item, task, beat)
                 except VideoError as error:
                     skipped.append(
                         {"key": sample.key, "video": sample.source, "kind": error.kind, "message": error.message}
                     )
                 else:
-                    rows.append(_write(writer, sample, data, info, task.tar.name))
+                    rows.append(_write(writer, sample, ready, sha256, task))
             size = writer.close()
         if not rows:
             task.tar.unlink()  # a tar without members is an error to most readers
@@ -109,8 +110,8 @@ def part_rows(task: ShardTask) -> pa.Table:
     return pq.read_table(task.part, schema=index_file.SCHEMA)
 
 
-def _open(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[bytes, VideoInfo]:
-    """The video's bytes and what it is. Raises VideoError when it is not to be written."""
+def _prepare(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[Prepared, str]:
+    """What is to be stored of a sample, and the sha256 of its video. Raises VideoError when it is not to be written."""
     if item in task.lost:
         raise VideoError(*task.lost[item])
     if not sample.captions:
@@ -118,8 +119,8 @@ def _open(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[bytes
     try:
         with beat.native(item):
             data = video.read_file(sample.video, task.limits) if isinstance(sample.video, Path) else sample.video()
-            if task.check:
-                return data, video.check(data, task.limits)
+            suffix = Path(sample.source).suffix.lower().lstrip(".")
+            return task.store.prepare(data, suffix, task.limits), hashlib.sha256(data).hexdigest()
     except VideoError:
         raise
     except Exception as error:  # a fault of ours or of a decoder: say which video, since it need not be all
@@ -127,44 +128,36 @@ def _open(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[bytes
             f"{sample.key} ({sample.source}) made {type(error).__name__}: {error}",
             "this is a bug in vtr: please report it; to go on without this video take it out of the source",
         ) from error
-    suffix = Path(sample.source).suffix.lower().lstrip(".")
-    return data, VideoInfo(0, 0.0, 0.0, 0, 0, container=suffix or "mp4", codec="", decoder="pyav")
 
 
-def _write(writer: TarWriter, sample: Sample, data: bytes, info: VideoInfo, shard: str) -> dict[str, Any]:
-    """Adds the members of one sample; returns its row of the index."""
-    facts = {
-        "frames": info.frames,
-        "fps": info.fps,
-        "duration_s": info.duration_s,
-        "width": info.width,
-        "height": info.height,
-        "decoder": info.decoder,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
+def _write(writer: TarWriter, sample: Sample, ready: Prepared, sha256: str, task: ShardTask) -> dict[str, Any]:
+    """Adds the members of one sample, json first; returns its row of the index."""
     about = {
         "key": sample.key,
         "captions": sample.captions,
         "caption": sample.captions[0],
         "split": sample.split,
         "source": sample.source,
-        **facts,
-        "codec": info.codec,
+        "store": task.store.name,
+        **ready.facts,
+        "sha256": sha256,
+        **ready.more,
         "meta": dict(sample.meta),
     }
     text = json.dumps(about, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
-    members: list[Member] = [writer.add(sample.key, "json", text), writer.add(sample.key, info.container, data)]
+    members = [writer.add(sample.key, ext, data) for ext, data in [("json", text), *ready.members]]
     return {
         "key": sample.key,
-        "shard": shard,
+        "shard": task.tar.name,
         "member_ext": [member.ext for member in members],
         "member_offset": [member.offset for member in members],
         "member_size": [member.size for member in members],
         "member_crc32": [member.crc32 for member in members],
         "captions": list(sample.captions),
         "split": sample.split,
-        "store": "video",
-        **facts,
+        "sha256": sha256,
+        "store": task.store.name,
+        **ready.facts,
     }
 
 

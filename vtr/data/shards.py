@@ -19,10 +19,11 @@ from pathlib import Path
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.atomic import explain_os_error, locked, remove_leftovers, write_bytes
 from vtr.data.crew import Lost, run_tasks
+from vtr.data.limits import Limits
 from vtr.data.manifest import ShardSummary, finish, read_finished, refuse_skipped, summarize
 from vtr.data.oneshard import PARTS, Part, ShardTask, read_part, write_shard
 from vtr.data.plan import Plan, make_plan, refuse_other
-from vtr.data.video import Limits
+from vtr.data.store import Store, arguments, make_store
 from vtr.errors import DataError, InputError, WorkError
 
 LOCK = ".lock"
@@ -45,20 +46,20 @@ def write_shards(
     *,
     reader: str,
     source: str,
-    arguments: Mapping[str, JSON] | None = None,
+    options: Mapping[str, JSON] | None = None,
     per_shard: int | None = None,
     workers: int | None = None,
     max_skipped: float = 0.05,
-    check: bool = True,
+    store: Store | str = "video",
     limits: Limits | None = None,
     time_limit_s: float = 300.0,
     progress: Callable[[Progress], None] | None = None,
 ) -> ShardSummary:
     """Writes `samples` as shards into `out`, or goes on where an earlier run of the same was stopped.
 
-    `arguments` are the reader's (split, limit, ...): with another value the directory is refused. Every video is opened
-    and checked; one that cannot be decoded within `time_limit_s`, or that crashes the decoder, is skipped and named in
-    `skipped.jsonl`. `check=False` is for measuring: it stores whatever bytes come.
+    `options` are the reader's (split, limit, ...): with another value the directory is refused. Every video is opened
+    and decoded; one that cannot be within `time_limit_s`, or that crashes the decoder, is skipped and named in
+    `skipped.jsonl`. `store` is "video", "frames", or one of their classes with other settings.
     Raises DataError when `out` was made of something else, WorkError when more than the share `max_skipped` of the
     samples had to be skipped (the rest is written all the same), the disk is full, or a worker is killed.
     """
@@ -66,14 +67,15 @@ def write_shards(
         raise InputError(f"{workers} workers, at least 1 is needed", "leave --workers out for one a processor")
     if not 0 <= max_skipped <= 1:
         raise InputError(f"{max_skipped:g} is no share of the samples", "give one from 0 to 1: 0.05 allows 5 %")
-    plan = make_plan(samples, per_shard, {"reader": reader, "store": "video", "check": check, **(arguments or {})})
+    store = make_store(store) if isinstance(store, str) else store
+    plan = make_plan(samples, per_shard, {"reader": reader, **arguments(store), **(options or {})})
     with _at_work(out):
         manifest = read_finished(out, plan, source)
         if manifest is not None:
             summary = summarize(out, manifest, nothing_to_do=True)
         else:
             limits = limits or Limits()
-            tasks = [ShardTask(out, n, plan.shard(n), digest, check, limits) for n, digest in enumerate(plan.digests)]
+            tasks = [ShardTask(out, n, plan.shard(n), digest, store, limits) for n, digest in enumerate(plan.digests)]
             parts = _begin(out, plan, source, tasks)
             continued = len(parts)
             _work([task for task in tasks if task.number not in parts], parts, workers, time_limit_s, progress)

@@ -1,0 +1,153 @@
+"""What is stored of each video: its own bytes, frames of it as JPEGs, or a small re-encoding.
+
+A store turns the bytes of a video file into the members of its sample. All stores see the video as a player shows it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vtr.data import pyav_reader, video
+from vtr.data.annotations.sample import JSON
+from vtr.data.limits import Limits
+from vtr.data.pyav_packets import demuxed
+from vtr.data.pyav_picture import Converter
+from vtr.errors import ConfigError
+
+MOST_FRAMES = 10_000  # their members are numbered with four digits
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One video made ready: (extension, bytes) of each member, the facts for the index, more for the json alone."""
+
+    members: list[tuple[str, bytes]]
+    facts: dict[str, JSON]
+    more: dict[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStore:
+    """The file as it came, checked by decoding some of it; unchecked, nothing is known of it but its suffix."""
+
+    check: bool = True
+    name = "video"
+
+    def prepare(self, data: bytes, suffix: str, limits: Limits) -> Prepared:
+        """The one member `<key>.<container>`. Raises VideoError as `video.check` does."""
+        if not self.check:
+            facts: dict[str, JSON] = dict.fromkeys(("frames", "width", "height"), 0)
+            facts |= dict.fromkeys(("fps", "duration_s"), 0.0)
+            return Prepared([(suffix or "mp4", data)], {**facts, "decoder": "pyav"})
+        info = video.check(data, limits)
+        return Prepared([(info.container, data)], _facts(info), {"codec": info.codec})
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStore:
+    """Frames as JPEGs: `fps` of them a second but at most `max_frames`, or exactly `frames`, evenly spaced.
+
+    Each is scaled down to `short_side` pixels on its shorter side (never up), upright and with square pixels.
+    """
+
+    fps: float = 4.0
+    max_frames: int = 64
+    frames: int | None = None
+    short_side: int = 256
+    quality: int = 90
+    name = "frames"
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("fps", 0.001, 1000),
+            ("max_frames", 1, MOST_FRAMES),
+            ("frames", 1, MOST_FRAMES),
+            ("short_side", 16, 4096),
+            ("quality", 1, 100),
+        ):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ConfigError(f"{name} of a frame store is {value}", f"give one from {least} to {most}")
+
+    def prepare(self, data: bytes, suffix: str, limits: Limits) -> Prepared:  # noqa: ARG002  (one shape for all stores)
+        """The members `<key>.0000.jpg` on. Raises VideoError as `video.read_frames` does."""
+        info = video.probe(data, limits)
+        times = video.frame_times(data, limits)
+        chosen = self.choose(times, info.duration_s)
+        pictures = self._encode(data, chosen, limits)
+        with Image.open(io.BytesIO(pictures[chosen[0]])) as first:
+            width, height = first.size
+        facts: dict[str, JSON] = {
+            "frames": len(chosen),
+            "fps": round(len(chosen) / info.duration_s, 6),
+            "duration_s": info.duration_s,
+            "width": width,
+            "height": height,
+            "decoder": "jpeg",
+        }
+        more: dict[str, JSON] = {
+            "times": [round(float(times[k]), 6) for k in chosen],
+            "original": {**_facts(info), "codec": info.codec, "container": info.container},
+        }
+        return Prepared([(f"{n:04d}.jpg", pictures[k]) for n, k in enumerate(chosen)], facts, more)
+
+    def choose(self, times: npt.NDArray[np.float64], duration_s: float) -> list[int]:
+        """Which frames of a video whose frames show from `times` (n,) on: those seen at the middles of equal spans.
+
+        # 2 s at 4 fps: 8 spans of 0.25 s, middles 0.125 0.375 ...; of 30 frames a second these are 3 11 18 26 ...
+        """
+        count = self.frames
+        if count is None:
+            count = min(self.max_frames, len(times), max(1, round(duration_s * self.fps)))
+        middles = (np.arange(count) + 0.5) * duration_s / count
+        return [int(k) for k in np.searchsorted(times, middles, side="right") - 1]
+
+    def _encode(self, data: bytes, chosen: list[int], limits: Limits) -> dict[int, bytes]:
+        """The JPEG of each chosen frame; one frame is in memory at a time."""
+        pictures: dict[int, bytes] = {}
+        with demuxed(data, limits) as packets:
+            convert = Converter(packets)
+            for k, frame in pyav_reader.decode(packets, chosen):
+                picture = Image.fromarray(np.ascontiguousarray(convert(frame)))
+                scale = min(1.0, self.short_side / min(picture.size))
+                size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+                if size != picture.size:
+                    picture = picture.resize(size, Image.Resampling.BICUBIC)
+                file = io.BytesIO()
+                picture.save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
+                pictures[k] = file.getvalue()
+        return pictures
+
+
+Store: TypeAlias = VideoStore | FrameStore
+
+
+def make_store(name: str) -> Store:
+    """The store called `name`, with its defaults. Raises ConfigError for another name."""
+    stores: Mapping[str, Store] = {"video": VideoStore(), "frames": FrameStore()}
+    if name not in stores:
+        raise ConfigError(f"there is no store {name!r}", f"the stores are: {', '.join(stores)}")
+    return stores[name]
+
+
+def arguments(store: Store) -> dict[str, JSON]:
+    """What decides the bytes that `store` makes, by name."""
+    return {"store": store.name, **asdict(store)}
+
+
+def _facts(info: video.VideoInfo) -> dict[str, JSON]:
+    return {
+        "frames": info.frames,
+        "fps": info.fps,
+        "duration_s": info.duration_s,
+        "width": info.width,
+        "height": info.height,
+        "decoder": info.decoder,
+    }
