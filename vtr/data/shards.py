@@ -20,7 +20,7 @@ from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.atomic import explain_os_error, locked, remove_leftovers, write_bytes
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.limits import Limits
-from vtr.data.manifest import ShardSummary, finish, read_finished, refuse_skipped, summarize
+from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize
 from vtr.data.oneshard import PARTS, Part, ShardTask, read_part, write_shard
 from vtr.data.plan import Plan, make_plan, refuse_other
 from vtr.data.store import Store, arguments, make_store
@@ -107,7 +107,10 @@ def _begin(out: Path, plan: Plan, source: str, tasks: Sequence[ShardTask]) -> di
     path = out / PARTS / PLAN
     if not path.is_file():
         if any(out.glob("*.tar")):
-            raise DataError(f"{out} has tars that vtr did not write", "shard into another directory")
+            raise DataError(
+                f"{out} has tars but no {MANIFEST}: they were not made by vtr shard, or not by it alone",
+                f"shard into another directory; to use them as they are: vtr inspect {out} --index",
+            )
         path.parent.mkdir(exist_ok=True)
         write_bytes(path, json.dumps(plan.record()).encode())
         return {}

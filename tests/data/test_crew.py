@@ -1,0 +1,85 @@
+"""Worker processes under a watch: every task is done once, and no worker outlives the work."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vtr.data.crew import Beat, Lost, run_tasks
+from vtr.errors import VideoError, WorkError
+
+
+def square(task: int, beat: Beat) -> tuple[int, int]:
+    with beat.native(task):
+        return task * task, os.getpid()
+
+
+def trouble(task: str, beat: Beat) -> str:
+    """Does what the task says, unless it says that it was lost before."""
+    with beat.native(7):
+        if task == "hang":
+            time.sleep(1000)
+        elif task == "crash":
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.kill(os.getpid(), signal.SIGABRT)
+        elif task == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif task == "video":
+            raise VideoError("corrupt", "no good", "none")
+        elif task == "odd":
+            raise Odd(1, 2)
+    return task
+
+
+class Odd(Exception):
+    """An exception that cannot be unpickled."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def run(work: Callable[[Any, Beat], Any], tasks: list[Any], **options: Any) -> list[tuple[Any, Any]]:
+    def on_lost(task: str, lost: Lost) -> str:
+        assert lost.item == 7
+        return f"{task} {lost.kind}"
+
+    options = {"workers": 2, "time_limit_s": 30.0, "on_lost": on_lost, "on_tick": lambda items: None, **options}
+    return list(run_tasks(work, tasks, **options))
+
+
+def test_every_task_is_done_once_by_so_many_workers() -> None:
+    done = run(square, list(range(50)))
+    assert sorted((task, value) for task, (value, _) in done) == [(n, n * n) for n in range(50)]
+    assert len({pid for _, (_, pid) in done}) <= 2
+    assert run(square, []) == []
+    assert len(run(square, [3], workers=5)) == 1
+
+
+def test_lost_workers_are_replaced() -> None:
+    done = run(trouble, ["hang", "a", "crash", "b", "kill"], time_limit_s=0.3)
+    assert sorted(value for _, value in done) == ["a", "b", "crash crashed", "hang timeout", "kill killed"]
+
+
+def test_what_a_task_raises_is_raised_here() -> None:
+    with pytest.raises(VideoError, match="no good") as caught:
+        run(trouble, ["a", "video"])
+    assert caught.value.kind == "corrupt"
+    assert 'raise VideoError("corrupt"' in str(caught.value.__cause__)
+    with pytest.raises(WorkError, match="Odd: 1 and 2"):
+        run(trouble, ["odd"])
+
+
+def test_no_worker_outlives_the_work() -> None:
+    results = run_tasks(
+        square, range(8), workers=2, time_limit_s=9, on_lost=lambda task, lost: task, on_tick=lambda items: None
+    )
+    _, (_, pid) = next(results)
+    results.close()
+    assert not Path(f"/proc/{pid}").exists()
