@@ -1,0 +1,1 @@
+"""Efficient video-text retrieval by masked pretraining."""
