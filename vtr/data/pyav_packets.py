@@ -21,8 +21,6 @@ from vtr.errors import VideoError
 
 # What PyAV raises on bad bytes: libav's own tree, and the Python errors of its wrappers.
 AV_ERRORS = (av.error.FFmpegError, ValueError, RuntimeError, OSError, MemoryError, OverflowError)
-# libav's limit on decoded pictures counts whole macroblocks: leave it room, ours is the exact one.
-SLACK = 64 * 1024
 AGAIN = "get the file again, or leave it out"
 
 
@@ -66,7 +64,8 @@ def demuxed(data: bytes, limits: Limits) -> Iterator[Demuxed]:
     """
     limits.check("max_bytes", len(data), f"the file has {len(data)} bytes")
     kind = sniff(data)
-    options = {"protocol_whitelist": "none", "threads": "1", "max_pixels": str(limits.max_pixels + SLACK)}
+    # libav's own limit guards against a picture that grows in mid-stream; it counts padding, so it is the looser one.
+    options = {"protocol_whitelist": "none", "threads": "1", "max_pixels": str(2 * limits.max_pixels)}
     reader = _Reader(data)
     try:
         source = av.open(reader, format=kind.demuxer, options=options, metadata_errors="replace")
