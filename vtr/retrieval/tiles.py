@@ -60,12 +60,13 @@ class _Tile:
         low = np.nextafter((score - margin).astype(np.float32), np.float32(-np.inf))
         above = self.approx > np.expand_dims(high, counted)
         undecided = np.logical_xor(above, self.approx >= np.expand_dims(low, counted))
-        if np.count_nonzero(undecided) > _DENSE * undecided.size:
+        pairs = np.flatnonzero(undecided)
+        if len(pairs) > _DENSE * undecided.size:
             better += _count(self.exact > np.expand_dims(score, counted), counted)
             equal += _count(self.exact == np.expand_dims(score, counted), counted)
             return
         better += _count(above, counted)
-        row, column = np.divmod(np.flatnonzero(undecided), undecided.shape[1])
+        row, column = np.divmod(pairs, undecided.shape[1])
         exact = pair_scores(self.left, self.right, row, column)
         query = row if rows else column
         better += np.bincount(query[exact > score[query]], minlength=len(score))
@@ -95,10 +96,6 @@ def count_tiles(text: Floats, video: Floats, rows: Side | None, columns: Side | 
 
 
 def _count(flags: NDArray[np.bool_], axis: int) -> NDArray[np.int64]:
-    if axis == 1:
-        return np.asarray(flags.sum(axis=1), dtype=np.int64)
-    # Down the columns bytes can be added 255 rows at a time before they overflow, several times faster than into int64.
-    counts = np.zeros(flags.shape[1], dtype=np.int64)
-    for start in range(0, len(flags), 255):
-        counts += np.add.reduce(flags[start : start + 255].view(np.uint8), axis=0, dtype=np.uint8)
-    return counts
+    # Into 16 bits, where they suffice, sums take a quarter of the time that they take into 64.
+    total = np.uint16 if flags.shape[axis] < 2**16 else np.int64
+    return np.asarray(np.add.reduce(flags.view(np.uint8), axis=axis, dtype=total), dtype=np.int64)
