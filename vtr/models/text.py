@@ -1,0 +1,65 @@
+"""The text tower: any encoder of transformers, read out at one place.
+
+Letters: B batch, L text tokens, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vtr.errors import ConfigError, WorkError
+
+POOLS = ("cls", "mean", "last")
+
+
+class TextEncoder(nn.Module):
+    """(B,L) int64, (B,L) bool -> (B,D): `cls` takes the first token, `mean` all but padding, `last` the last word."""
+
+    def __init__(self, model: Any, pool: str = "cls") -> None:
+        super().__init__()
+        if pool not in POOLS:
+            raise ConfigError(f"pool {pool!r} is unknown", f"choose one of: {', '.join(POOLS)}")
+        self.model, self.pool = model, pool
+        self.width = int(model.config.hidden_size)
+
+    def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
+        states: Tensor = self.model(input_ids=ids, attention_mask=attention.long()).last_hidden_state
+        if self.pool == "cls":
+            return states[:, 0]
+        if self.pool == "mean":
+            weight = attention.unsqueeze(-1).to(states.dtype)
+            return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return states[torch.arange(len(states), device=ids.device), attention.long().sum(1).clamp(min=1) - 1]
+
+
+def pretrained_text(name: str, *, weights: bool = True) -> Any:
+    """A transformers encoder by its hub name or local directory; without `weights` only its architecture.
+
+    Raises WorkError when it can be neither found here nor downloaded.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        if weights:
+            return AutoModel.from_pretrained(name, trust_remote_code=False)
+        return AutoModel.from_config(AutoConfig.from_pretrained(name, trust_remote_code=False))
+    except (OSError, ValueError) as error:
+        raise WorkError(
+            f"the text model {name!r} could not be loaded: {str(error).splitlines()[0]}",
+            "give a local directory made by save_pretrained as model.text, or connect to the model hub",
+        ) from error
+
+
+def small_text(vocabulary: int, width: int, depth: int, heads: int, length: int, pad_id: int = 0) -> Any:
+    """A DistilBERT of any size with new weights, without dropout: what a small model trains from scratch."""
+    from transformers import DistilBertConfig, DistilBertModel
+
+    return DistilBertModel(
+        DistilBertConfig(
+            vocab_size=vocabulary, dim=width, n_layers=depth, n_heads=heads, hidden_dim=4 * width,
+            max_position_embeddings=length, dropout=0.0, attention_dropout=0.0, pad_token_id=pad_id,
+        )
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""The space-time ViT over visible patches: Frozen in Time's divided attention, or joint attention.
+
+Letters: B batch, T frames, C channels, H W pixels, S slots, n cells, k visible cells, N tokens, D width.
+Source: Frozen in Time (arXiv:2104.00650), section 3.1; MAC (arXiv:2212.00986) for encoding visible patches only.
+"""
+
+from __future__ import annotations
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from vtr.errors import ConfigError
+from vtr.models.attention import DividedBlock
+from vtr.models.patches import visible_patches
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ATTENTIONS = ("divided", "joint")
+
+
+class VideoEncoder(nn.Module):
+    """(B,T,3,H,W) -> (B,1+N,D): CLS and the visible patches, after the final norm.
+
+    A float clip is taken as normalised; a uint8 clip is normalised here, after its hidden patches are dropped.
+    `divided`: time then space attention in each block. `joint`: every visible token sees every other (timm's blocks).
+    Patch p of slot t has the position `pos[1+p] + temporal[t]`; `temporal` starts at zero; CLS has `pos[0]` alone; a clip
+    with fewer slots uses the first rows of `temporal`.
+    """
+
+    def __init__(
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        patch: int = 16,
+        tubelet: int = 1,
+        frames: int = 4,
+        size: int = 224,
+        attention: str = "divided",
+        time_init: str = "qkv",
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        if attention not in ATTENTIONS:
+            raise ConfigError(f"attention {attention!r} is unknown", f"choose one of: {', '.join(ATTENTIONS)}")
+        if width % heads:
+            raise ConfigError(f"a width of {width} does not divide into {heads} heads", "choose heads that divide it")
+        if size % patch or frames % tubelet:
+            raise ConfigError(
+                f"clips of {frames} frames of {size} pixels do not divide into tubelets of {tubelet} x {patch} x {patch}",
+                "choose data.frames and data.size as multiples of model.tubelet and model.patch",
+            )
+        self.width, self.patch, self.tubelet, self.attention = width, patch, tubelet, attention
+        self.cells, self.slots = (size // patch) ** 2, frames // tubelet
+        self.patch_embed = nn.Linear(3 * tubelet * patch * patch, width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.cells, width))
+        self.temporal_embed = nn.Parameter(torch.zeros(1, self.slots, width))
+        if attention == "divided":
+            self.blocks = nn.ModuleList(DividedBlock(width, heads, time_init=time_init) for _ in range(depth))
+        else:
+            norm = lambda dim: nn.LayerNorm(dim, eps=1e-6)  # noqa: E731
+            self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
+        self.apply(_init)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        for block in self.blocks:
+            if isinstance(block, DividedBlock):
+                block.init_time()
+
+    def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+        """`visible` (B,S,k) int64: the cells each slot shows, ascending; None shows all.
+
+        Raises ConfigError when the clip is larger than the positions that this encoder has.
+        """
+        patches = visible_patches(clips, visible, self.patch, self.tubelet)
+        batch, slots, k, _ = patches.shape
+        cells = (clips.shape[-1] // self.patch) * (clips.shape[-2] // self.patch)
+        if slots > self.slots or cells != self.cells:
+            raise ConfigError(
+                f"a clip of {slots} slots of {cells} cells, this encoder has positions for {self.slots} of {self.cells}",
+                "use the frames and size that it was trained with (data.frames, data.size)",
+            )
+        if not patches.is_floating_point():
+            rgb = patches.unflatten(-1, (3, -1)).to(self.patch_embed.weight.dtype)
+            patches = ((rgb - self.mean) / self.std).flatten(-2)
+        x = self.patch_embed(patches)
+        space = self.pos_embed[0, 1:]
+        space = space[None, None] if visible is None else space[visible]  # (B,S,k,D)
+        x = x + space + self.temporal_embed[:, :slots, None]
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(batch, -1, -1)
+        x = torch.cat([cls, x.flatten(1, 2)], dim=1)
+        for block in self.blocks:
+            x = block(x, slots) if self.attention == "divided" else block(x)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+
+def _init(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

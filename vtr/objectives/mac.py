@@ -1,0 +1,49 @@
+"""MAC: hide most patches and some words, and align what is left.
+
+Source: Masked Contrastive Pre-Training for Efficient Video-Text Retrieval (arXiv:2212.00986).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vtr.gather import gather
+from vtr.losses import norm_softmax
+from vtr.masking import mask_words, visible_cells, visible_count
+from vtr.models.dual import DualEncoder
+from vtr.rng import fold_in, fold_in_rows
+from vtr.types import Batch
+
+
+class MAC(nn.Module):
+    """Contrast two masked views: the video encoder sees `1 - mask_ratio` of each frame, the text encoder `[MASK]` words.
+
+    With both ratios 0 this is the unmasked baseline, Frozen in Time, to the bit.
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        mask_id: int,
+        mask_ratio: float = 0.6,
+        word_ratio: float = 0.15,
+        mask: str = "per_frame",
+    ) -> None:
+        super().__init__()
+        self.model, self.mask_id, self.word_ratio, self.mask = model, mask_id, word_ratio, mask
+        self.visible = visible_count(model.video.cells, mask_ratio)
+
+    def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:
+        """(B,...) -> {"contrastive": ()}. `masked` False shows everything: the tail of a run may use it."""
+        visible, ids = None, batch.ids
+        if masked:
+            rows = fold_in_rows(seed, batch.samples)
+            cells, slots = self.model.video.cells, batch.clips.shape[1] // self.model.video.tubelet
+            if self.visible < cells:
+                visible = visible_cells(rows, slots, cells, self.visible, self.mask)
+            words = fold_in_rows(fold_in(seed, 1), batch.samples)
+            ids = mask_words(ids, batch.maskable, self.mask_id, self.word_ratio, words)
+        video = self.model.encode_video(batch.clips, visible)
+        text = self.model.encode_text(ids, batch.attention)
+        loss = norm_softmax(gather(video), gather(text), self.model.temperature, gather(batch.ok))
+        return {"contrastive": loss}
