@@ -21,7 +21,7 @@ def visible_count(cells: int, ratio: float) -> int:
     Raises ConfigError when `ratio` is not in [0, 1).
     """
     if not 0 <= ratio < 1:
-        raise ConfigError(f"a mask ratio of {ratio}, it must be at least 0 and below 1", "0.6 hides 60 % of the patches")
+        raise ConfigError(f"a mask ratio of {ratio}, it must be at least 0 and below 1", "0.6 hides 60 % of it")
     # The small term keeps 196 * (1 - 0.5) and its like from falling below their integer.
     return max(1, int(cells * (1 - ratio) + 1e-6))
 

@@ -13,7 +13,7 @@ NO_DECAY = ("pos", "cls", "temporal", "mask_token", "temperature")
 
 
 def warmup_cosine(step: int, total: int, warmup: int, floor: float = 0.0) -> float:
-    """The factor on the base learning rate at `step`: linear from 0 over `warmup` steps, then a cosine down to `floor`."""
+    """The factor on the base learning rate at `step`: linear up to 1 over `warmup` steps, then a cosine to `floor`."""
     if step < warmup:
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, total - warmup))
@@ -32,7 +32,8 @@ def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], weight_decay: fl
     plain: list[nn.Parameter] = []
     for name, parameter in named:
         if parameter.requires_grad:
-            single = parameter.ndim < 2 or any(part in name.split(".")[-1] for part in NO_DECAY)
+            # The last two parts, for transformers' positions are called `position_embeddings.weight`.
+            single = parameter.ndim < 2 or any(word in part for part in name.split(".")[-2:] for word in NO_DECAY)
             (plain if single else decay).append(parameter)
     groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]

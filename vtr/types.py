@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Batch:
     """B clips and a caption each.
 
-    clips (B,T,3,H,W) uint8; ids (B,L) int64; attention (B,L) bool; maskable (B,L) bool: a word, not CLS, SEP or padding;
+    clips (B,T,3,H,W) uint8; ids (B,L) int64; attention (B,L) bool; maskable (B,L) bool: a word, not CLS, SEP, padding;
     samples (B,) int64: numbers in the index; ok (B,) bool: False where the video could not be read (its clip is empty).
     """
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vtr.data.atomic import replacing
+from vtr.atomic import replacing
 from vtr.errors import DataError
 
 NAME = "index.parquet"

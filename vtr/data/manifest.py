@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vtr.data import index_file
-from vtr.data.atomic import write_bytes
+from vtr.atomic import write_bytes
 from vtr.data.index import check_shards
 from vtr.data.index_file import Shard
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from vtr.data import index_file, video
 from vtr.data.annotations.sample import Sample
-from vtr.data.atomic import explain_os_error, replacing
+from vtr.atomic import explain_os_error, replacing
 from vtr.data.crew import Beat
 from vtr.data.index_file import Shard
 from vtr.data.limits import Limits

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vtr.data.annotations.sample import JSON, Sample
-from vtr.data.atomic import explain_os_error, locked, remove_leftovers, write_bytes
+from vtr.atomic import explain_os_error, locked, remove_leftovers, write_bytes
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.limits import Limits
 from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize

@@ -34,7 +34,7 @@ class GroupAttention(nn.Module):
 
         # Patches stand slot by slot: [s0p0 s0p1 .. | s1p0 s1p1 .. | ..] -> (B,h,S,k,d)
         def grouped(t: Tensor) -> Tensor:
-            t = t[:, :, 1:].unflatten(2, (slots, k))
+            t = t[:, :, 1:].reshape(batch, self.heads, slots, k, -1)
             t = t if group == "space" else t.transpose(2, 3)
             return t.permute(0, 2, 1, 3, 4)  # (B, groups, h, members, d)
 
@@ -45,7 +45,7 @@ class GroupAttention(nn.Module):
             return torch.cat([first, grouped(t)], dim=3).flatten(0, 1)
 
         out = F.scaled_dot_product_attention(grouped(q).flatten(0, 1), with_cls(key), with_cls(value))
-        out = out.unflatten(0, (batch, groups))  # (B, groups, h, members, d)
+        out = out.view(batch, groups, *out.shape[1:])  # (B, groups, h, members, d)
         out = out.permute(0, 1, 3, 2, 4) if group == "space" else out.permute(0, 3, 1, 2, 4)
         joined = torch.cat([cls.transpose(1, 2).flatten(2), out.reshape(batch, tokens - 1, width)], dim=1)
         return self.proj(joined)  # type: ignore[no-any-return]

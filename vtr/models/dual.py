@@ -33,6 +33,7 @@ class DualEncoder(nn.Module):
         self.video, self.text, self.embed_dim = video, text, embed_dim
         self.vid_proj = nn.Linear(video.width, embed_dim)
         self.txt_proj = nn.Sequential(nn.ReLU(), nn.Linear(text.width, embed_dim))
+        self.learn_temperature = learn_temperature
         # Held as a logarithm, so that no step can make it negative.
         log = torch.tensor(math.log(temperature))
         self.log_temperature = nn.Parameter(log, requires_grad=learn_temperature)
@@ -48,4 +49,8 @@ class DualEncoder(nn.Module):
     @property
     def temperature(self) -> Tensor:
         """() the temperature tau; a learned one stays at 0.01 or above, as CLIP has it."""
-        return self.log_temperature.exp().clamp(min=0.01)
+        log = self.log_temperature
+        if self.learn_temperature:
+            # A clamp has no gradient below its floor: a temperature that fell there would never come up again.
+            log = log + (log.clamp(min=math.log(0.01)) - log).detach()
+        return log.exp()

@@ -12,7 +12,7 @@ from vtr.errors import ConfigError
 
 
 def visible_patches(clips: Tensor, visible: Tensor | None, patch: int, tubelet: int = 1) -> Tensor:
-    """(B,T,C,H,W), (B,S,k) int64 | None -> (B,S,k,C*t*p*p): the patches that are seen, values laid out as a conv's weight.
+    """(B,T,C,H,W), (B,S,k) int64 | None -> (B,S,k,C*t*p*p): the patches that are seen, laid out as a conv's weight.
 
     Hidden patches are never copied, so masking saves memory traffic too, and a uint8 clip stays uint8 until here.
     Raises ConfigError when the clip does not divide into patches.
@@ -20,7 +20,8 @@ def visible_patches(clips: Tensor, visible: Tensor | None, patch: int, tubelet: 
     batch, frames, channels, height, width = clips.shape
     if height % patch or width % patch or frames % tubelet:
         raise ConfigError(
-            f"a clip of {frames} frames of {height} x {width} does not divide into tubelets of {tubelet} x {patch} x {patch}",
+            f"a clip of {frames} frames of {height} x {width} does not divide into "
+            f"tubelets of {tubelet} x {patch} x {patch}",
             "choose data.frames and data.size as multiples of model.tubelet and model.patch",
         )
     slots, rows, columns = frames // tubelet, height // patch, width // patch

@@ -6,6 +6,8 @@ Source: Frozen in Time (arXiv:2104.00650), section 3.1; MAC (arXiv:2212.00986) f
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -23,9 +25,12 @@ class VideoEncoder(nn.Module):
 
     A float clip is taken as normalised; a uint8 clip is normalised here, after its hidden patches are dropped.
     `divided`: time then space attention in each block. `joint`: every visible token sees every other (timm's blocks).
-    Patch p of slot t has the position `pos[1+p] + temporal[t]`; `temporal` starts at zero; CLS has `pos[0]` alone; a clip
-    with fewer slots uses the first rows of `temporal`.
+    Patch p of slot t has the position `pos[1+p] + temporal[t]`; `temporal` starts at zero; CLS has `pos[0]` alone; a
+    clip with fewer slots uses the first rows of `temporal`.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class VideoEncoder(nn.Module):
         size: int = 224,
         attention: str = "divided",
         time_init: str = "qkv",
+        positions: str = "learned",
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
     ) -> None:
@@ -48,11 +54,13 @@ class VideoEncoder(nn.Module):
             raise ConfigError(f"a width of {width} does not divide into {heads} heads", "choose heads that divide it")
         if size % patch or frames % tubelet:
             raise ConfigError(
-                f"clips of {frames} frames of {size} pixels do not divide into tubelets of {tubelet} x {patch} x {patch}",
+                f"clips of {frames} frames of {size} pixels do not divide into "
+                f"tubelets of {tubelet} x {patch} x {patch}",
                 "choose data.frames and data.size as multiples of model.tubelet and model.patch",
             )
         self.width, self.patch, self.tubelet, self.attention = width, patch, tubelet, attention
-        self.cells, self.slots = (size // patch) ** 2, frames // tubelet
+        self.grid, self.slots = size // patch, frames // tubelet
+        self.cells = self.grid**2
         self.patch_embed = nn.Linear(3 * tubelet * patch * patch, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.cells, width))
@@ -60,33 +68,48 @@ class VideoEncoder(nn.Module):
         if attention == "divided":
             self.blocks = nn.ModuleList(DividedBlock(width, heads, time_init=time_init) for _ in range(depth))
         else:
-            norm = lambda dim: nn.LayerNorm(dim, eps=1e-6)  # noqa: E731
+            norm = partial(nn.LayerNorm, eps=1e-6)
             self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
         self.apply(_init)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if positions == "sincos":
+            self._init_positions(size // patch)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         for block in self.blocks:
             if isinstance(block, DividedBlock):
                 block.init_time()
 
+    @torch.no_grad()
+    def _init_positions(self, side: int) -> None:
+        """Sin-cos values over rows, columns and time, for training on from there.
+
+        From scratch, positions of trunc_normal 0.02 and a temporal zero are far below the patches' own values, so that
+        where and when a patch is has to be found first; these start at the patches' scale.
+        """
+        rows = sincos(side, self.width // 2)
+        grid = torch.cat([rows[:, None].expand(-1, side, -1), rows[None].expand(side, -1, -1)], dim=-1)
+        self.pos_embed[0, 1:] = grid.reshape(side * side, self.width)
+        self.temporal_embed[0] = sincos(self.slots, self.width)
+
     def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """`visible` (B,S,k) int64: the cells each slot shows, ascending; None shows all.
 
-        Raises ConfigError when the clip is larger than the positions that this encoder has.
+        Raises ConfigError when the clip is longer, or of another height or width, than this encoder has positions for.
         """
         patches = visible_patches(clips, visible, self.patch, self.tubelet)
-        batch, slots, k, _ = patches.shape
-        cells = (clips.shape[-1] // self.patch) * (clips.shape[-2] // self.patch)
-        if slots > self.slots or cells != self.cells:
+        batch, slots = patches.shape[:2]
+        rows, columns = clips.shape[-2] // self.patch, clips.shape[-1] // self.patch
+        if slots > self.slots or (rows, columns) != (self.grid, self.grid):
             raise ConfigError(
-                f"a clip of {slots} slots of {cells} cells, this encoder has positions for {self.slots} of {self.cells}",
+                f"a clip of {slots} slots of {rows} x {columns} cells, this encoder has positions for "
+                f"{self.slots} slots of {self.grid} x {self.grid}",
                 "use the frames and size that it was trained with (data.frames, data.size)",
             )
         if not patches.is_floating_point():
-            rgb = patches.unflatten(-1, (3, -1)).to(self.patch_embed.weight.dtype)
+            rgb = patches.view(*patches.shape[:-1], 3, -1).to(self.patch_embed.weight.dtype)
             patches = ((rgb - self.mean) / self.std).flatten(-2)
         x = self.patch_embed(patches)
         space = self.pos_embed[0, 1:]
@@ -97,6 +120,13 @@ class VideoEncoder(nn.Module):
         for block in self.blocks:
             x = block(x, slots) if self.attention == "divided" else block(x)
         return self.norm(x)  # type: ignore[no-any-return]
+
+
+def sincos(places: int, width: int) -> Tensor:
+    """(places, width): sines and cosines of place times frequencies from 1 down to 1e-4 (width even)."""
+    frequency = 10_000.0 ** -(torch.arange(width // 2) / (width // 2))
+    angle = torch.arange(places)[:, None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 def _init(module: nn.Module) -> None:

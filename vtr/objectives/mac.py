@@ -16,7 +16,7 @@ from vtr.types import Batch
 
 
 class MAC(nn.Module):
-    """Contrast two masked views: the video encoder sees `1 - mask_ratio` of each frame, the text encoder `[MASK]` words.
+    """Contrast two masked views: `1 - mask_ratio` of each frame, and the caption with `[MASK]` for some of its words.
 
     With both ratios 0 this is the unmasked baseline, Frozen in Time, to the bit.
     """

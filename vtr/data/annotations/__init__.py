@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from vtr.data.annotations import folder, table
+from collections.abc import Sequence
+
+from vtr.data.annotations import (
+    activitynet,
+    cc3m,
+    census,
+    coco,
+    didemo,
+    flickr30k,
+    folder,
+    hmdb51,
+    lsmdc,
+    msrvtt,
+    msvd,
+    table,
+    ucf101,
+    vatex,
+    webvid,
+)
+from vtr.data.annotations.census import Census
+from vtr.data.annotations.official import Benchmark, Split
 from vtr.data.annotations.sample import JSON, Reader, ReaderOptions, Sample, make_key
 from vtr.errors import InputError
 
-__all__ = ["JSON", "READERS", "Reader", "ReaderOptions", "Sample", "describe", "make_key", "read"]
+__all__ = [
+    "BENCHMARKS",
+    "JSON",
+    "READERS",
+    "Benchmark",
+    "Census",
+    "Reader",
+    "ReaderOptions",
+    "Sample",
+    "Split",
+    "describe",
+    "make_key",
+    "official_count",
+    "read",
+    "take_census",
+]
 
+_OFFICIAL = (msrvtt, msvd, lsmdc, didemo, activitynet, vatex, webvid, cc3m, coco, flickr30k, ucf101, hmdb51)
 READERS: dict[str, Reader] = {
     "table": table.read,
     "folder": folder.read,
+    **{module.BENCHMARK.name: module.read for module in _OFFICIAL},
 }
+BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in _OFFICIAL}
 
 
 def read(reader: str, source: str, options: ReaderOptions | None = None) -> list[Sample]:
@@ -22,6 +60,17 @@ def read(reader: str, source: str, options: ReaderOptions | None = None) -> list
     if reader not in READERS:
         raise InputError(f"there is no reader {reader!r}", f"the readers are: {', '.join(READERS)}")
     return READERS[reader](source, options or ReaderOptions())
+
+
+def official_count(reader: str, split: str) -> Split | None:
+    """The published size of a split, `videos` and `captions`; None where `reader` has no such split."""
+    benchmark = BENCHMARKS.get(reader)
+    return None if benchmark is None else benchmark.splits.get(split)
+
+
+def take_census(reader: str, source: str, options: ReaderOptions, samples: Sequence[Sample]) -> Census:
+    """What `read` found, beside what is published and what is on the disk: `warnings()` to say, `record()` to keep."""
+    return census.count(BENCHMARKS.get(reader), reader, source, options, samples)
 
 
 def describe(reader: str) -> str:

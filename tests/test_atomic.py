@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vtr.data.atomic import explain_os_error, locked, remove_leftovers, replacing, write_bytes
+from vtr.atomic import explain_os_error, locked, remove_leftovers, replacing, write_bytes
 from vtr.errors import InputError
 
 

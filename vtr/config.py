@@ -1,0 +1,187 @@
+"""Every setting of a run, as frozen dataclasses that are checked when they are made.
+
+A recipe is a TOML file of these sections; `--set section.key=value` overrides one key. The default of a setting stands
+here and nowhere else. Sources of the values: Frozen in Time (arXiv:2104.00650), MAC (arXiv:2212.00986).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vtr.errors import ConfigError
+
+Scalar = bool | int | float | str | list[float]
+
+
+def _choice(section: str, **values: tuple[str, tuple[str, ...]]) -> None:
+    for name, (value, allowed) in values.items():
+        if value not in allowed:
+            raise ConfigError(f"{section}.{name} = {value!r} is unknown", f"choose one of: {', '.join(allowed)}")
+
+
+def _at_least(section: str, least: float, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= least:
+            raise ConfigError(f"{section}.{name} = {value}, it must be at least {least:g}", f"give --set {section}.{name}=N")
+
+
+def _share(section: str, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"{section}.{name} = {value}, it must be at least 0 and below 1", "0.6 is 60 %")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a stored video becomes a clip of `frames` x `size` x `size` pixels, and a caption `words` tokens."""
+
+    frames: int = 4
+    size: int = 224
+    resize: int = 256  # short side before the crop of `size` in evaluation
+    crop_min: float = 0.5  # training crops cover at least this share of the picture; 1 gives the evaluation crop
+    flip: bool = True  # switch off where captions say "left" and "right"
+    words: int = 32  # longest caption in tokens, special ones included
+    decoder: str = "auto"  # auto: decord where sharding has proven it right, else PyAV; pyav: always PyAV
+    workers: int = 2
+    cache_gb: float = 0.0  # decoded frames held in memory, shared by the workers
+    fixed_length: bool = False  # pad all captions to `words`, for compiled models
+
+    def __post_init__(self) -> None:
+        _at_least("data", 1, frames=self.frames, size=self.size, resize=self.resize)
+        _at_least("data", 3, words=self.words)
+        _at_least("data", 0, workers=self.workers, cache_gb=self.cache_gb)
+        _choice("data", decoder=(self.decoder, ("auto", "pyav")))
+        if not 0 < self.crop_min <= 1:
+            raise ConfigError(f"data.crop_min = {self.crop_min}, it must be above 0 and at most 1", "0.5 is usual")
+        if self.resize < self.size:
+            raise ConfigError(
+                f"data.resize = {self.resize} is below data.size = {self.size}", "the crop is taken out of the resized frame"
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The dual encoder. `video` and `text` name pretrained weights (timm, transformers, or a local directory); empty: new."""
+
+    video: str = ""
+    text: str = ""
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    patch: int = 16
+    tubelet: int = 1
+    attention: str = "divided"
+    time_init: str = "qkv"
+    text_width: int = 768
+    text_depth: int = 6
+    text_heads: int = 12
+    vocabulary: int = 8192  # at most so many word pieces, where the tokenizer is trained on the captions
+    pool: str = "cls"
+    embed_dim: int = 256
+    temperature: float = 0.05
+    learn_temperature: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(
+            "model", 1, width=self.width, depth=self.depth, heads=self.heads, patch=self.patch, tubelet=self.tubelet,
+            text_width=self.text_width, text_depth=self.text_depth, text_heads=self.text_heads, embed_dim=self.embed_dim,
+        )  # fmt: skip
+        _at_least("model", 32, vocabulary=self.vocabulary)
+        _choice(
+            "model",
+            attention=(self.attention, ("divided", "joint")),
+            time_init=(self.time_init, ("qkv", "proj")),
+            pool=(self.pool, ("cls", "mean", "last")),
+        )
+        if not self.temperature > 0:
+            raise ConfigError(f"model.temperature = {self.temperature}, it must be above 0", "0.05 is usual")
+        for name, width, heads in (("", self.width, self.heads), ("text_", self.text_width, self.text_heads)):
+            if width % heads:
+                raise ConfigError(
+                    f"model.{name}width = {width} does not divide into model.{name}heads = {heads}", "64 wide heads are usual"
+                )
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is hidden, and what the loss asks."""
+
+    name: str = "mac"
+    mask: str = "per_frame"
+    mask_ratio: float = 0.6
+    word_ratio: float = 0.15
+
+    def __post_init__(self) -> None:
+        _choice("objective", name=(self.name, ("mac", "contrastive")), mask=(self.mask, ("per_frame", "tube")))
+        _share("objective", mask_ratio=self.mask_ratio, word_ratio=self.word_ratio)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a linear warm-up and a cosine."""
+
+    lr: float = 3e-5
+    lr_batch: int = 0  # `lr` is meant for this global batch and scales with it; 0: as it stands
+    lr_cap: float = 0.0  # scaled no higher than this; 0: no cap
+    floor: float = 0.0  # the last learning rate as a share of the highest
+    warmup: float = 0.05  # share of all steps
+    weight_decay: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.98
+    clip: float = 0.0  # largest gradient norm; 0: no clipping
+
+    def __post_init__(self) -> None:
+        _at_least(
+            "optim", 0, lr_batch=self.lr_batch, lr_cap=self.lr_cap, weight_decay=self.weight_decay, clip=self.clip
+        )
+        _share("optim", warmup=self.warmup, beta1=self.beta1, beta2=self.beta2, floor=self.floor)
+        if not self.lr > 0:
+            raise ConfigError(f"optim.lr = {self.lr}, it must be above 0", "try --lr 3e-5")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how large, how exact, and what is written on the way."""
+
+    epochs: float = 1.0
+    steps: int = 0  # instead of epochs, when above 0
+    batch_size: int = 128  # clips a step over all processes
+    precision: str = "auto"  # auto: bf16 where the hardware has it, else fp32
+    device: str = "auto"
+    seed: int = 0
+    unmasked_tail: float = 0.0  # the last share of the steps sees everything
+    log_every: int = 10
+    save_every: int = 1000
+    eval_every: int = 0  # steps between evaluations, with --eval-shards; 0: at the end alone
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least("train", 0, steps=self.steps, eval_every=self.eval_every)
+        _at_least("train", 1, log_every=self.log_every, save_every=self.save_every, keep=self.keep)
+        _at_least("train", 2, batch_size=self.batch_size)
+        _share("train", unmasked_tail=self.unmasked_tail)
+        _choice("train", precision=(self.precision, ("auto", "fp32", "bf16", "fp16")))
+        if self.steps == 0 and not self.epochs > 0:
+            raise ConfigError(f"train.epochs = {self.epochs}, it must be above 0", "or give --steps N")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole recipe. `finetune` holds what `vtr finetune` changes in it: `{"optim.lr": 1e-5, ...}`."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    finetune: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        model, data = self.model, self.data
+        if data.size % model.patch or data.frames % model.tubelet:
+            raise ConfigError(
+                f"clips of {data.frames} frames of {data.size} pixels do not divide into patches of {model.tubelet} frames "
+                f"of {model.patch} pixels",
+                "choose data.frames and data.size as multiples of model.tubelet and model.patch",
+            )

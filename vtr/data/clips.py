@@ -1,0 +1,87 @@
+"""Which frames make a clip, and how they are cropped to its size.
+
+Letters: T frames, H W pixels. A video of n frames is cut into T equal segments in the closed interval, so one frame is
+enough: n=10, T=4 -> segments [0 1 2][2 3 4][5 6][7 8 9].
+Source: Frozen in Time (arXiv:2104.00650), section 3.3 for segments; its released code for crops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as V  # noqa: N812
+
+
+def segment_frames(count: int, frames: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
+    """(T,) ascending frame numbers below `count`: a random one of each segment, or the middle one without `rng`.
+
+    A video shorter than T repeats frames.
+    Differs from the paper: the released code pads a short clip with black.
+    """
+    edges = np.linspace(0, count, frames + 1)
+    first = np.minimum(edges[:-1].astype(np.int64), count - 1)
+    last = np.maximum(np.ceil(edges[1:]).astype(np.int64) - 1, first)
+    return (first + last) // 2 if rng is None else rng.integers(first, last + 1)
+
+
+def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter one at `short_side`, in the same proportion."""
+    scale = short_side / min(height, width)
+    return max(short_side, round(height * scale)), max(short_side, round(width * scale))
+
+
+def to_short_side(frames: npt.NDArray[np.uint8], short_side: int) -> npt.NDArray[np.uint8]:
+    """(T,H,W,3) uint8 -> (T,H',W',3) uint8."""
+    size = resized_size(frames.shape[1], frames.shape[2], short_side)
+    if size == frames.shape[1:3]:
+        return frames
+    return np.ascontiguousarray(_resize(_planes(frames), size).permute(0, 2, 3, 1).numpy())
+
+
+def evaluation_crop(frames: npt.NDArray[np.uint8], resize: int, size: int) -> Tensor:
+    """(T,H,W,3) uint8 -> (T,3,size,size) uint8: short side to `resize`, then the centre."""
+    planes = _planes(frames)
+    wanted = resized_size(frames.shape[1], frames.shape[2], resize)
+    if wanted != tuple(planes.shape[-2:]):
+        planes = _resize(planes, wanted)
+    top, left = (wanted[0] - size) // 2, (wanted[1] - size) // 2
+    return planes[..., top : top + size, left : left + size]
+
+
+def training_crop(
+    frames: npt.NDArray[np.uint8], size: int, crop_min: float, flip: bool, rng: np.random.Generator
+) -> Tensor:
+    """(T,H,W,3) uint8 -> (T,3,size,size) uint8: one random crop and flip for the whole clip.
+
+    The crop covers `crop_min` to 1 of the picture, in a proportion of 3:4 to 4:3 (RandomResizedCrop).
+    """
+    height, width = frames.shape[1:3]
+    top, left, h, w = _random_box(height, width, crop_min, rng)
+    planes = _resize(_planes(frames[:, top : top + h, left : left + w]), (size, size))
+    return planes.flip(-1) if flip and rng.random() < 0.5 else planes
+
+
+def _random_box(height: int, width: int, crop_min: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    for _ in range(10):
+        area = height * width * rng.uniform(crop_min, 1.0)
+        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
+    side = min(height, width)  # a very long picture: its middle square, as torchvision falls back
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _planes(frames: npt.NDArray[np.uint8]) -> Tensor:
+    # A (T,3,H,W) view of channels-last memory, which torch resizes fastest.
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+
+
+def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(planes.shape[-2:]) == size:
+        return planes
+    return V.resize(planes, list(size), antialias=True)

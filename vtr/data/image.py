@@ -1,0 +1,59 @@
+"""Still images: told by their first bytes, measured, and decoded upright. In a shard, an image is a clip of one frame."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from vtr.data.limits import DEFAULT, Limits
+from vtr.data.tar import VIDEO_EXTS
+from vtr.errors import VideoError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What one image is: its size as displayed, turned upright, and the extension that its bytes deserve."""
+
+    width: int
+    height: int
+    extension: str
+
+
+def extension(data: bytes, suffix: str = "") -> str | None:
+    """`jpg`, `png` or `webp` for the bytes of such an image, else None.
+
+    None too where `suffix` is that of a video: a thumbnail or an error page in a video's place is no clip.
+    """
+    if suffix.lower() in VIDEO_EXTS:
+        return None
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def check(data: bytes, limits: Limits = DEFAULT) -> ImageInfo:
+    """Decode an image to see that it can be. Raises VideoError as `decode`."""
+    height, width = decode(data, limits).shape[:2]
+    return ImageInfo(width, height, extension(data) or "")
+
+
+def decode(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a JPEG, PNG or WebP, turned as its EXIF says; of an animation the first picture.
+
+    Raises VideoError: `corrupt`, or `too-large` before decoding.
+    """
+    limits.check("max_bytes", len(data), f"the image has {len(data)} bytes")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            limits.check("max_pixels", picture.width * picture.height, f"a picture of {picture.width}x{picture.height}")
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VideoError("corrupt", f"an image cannot be decoded: {error}", "download or copy it again") from error

@@ -1,0 +1,120 @@
+"""Recipes: TOML in, a checked Config out, and back; overrides and differences by dotted key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vtr.config import Config
+from vtr.errors import ConfigError
+
+SECTIONS = {f.name: f for f in dataclasses.fields(Config) if f.name != "finetune"}
+FOLDER = Path(__file__).parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with vtr."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(recipe: str) -> Config:
+    """The config of a recipe's name or of a TOML file. Raises ConfigError for one that is missing or wrong."""
+    path = Path(recipe)
+    if not path.suffix and recipe in recipe_names():
+        path = FOLDER / f"{recipe}.toml"
+    if not path.is_file():
+        close = difflib.get_close_matches(recipe, recipe_names(), 1, 0.5)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"there is no recipe {recipe!r}", f"{hint}recipes are: {', '.join(recipe_names())}, or the path of a .toml file"
+        )
+    try:
+        return from_dict(tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", "see `vtr/recipes` for how a recipe looks") from error
+
+
+def from_dict(tables: Mapping[str, Any]) -> Config:
+    """A config from nested tables, every key and type checked."""
+    flat = {}
+    for section, table in tables.items():
+        if section == "finetune" and isinstance(table, dict):
+            continue
+        if not isinstance(table, dict):
+            raise ConfigError(f"{section} = {table!r} stands outside a section", f"sections are: {', '.join(SECTIONS)}")
+        flat.update({f"{section}.{key}": value for key, value in table.items()})
+    config = override(Config(), flat)
+    later = dict(tables.get("finetune", {}))
+    override(config, later)  # a wrong key shows now, not after the pretraining
+    return dataclasses.replace(config, finetune=later)
+
+
+def override(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with dotted keys set: `{"optim.lr": 1e-4}`. Raises ConfigError naming an unknown key or a wrong type."""
+    changed: dict[str, dict[str, Any]] = {}
+    for dotted, value in values.items():
+        section, _, key = dotted.partition(".")
+        changed.setdefault(section, {})[key] = _checked(dotted, value)
+    parts = {name: dataclasses.replace(getattr(config, name), **keys) for name, keys in changed.items()}
+    return dataclasses.replace(config, **parts)
+
+
+def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
+    """`["optim.lr=1e-4", "data.flip=false"]` -> dotted keys and values, read as TOML where that works, else as text."""
+    values = {}
+    for text in sets:
+        dotted, equals, raw = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text!r} has no value", "write --set section.key=value")
+        try:
+            values[dotted.strip()] = tomllib.loads(f"v = {raw}")["v"]
+        except tomllib.TOMLDecodeError:
+            values[dotted.strip()] = raw.strip()
+    return values
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested tables, as they stand in TOML."""
+    tables = {name: dataclasses.asdict(getattr(config, name)) for name in SECTIONS}
+    return tables | ({"finetune": dict(config.finetune)} if config.finetune else {})
+
+
+def to_toml(config: Config) -> str:
+    """The config as TOML that `load` reads back."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(config))
+
+
+def difference(old: Config, new: Config) -> list[str]:
+    """Lines `section.key: old -> new`, one for each setting that differs."""
+    lines = []
+    for name in SECTIONS:
+        before, after = dataclasses.asdict(getattr(old, name)), dataclasses.asdict(getattr(new, name))
+        lines += [f"{name}.{key}: {before[key]!r} -> {after[key]!r}" for key in before if before[key] != after[key]]
+    return lines
+
+
+def _checked(dotted: str, value: Any) -> Any:
+    section, _, key = dotted.partition(".")
+    every = {f"{s}.{f.name}": f for s in SECTIONS for f in dataclasses.fields(type(getattr(Config(), s)))}
+    if dotted not in every:
+        close = difflib.get_close_matches(dotted, every, 1, 0.4) or [k for k in every if k.endswith(f".{key or section}")]
+        raise ConfigError(
+            f"there is no setting {dotted!r}", f"did you mean {close[0]}?" if close else f"sections are: {', '.join(SECTIONS)}"
+        )
+    wanted = typing.get_type_hints(type(getattr(Config(), section)))[key]
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
+        raise ConfigError(f"{dotted} = {value!r} is of the wrong type", f"it must be {_NAMES[wanted]}")
+    return value
+
+
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
