@@ -49,7 +49,7 @@ class DualEncoder(nn.Module):
     @property
     def temperature(self) -> Tensor:
         """() the temperature tau; a learned one stays at 0.01 or above, as CLIP has it."""
-        log = self.log_temperature
+        log: Tensor = self.log_temperature
         if self.learn_temperature:
             # A clamp has no gradient below its floor: a temperature that fell there would never come up again.
             log = log + (log.clamp(min=math.log(0.01)) - log).detach()

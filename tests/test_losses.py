@@ -1,0 +1,114 @@
+"""NormSoftmax against its definition, its known values, and with rows that are out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vtr.losses import norm_softmax
+
+
+def pairs(batch: int, dim: int = 16, seed: int = 0):
+    g = torch.Generator().manual_seed(seed)
+    return (torch.randn(batch, dim, generator=g).requires_grad_() for _ in range(2))
+
+
+def by_definition(video, text, tau):
+    """The sum of both directions, pair by pair."""
+    video, text = video.detach().double(), text.detach().double()
+    cos = [[float(v @ t / v.norm() / t.norm()) / tau for t in text] for v in video]
+    n = len(cos)
+    rows = sum(math.log(sum(math.exp(s) for s in cos[i])) - cos[i][i] for i in range(n)) / n
+    columns = sum(math.log(sum(math.exp(cos[i][j]) for i in range(n))) - cos[j][j] for j in range(n)) / n
+    return rows + columns
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_the_definition(batch, tau):
+    video, text = pairs(batch)
+    expected = pytest.approx(by_definition(video, text, tau), rel=1e-5, abs=1e-6)
+    assert norm_softmax(video, text, tau).item() == expected
+    assert norm_softmax(video, text, tau, torch.ones(batch, dtype=torch.bool)).item() == expected
+    assert norm_softmax(text, video, tau).item() == expected, "both directions count alike"
+
+
+@pytest.mark.parametrize("ok", [None, torch.ones(4, dtype=torch.bool)])
+def test_identical_orthonormal_pairs(ok):
+    pair = torch.eye(4, 32)
+    expected = 2 * math.log(1 + 3 * math.exp(-20))
+    # float32 holds 1 + 6e-9 as 1: the loss may fall to 0, but no further from the truth than that.
+    assert norm_softmax(pair, pair, 0.05, ok).item() == pytest.approx(expected, abs=1e-7)
+    warm = 2 * math.log(1 + 3 * math.exp(-2))
+    assert norm_softmax(3 * pair, 0.2 * pair, 0.5, ok).item() == pytest.approx(warm, rel=1e-6), "cosines have no scale"
+
+
+@pytest.mark.parametrize("batch", [2, 5, 64])
+def test_uniform_similarities(batch):
+    same = torch.ones(batch, 8)
+    assert norm_softmax(same, same, 0.05).item() == pytest.approx(2 * math.log(batch), rel=1e-5)
+
+
+@pytest.mark.parametrize("out", [[0], [5], [1, 4], [0, 2, 3], [0, 1, 2, 3, 4]])
+def test_rows_that_are_out_leave_the_loss_of_the_smaller_batch(out):
+    video, text = pairs(6)
+    ok = torch.ones(6, dtype=torch.bool)
+    ok[out] = False
+    loss = norm_softmax(video, text, 0.05, ok)
+    loss.backward()
+    small_video, small_text = (t.detach()[ok].requires_grad_() for t in (video, text))
+    small = norm_softmax(small_video, small_text, 0.05)
+    small.backward()
+    torch.testing.assert_close(loss, small, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(video.grad[ok], small_video.grad, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(text.grad[ok], small_text.grad, rtol=1e-5, atol=1e-6)
+    assert not video.grad[~ok].any()
+    assert not text.grad[~ok].any()
+
+
+def test_what_stands_in_a_row_that_is_out_is_of_no_matter():
+    video, text = (t.detach() for t in pairs(4))
+    ok = torch.tensor([True, False, True, True])
+    before = norm_softmax(video, text, 0.05, ok)
+    video[1], text[1] = 0.0, 1e4
+    assert torch.equal(norm_softmax(video, text, 0.05, ok), before)
+
+
+def test_no_row_left_is_zero_with_finite_gradients():
+    video, text = pairs(4)
+    tau = torch.tensor(0.05, requires_grad=True)
+    loss = norm_softmax(video, text, tau, torch.zeros(4, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    for grad in (video.grad, text.grad, tau.grad):
+        assert torch.isfinite(grad).all()
+        assert not grad.any()
+
+
+def test_vectors_of_zeros_keep_the_loss_and_its_gradients_finite():
+    video, text = torch.zeros(3, 8, requires_grad=True), torch.zeros(3, 8, requires_grad=True)
+    loss = norm_softmax(video, text)
+    loss.backward()
+    assert loss.item() == pytest.approx(2 * math.log(3))
+    assert torch.isfinite(video.grad).all()
+
+
+def test_a_learned_temperature_gets_its_gradient():
+    video, text = (t.detach() for t in pairs(5))
+    tau = torch.tensor(0.3, requires_grad=True)
+    norm_softmax(video, text, tau).backward()
+    step = 1e-3
+    slope = (by_definition(video, text, 0.3 + step) - by_definition(video, text, 0.3 - step)) / (2 * step)
+    assert tau.grad.item() == pytest.approx(slope, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_float32_out(dtype):
+    video, text = (F.normalize(t.detach(), dim=-1).to(dtype) for t in pairs(8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = norm_softmax(video, text)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, norm_softmax(video.float(), text.float()))

@@ -1,0 +1,87 @@
+"""Schedules at their corners, and who is pulled to zero."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from vtr.models.dual import DualEncoder
+from vtr.models.text import TextEncoder, small_text
+from vtr.models.video import VideoEncoder
+from vtr.optim import parameter_groups, scaled_lr, warmup_cosine
+
+
+def test_warm_up_is_linear_and_ends_at_one():
+    assert [warmup_cosine(step, 100, 4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert warmup_cosine(4, 100, 4) == 1.0
+
+
+def test_the_cosine_falls_to_the_floor_and_stays():
+    curve = [warmup_cosine(step, 100, 10, 0.1) for step in range(101)]
+    assert all(a >= b for a, b in pairwise(curve[9:]))
+    assert curve[55] == pytest.approx(0.55), "half-way: the middle of 1 and the floor"
+    assert curve[100] == pytest.approx(0.1)
+    assert warmup_cosine(10**6, 100, 10, 0.1) == pytest.approx(0.1)
+    assert curve[77] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 67 / 90)))
+
+
+def test_no_warm_up_and_nothing_but_warm_up():
+    assert warmup_cosine(0, 10, 0) == 1.0
+    assert warmup_cosine(9, 10, 10) == 1.0
+    assert 0 <= warmup_cosine(0, 0, 0) <= 1
+    assert 0 < warmup_cosine(0, 1, 1) <= 1, "the first step learns something"
+
+
+def test_learning_rate_scales_with_the_batch():
+    assert scaled_lr(3e-5, 512, 512, 1e-4) == pytest.approx(3e-5)
+    assert scaled_lr(3e-5, 128, 512, 1e-4) == pytest.approx(7.5e-6)
+    assert scaled_lr(3e-5, 4096, 512, 1e-4) == pytest.approx(1e-4), "no higher than the cap"
+    assert scaled_lr(3e-5, 4096, 512, 0) == pytest.approx(2.4e-4), "no cap"
+    assert scaled_lr(3e-5, 4096, 0, 0) == pytest.approx(3e-5), "as it stands"
+    assert scaled_lr(3e-4, 8, 0, 1e-4) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("attention", ["divided", "joint"])
+def test_matrices_decay_and_nothing_else(attention):
+    video = VideoEncoder(width=16, depth=1, heads=2, patch=8, frames=2, size=16, attention=attention)
+    model = DualEncoder(video, TextEncoder(small_text(50, 16, 1, 2, 12)), 8, learn_temperature=True)
+    named = dict(model.named_parameters())
+    decay, plain = parameter_groups(named.items(), 0.05)
+    assert (decay["weight_decay"], plain["weight_decay"]) == (0.05, 0.0)
+    names = {id(p): name for name, p in named.items()}
+    kept = {names[id(p)] for p in plain["params"]}
+    pulled = {names[id(p)] for p in decay["params"]}
+    assert kept | pulled == set(named)
+    assert not kept & pulled
+    for name in (
+        "cls_token",
+        "pos_embed",
+        "temporal_embed",
+        "patch_embed.bias",
+        "norm.weight",
+        "blocks.0.norm1.weight",
+    ):
+        assert f"video.{name}" in kept
+    assert {"log_temperature", "vid_proj.bias"} <= kept
+    assert "text.model.embeddings.position_embeddings.weight" in kept, "the caption's positions are positions too"
+    assert not [name for name in pulled if "norm" in name.lower() or name.endswith("bias")]
+    for name in (
+        "patch_embed.weight",
+        "blocks.0.attn.qkv.weight",
+        "blocks.0.attn.proj.weight",
+        "blocks.0.mlp.fc1.weight",
+    ):
+        assert f"video.{name}" in pulled
+    assert {"vid_proj.weight", "txt_proj.1.weight", "text.model.embeddings.word_embeddings.weight"} <= pulled
+    torch.optim.AdamW([decay, plain], lr=1e-3).step()
+
+
+def test_frozen_parameters_and_empty_groups_are_left_out():
+    layer = torch.nn.Linear(4, 4)
+    layer.weight.requires_grad_(False)
+    groups = parameter_groups(layer.named_parameters(), 0.05)
+    assert [group["weight_decay"] for group in groups] == [0.0]
+    assert groups[0]["params"] == [layer.bias]
