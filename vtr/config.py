@@ -23,7 +23,9 @@ def _choice(section: str, **values: tuple[str, tuple[str, ...]]) -> None:
 def _at_least(section: str, least: float, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:
-            raise ConfigError(f"{section}.{name} = {value}, it must be at least {least:g}", f"give --set {section}.{name}=N")
+            raise ConfigError(
+                f"{section}.{name} = {value}, it must be at least {least:g}", f"give --set {section}.{name}=N"
+            )
 
 
 def _share(section: str, **values: float) -> None:
@@ -56,7 +58,8 @@ class DataConfig:
             raise ConfigError(f"data.crop_min = {self.crop_min}, it must be above 0 and at most 1", "0.5 is usual")
         if self.resize < self.size:
             raise ConfigError(
-                f"data.resize = {self.resize} is below data.size = {self.size}", "the crop is taken out of the resized frame"
+                f"data.resize = {self.resize} is below data.size = {self.size}",
+                "the crop is taken out of the resized frame",
             )
 
 
@@ -73,6 +76,7 @@ class ModelConfig:
     tubelet: int = 1
     attention: str = "divided"
     time_init: str = "qkv"
+    positions: str = "learned"  # learned: small random values, times zero; sincos: start from sines and cosines
     text_width: int = 768
     text_depth: int = 6
     text_heads: int = 12
@@ -92,6 +96,7 @@ class ModelConfig:
             "model",
             attention=(self.attention, ("divided", "joint")),
             time_init=(self.time_init, ("qkv", "proj")),
+            positions=(self.positions, ("learned", "sincos")),
             pool=(self.pool, ("cls", "mean", "last")),
         )
         if not self.temperature > 0:
@@ -99,7 +104,8 @@ class ModelConfig:
         for name, width, heads in (("", self.width, self.heads), ("text_", self.text_width, self.text_heads)):
             if width % heads:
                 raise ConfigError(
-                    f"model.{name}width = {width} does not divide into model.{name}heads = {heads}", "64 wide heads are usual"
+                    f"model.{name}width = {width} does not divide into model.{name}heads = {heads}",
+                    "64 wide heads are usual",
                 )
 
 

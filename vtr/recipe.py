@@ -32,7 +32,8 @@ def load(recipe: str) -> Config:
         close = difflib.get_close_matches(recipe, recipe_names(), 1, 0.5)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"there is no recipe {recipe!r}", f"{hint}recipes are: {', '.join(recipe_names())}, or the path of a .toml file"
+            f"there is no recipe {recipe!r}",
+            f"{hint}recipes are: {', '.join(recipe_names())}, or the path of a .toml file",
         )
     try:
         return from_dict(tomllib.loads(path.read_text()))
@@ -105,9 +106,12 @@ def _checked(dotted: str, value: Any) -> Any:
     section, _, key = dotted.partition(".")
     every = {f"{s}.{f.name}": f for s in SECTIONS for f in dataclasses.fields(type(getattr(Config(), s)))}
     if dotted not in every:
-        close = difflib.get_close_matches(dotted, every, 1, 0.4) or [k for k in every if k.endswith(f".{key or section}")]
+        close = difflib.get_close_matches(dotted, every, 1, 0.4) or [
+            k for k in every if k.endswith(f".{key or section}")
+        ]
         raise ConfigError(
-            f"there is no setting {dotted!r}", f"did you mean {close[0]}?" if close else f"sections are: {', '.join(SECTIONS)}"
+            f"there is no setting {dotted!r}",
+            f"did you mean {close[0]}?" if close else f"sections are: {', '.join(SECTIONS)}",
         )
     wanted = typing.get_type_hints(type(getattr(Config(), section)))[key]
     if wanted is float and type(value) is int:

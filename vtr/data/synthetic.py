@@ -101,9 +101,7 @@ def scenes(seed: int, split: str) -> Iterator[Scene]:
         pairs = rng.choice(len(COLOURS), count, replace=False), rng.choice(len(SHAPES), count, replace=False)
         motions = [MOTIONS[i] for i in rng.choice(len(MOTIONS), count, p=_motion_weights())]
         names = list(COLOURS)
-        actors = tuple(
-            Actor(names[c], SHAPES[s], m) for c, s, m in zip(pairs[0], pairs[1], motions, strict=True)
-        )
+        actors = tuple(Actor(names[c], SHAPES[s], m) for c, s, m in zip(pairs[0], pairs[1], motions, strict=True))
         scene = Scene(actors, str(rng.choice(list(BACKGROUNDS))), int(rng.integers(2**31)))
         if split_of(scene.combination) != split or (split == "test" and scene.combination in seen):
             continue
@@ -169,7 +167,13 @@ def _pose(motion: str, u: float) -> tuple[float, float, float, float, bool]:
         a = _pose(first, min(1.0, 2 * u))
         b = _pose(second, max(0.0, 2 * u - 1))
         # The second event starts where the first has ended.
-        return a[0] + b[0] - _rest(second)[0], a[1] + b[1] - _rest(second)[1], a[2] * b[2] / _rest(second)[2], a[3] + b[3], True
+        return (
+            a[0] + b[0] - _rest(second)[0],
+            a[1] + b[1] - _rest(second)[1],
+            a[2] * b[2] / _rest(second)[2],
+            a[3] + b[3],
+            True,
+        )
     reach = SIDE * 0.26
     shift = reach * (2 * u - 1)
     hop = SIDE * 0.16 * abs(math.sin(2 * math.pi * u))
@@ -220,9 +224,7 @@ def _draw(
 
 def _star() -> list[tuple[float, float]]:
     radii = (1.15, 0.48)
-    return [
-        (radii[i % 2] * math.sin(math.pi * i / 5), -radii[i % 2] * math.cos(math.pi * i / 5)) for i in range(10)
-    ]
+    return [(radii[i % 2] * math.sin(math.pi * i / 5), -radii[i % 2] * math.cos(math.pi * i / 5)) for i in range(10)]
 
 
 def _heart() -> list[tuple[float, float]]:

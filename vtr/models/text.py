@@ -61,5 +61,6 @@ def small_text(vocabulary: int, width: int, depth: int, heads: int, length: int,
         DistilBertConfig(
             vocab_size=vocabulary, dim=width, n_layers=depth, n_heads=heads, hidden_dim=4 * width,
             max_position_embeddings=length, dropout=0.0, attention_dropout=0.0, pad_token_id=pad_id,
+            initializer_range=width**-0.5,  # 0.02 is BERT's, for a width of 768; narrow layers start too small with it
         )
     )  # fmt: skip

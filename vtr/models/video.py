@@ -131,6 +131,7 @@ def sincos(places: int, width: int) -> Tensor:
 
 def _init(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        # Fan-in scaled, as in MAE: a fixed 0.02 is far too small for narrow encoders that train from scratch.
+        nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

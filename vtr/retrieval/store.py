@@ -30,7 +30,7 @@ def write_parquet(
     Raises InputError: no such dtype. DataError: the metadata lack what names the model, or an export is there already
     (`overwrite` takes its place). WorkError: the disk is full; what was there before still is.
     """
-    old = _checked(directory, dtype, rows_per_file, overwrite=overwrite)
+    old = check_target(directory, dtype, rows_per_file, overwrite=overwrite)
     meta = full_meta(embeddings)
     count = max(1, -(-len(embeddings) // rows_per_file))
     files = [directory / f"emb-{number:05d}.parquet" for number in range(count)]
@@ -51,7 +51,7 @@ def write_npy(
 
     Raises what `write_parquet` does, and DataError for no rows at all, which this layout cannot hold.
     """
-    old = _checked(directory, dtype, rows_per_file, overwrite=overwrite)
+    old = check_target(directory, dtype, rows_per_file, overwrite=overwrite)
     if not len(embeddings):
         raise DataError("there are no embeddings to write as npy", "embed something, or write Parquet")
     meta = full_meta(embeddings)
@@ -87,8 +87,13 @@ def read(path: Path, *, as_stored: bool = False) -> Embeddings:
     )
 
 
-def _checked(directory: Path, dtype: str, rows_per_file: int, *, overwrite: bool) -> list[Path]:
-    """The files of an export that is there already, to be replaced."""
+def check_target(
+    directory: Path, dtype: str, rows_per_file: int = ROWS_PER_FILE, *, overwrite: bool = False
+) -> list[Path]:
+    """The files of an export that is there already, to be replaced; call it before any costly work.
+
+    Raises what `write_parquet` raises for a wrong dtype or a directory that is taken.
+    """
     if dtype not in DTYPES:
         raise InputError(f"embeddings cannot be stored as {dtype!r}", f"choose one of {', '.join(DTYPES)}")
     if rows_per_file < 1:

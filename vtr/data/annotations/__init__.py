@@ -16,6 +16,7 @@ from vtr.data.annotations import (
     lsmdc,
     msrvtt,
     msvd,
+    synthetic,
     table,
     ucf101,
     vatex,
@@ -47,6 +48,7 @@ _OFFICIAL = (msrvtt, msvd, lsmdc, didemo, activitynet, vatex, webvid, cc3m, coco
 READERS: dict[str, Reader] = {
     "table": table.read,
     "folder": folder.read,
+    "synthetic": synthetic.read,
     **{module.BENCHMARK.name: module.read for module in _OFFICIAL},
 }
 BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in _OFFICIAL}

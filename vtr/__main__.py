@@ -1,0 +1,5 @@
+"""`python -m vtr`."""
+
+from vtr.cli import main
+
+main()

@@ -1,0 +1,208 @@
+"""The verbs, as functions: read this first. Each composes the floors below; the command line only parses and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtr import recipe
+from vtr.config import Config
+from vtr.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from vtr.build import Loaded
+    from vtr.data.manifest import ShardSummary
+
+
+def shard(
+    reader: str,
+    source: str,
+    out: Path | str,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    root: Path | None = None,
+    **how: Any,
+) -> ShardSummary:
+    """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`."""
+    from vtr.data import annotations
+    from vtr.data.shards import write_shards
+
+    options = annotations.ReaderOptions(split=split, limit=limit, root=root)
+    samples = annotations.read(reader, source, options)
+    given: dict[str, Any] = {"split": split, "limit": limit}
+    return write_shards(samples, Path(out), reader=reader, source=source, options=given, **how)
+
+
+def pretrain(
+    config: Config | str,
+    shards: Path | str,
+    out: Path | str,
+    *,
+    eval_shards: Path | str | None = None,
+    fresh: bool = False,
+) -> Path:
+    """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped."""
+    from vtr.build import make_model, make_tokenizer
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval.embed import captions_of
+    from vtr.run import Start, run
+
+    config = recipe.load(config) if isinstance(config, str) else config
+    index = ShardIndex.open(Path(shards))
+
+    def start() -> Start:
+        words = make_tokenizer(config, captions_of(index)[0])
+        return Start(make_model(config, words), words)
+
+    return run("pretrain", config, index, Path(out), start, evaluate=_scorer(eval_shards), fresh=fresh)
+
+
+def finetune(
+    source: Path | str,
+    shards: Path | str,
+    out: Path | str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    eval_shards: Path | str | None = None,
+    fresh: bool = False,
+) -> Path:
+    """Trains a run's weights on, on the full view, by contrast alone: its recipe's [finetune] and `overrides` on top."""
+    from vtr.build import load_parts
+    from vtr.checkpoint import WEIGHTS, sha256
+    from vtr.data.index import ShardIndex
+    from vtr.run import Start, run
+
+    old, model, words, folder = load_parts(Path(source))
+    defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0}
+    config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
+    index = ShardIndex.open(Path(shards))
+    init = sha256(folder / WEIGHTS)
+    scorer = _scorer(eval_shards)
+    return run(
+        "finetune", config, index, Path(out), lambda: Start(model, words), init=init, evaluate=scorer, fresh=fresh
+    )
+
+
+def evaluate(
+    run: Path | str | Loaded,
+    shards: Path | str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int = 32,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """R@1, R@5, R@10 (percent), MdR and MnR of text-to-video ("t2v") and video-to-text ("v2t") on all of `shards`."""
+    from vtr.build import clip_shape, load_model
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval import embed as embedding
+    from vtr.retrieval.metrics import both_directions, summarize
+
+    loaded = load_model(run, device, precision) if isinstance(run, (str, Path)) else run
+    index = ShardIndex.open(Path(shards))
+    captions, owner = embedding.captions_of(index)
+    video = embedding.embed_videos(
+        loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
+        batch=batch_size, workers=workers, progress=progress,
+    )  # fmt: skip
+    text = embedding.embed_captions(loaded.embedder, loaded.tokenizer, captions)
+    ranks = both_directions(text, video, owner)
+    nan = ranks["t2v"].nan
+    result: dict[str, Any] = {direction: summarize(found) for direction, found in ranks.items()}
+    result |= {"videos": len(index), "captions": len(captions), "nan": nan, **loaded.meta, "shards": str(shards)}
+    return result
+
+
+def embed(
+    run: Path | str,
+    shards: Path | str,
+    out: Path | str,
+    *,
+    format: str = "parquet",
+    dtype: str = "float32",
+    captions: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int = 32,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Writes the normalised vector of every video of `shards` (and of every caption, with `captions`) into `out`."""
+    from vtr.build import clip_shape, load_model
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval import embed as embedding
+    from vtr.retrieval import store
+
+    writers = {"parquet": store.write_parquet, "npy": store.write_npy}
+    if format not in writers:
+        raise InputError(f"the format {format!r} is unknown", f"choose one of: {', '.join(writers)}")
+    store.check_target(Path(out), dtype, overwrite=overwrite)
+    loaded, index = load_model(run, device, precision), ShardIndex.open(Path(shards))
+    video = embedding.embed_videos(
+        loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
+        batch=batch_size, workers=workers, progress=progress,
+    )  # fmt: skip
+    text = None
+    if captions:
+        text = embedding.embed_captions(loaded.embedder, loaded.tokenizer, embedding.captions_of(index)[0])
+    rows = embedding.export(index, video, text, loaded.meta)
+    return writers[format](Path(out), rows, dtype=dtype, overwrite=overwrite)
+
+
+def search(
+    embeddings: Path | str, query: str, *, k: int = 5, run: Path | str | None = None, device: str = "auto"
+) -> list[dict[str, Any]]:
+    """The `k` videos of an export nearest to `query`: rank, score (cosine), id, start_s, end_s, caption.
+
+    The query is embedded by the run that the export names, or by `run`, whose weights must be the same.
+    """
+    from vtr.build import load_model
+    from vtr.retrieval.embed import embed_captions
+    from vtr.retrieval.embeddings import VIDEO
+    from vtr.retrieval.index import ExactIndex
+    from vtr.retrieval.store import read
+
+    if not query.strip():
+        raise InputError("the query is empty", 'describe what to find: vtr search EMBEDDINGS "a red circle moves left"')
+    if k < 1:
+        raise InputError(f"-k {k} asks for no hits", "give at least 1")
+    rows = read(Path(embeddings)).only(VIDEO)
+    wanted = rows.meta.get("weights_sha256")
+    if not wanted or (run is None and not Path(rows.meta.get("model", "")).is_dir()):
+        raise RunError(f"{embeddings} does not name a run that is here", "give the run that made it with --run RUN")
+    loaded = load_model(run or rows.meta["model"], device)
+    if loaded.weights_sha256 != wanted:
+        raise RunError(
+            f"{embeddings} was made with the weights {wanted[:12]} of {rows.meta.get('model')}, "
+            f"{loaded.path} has {loaded.weights_sha256[:12]}",
+            "search with the run that made the export, or embed again with this one",
+        )
+    vector = embed_captions(loaded.embedder, loaded.tokenizer, [query])
+    scores, places = ExactIndex(rows.vectors).search(vector, k)
+    found = [(float(score), int(row)) for score, row in zip(scores[0], places[0], strict=True)]
+    return [
+        {
+            "rank": rank, "score": score, "id": rows.ids[row], "source": rows.source[row],
+            "start_s": float(rows.start_s[row]), "end_s": float(rows.end_s[row]), "caption": rows.captions[row],
+        }
+        for rank, (score, row) in enumerate(found, start=1)
+    ]  # fmt: skip
+
+
+def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] | None:
+    """For the training loop: R@K both ways on `shards`, as flat names."""
+    if shards is None:
+        return None
+    from vtr.data.index import ShardIndex
+
+    ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
+
+    def score(loaded: Loaded) -> dict[str, float]:
+        result = evaluate(loaded, shards)
+        return {f"{way} {name}": result[way][name] for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR")}
+
+    return score

@@ -1,0 +1,162 @@
+"""A Config to the objects it names, and a run directory back to a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vtr import checkpoint, recipe
+from vtr.config import Config
+from vtr.data import tokenizer as tokenizers
+from vtr.data.loader import ClipShape
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import ConfigError, InputError, RunError
+from vtr.models.dual import DualEncoder
+from vtr.models.embedder import Embedder
+from vtr.models.text import TextEncoder, pretrained_text, small_text
+from vtr.models.video import VideoEncoder
+from vtr.models.weights import load_timm, matching
+from vtr.objectives.contrastive import Contrastive
+from vtr.objectives.mac import MAC
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BF16_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A run in use. `weights_sha256` names its weights for whoever compares embeddings."""
+
+    path: Path
+    config: Config
+    embedder: Embedder
+    tokenizer: CaptionTokenizer
+    weights_sha256: str
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """What an export says of the model that made it."""
+        data = self.config.data
+        preprocessing = f"short side {data.resize}, centre crop {data.size}, middle frame of each segment"
+        return {
+            "model": str(self.path),
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": preprocessing,
+            "frames": str(data.frames),
+        }
+
+
+def make_tokenizer(config: Config, captions: Iterable[str]) -> CaptionTokenizer:
+    """The pretrained text model's own tokenizer, or a new WordPiece vocabulary of `captions`."""
+    data, model = config.data, config.model
+    if model.text:
+        return tokenizers.pretrained(model.text, data.words, fixed=data.fixed_length)
+    return tokenizers.train(captions, data.words, model.vocabulary, fixed=data.fixed_length)
+
+
+def make_model(config: Config, tokenizer: CaptionTokenizer, *, weights: bool = True) -> DualEncoder:
+    """The dual encoder of `config`; without `weights`, nothing pretrained is fetched (a run's own are to follow)."""
+    model, data = config.model, config.data
+    video = VideoEncoder(
+        model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
+        model.attention, model.time_init, model.positions,
+    )  # fmt: skip
+    if model.video and weights:
+        load_timm(video, model.video)
+    if model.text:
+        text = pretrained_text(model.text, weights=weights)
+    else:
+        text = small_text(
+            tokenizer.vocabulary, model.text_width, model.text_depth, model.text_heads, data.words, tokenizer.pad_id
+        )
+    return DualEncoder(
+        video, TextEncoder(text, model.pool), model.embed_dim, model.temperature, model.learn_temperature
+    )
+
+
+def make_objective(config: Config, model: DualEncoder, tokenizer: CaptionTokenizer) -> nn.Module:
+    """The objective by its name."""
+    objective = config.objective
+    if objective.name == "contrastive":
+        return Contrastive(model)
+    return MAC(model, tokenizer.mask_id, objective.mask_ratio, objective.word_ratio, objective.mask)
+
+
+def clip_shape(config: Config) -> ClipShape:
+    """How videos become clips; augmentation concerns training datasets alone."""
+    data = config.data
+    return ClipShape(data.frames, data.size, data.resize, data.crop_min, data.flip, data.decoder)
+
+
+def device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises InputError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"the device {name!r} cannot be used: {str(error).splitlines()[0]}", "try --device auto"
+        ) from error
+    return chosen
+
+
+def precision(name: str, where: torch.device) -> str:
+    """`auto` is bf16 where the hardware computes in it (and does not imitate it, at a fiftieth of the speed), else fp32."""
+    if name != "auto":
+        if name == "fp16" and where.type == "cpu":
+            raise ConfigError("fp16 needs a GPU", "give --precision auto")
+        return name
+    if where.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if any(getattr(torch.cpu, flag, bool)() for flag in BF16_FLAGS) else "fp32"
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def write_run(folder: Path, config: Config, model: DualEncoder, tokenizer: CaptionTokenizer) -> None:
+    """Writes what makes a folder a run: config.toml, model.safetensors, tokenizer/."""
+    from safetensors.torch import save_file
+
+    (folder / checkpoint.CONFIG).write_text(recipe.to_toml(config))
+    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
+    save_file(state, folder / checkpoint.WEIGHTS, metadata={"format": "pt"})
+    tokenizer.save(folder / "tokenizer")
+
+
+def load_parts(path: Path) -> tuple[Config, DualEncoder, CaptionTokenizer, Path]:
+    """(config, model on the CPU, tokenizer, checkpoint folder) of a run or one of its checkpoints.
+
+    Raises RunError when it is none, or its weights and config disagree.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = checkpoint.resolve(path)
+    try:
+        config = recipe.load(str(folder / checkpoint.CONFIG))
+        words = tokenizers.load(folder / "tokenizer", config.data.words, fixed=config.data.fixed_length)
+        model = make_model(config, words, weights=False)
+        matching(model, load_file(folder / checkpoint.WEIGHTS), str(folder))
+    except (OSError, SafetensorError, ConfigError) as error:
+        raise RunError(
+            f"{folder} cannot be loaded: {error}", "it was made by another version, or changed since"
+        ) from error
+    return config, model, words, folder
+
+
+def load_model(path: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
+    """A run, or one of its checkpoints, ready to embed. Raises RunError when it is neither."""
+    config, model, words, folder = load_parts(Path(path))
+    where = device(device_name)
+    dtype = DTYPES[precision(precision_name, where)]
+    sha256 = checkpoint.sha256(folder / checkpoint.WEIGHTS)
+    return Loaded(Path(path).resolve(), config, Embedder(model, where, dtype), words, sha256)

@@ -1,0 +1,106 @@
+"""Checkpoints: directories of plain files that appear whole, carry their own hashes, and are found newest first.
+
+`RUN/checkpoints/step-00000500/` holds config.toml, model.safetensors, tokenizer/, state/ and sha256.json, the list of the
+others. It is a run of its own: whatever takes a RUN takes one of these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from vtr.atomic import explain_os_error, sync_folder
+from vtr.errors import RunError
+
+FOLDER, HASHES, WEIGHTS, CONFIG = "checkpoints", "sha256.json", "model.safetensors", "config.toml"
+
+
+def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
+    """Lets `write(folder)` fill a new checkpoint, gives it its name when whole, and keeps the newest `keep`.
+
+    Raises WorkError when the disk is full; older checkpoints are then untouched.
+    """
+    final = run / FOLDER / f"step-{step:08d}"
+    aside = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    try:
+        aside.mkdir(parents=True)
+        write(aside)
+        files = sorted(path for path in aside.rglob("*") if path.is_file())
+        hashes = {str(path.relative_to(aside)): sha256(path) for path in files}
+        (aside / HASHES).write_text(json.dumps(hashes, indent=1))
+        for path in [*files, aside / HASHES]:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if final.exists():  # the same step again, after a resume: the new one takes its place
+            shutil.rmtree(final)
+        aside.replace(final)
+        sync_folder(final.parent)
+    except OSError as error:
+        raise explain_os_error(error, f"while writing {final.name}", run) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    for old in steps(run)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def steps(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first, whole or not."""
+    return sorted((run / FOLDER).glob("step-*"))
+
+
+def newest(run: Path) -> Path | None:
+    """The newest checkpoint whose files are all there and unharmed; None without any.
+
+    Raises RunError when there are checkpoints and not one of them is whole.
+    """
+    torn = []
+    for path in reversed(steps(run)):
+        problem = check(path)
+        if problem is None:
+            return path
+        torn.append(problem)
+    if torn:
+        raise RunError(f"{run} has no checkpoint that is whole: {torn[0]}", "start over with --fresh")
+    return None
+
+
+def check(path: Path) -> str | None:
+    """What is wrong with the checkpoint at `path`, or None."""
+    try:
+        hashes: dict[str, str] = json.loads((path / HASHES).read_text())
+        for name, wanted in hashes.items():
+            if sha256(path / name) != wanted:
+                return f"{path / name} is not what was written"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{path / HASHES}: {error}"
+    return None
+
+
+def resolve(run: Path) -> Path:
+    """The checkpoint to use for RUN, which may be a run or a checkpoint itself.
+
+    Raises RunError when it is neither, or has nothing whole in it.
+    """
+    if not run.is_dir():
+        raise RunError(f"there is no run {run}", "give the --out of a `vtr pretrain` or `vtr finetune`")
+    if (run / HASHES).is_file():
+        problem = check(run)
+        if problem is not None:
+            raise RunError(problem, "use another checkpoint of the run")
+        return run
+    found = newest(run)
+    if found is None:
+        what = "is a shard directory, not a run" if (run / "index.parquet").is_file() else "holds no checkpoint"
+        raise RunError(f"{run} {what}", "give the --out of a `vtr pretrain` or `vtr finetune` that has saved once")
+    return found
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

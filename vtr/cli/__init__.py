@@ -1,0 +1,8 @@
+"""The command line: one file a verb, each a door to one function of `vtr.api`."""
+
+from __future__ import annotations
+
+from vtr.cli import embed, evaluate, finetune, pretrain, search, shard
+from vtr.cli.app import app, main
+
+__all__ = ["app", "embed", "evaluate", "finetune", "main", "pretrain", "search", "shard"]

@@ -1,0 +1,103 @@
+"""The Typer application, and what all verbs share: errors, streams, flags that everybody uses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from vtr.version import __version__
+
+app = typer.Typer(
+    name="vtr",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Video-text retrieval by masked pretraining: shard, pretrain, finetune, eval, embed, search.",
+    epilog="Start with: bash examples/quickstart.sh",
+)
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a verb: commands to copy."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print_text(f"vtr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def print_text(text: str) -> None:
+    """A line of results on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout; a figure that is not finite becomes null, for JSON has no NaN."""
+    print_text(json.dumps(_finite(value), indent=1, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A counter on stderr; the block gets a function to add to it."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.completed} {task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda more: bar.advance(task, more)
+
+
+def fail(message: str, hint: str) -> None:
+    """One red line and a hint, on stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"error: {message}", style="bold red", markup=False)
+    if hint:
+        console.print(f"hint: {hint}", style="yellow", markup=False)
+
+
+def main() -> None:
+    """The entry point: runs a verb, and turns vtr's own errors into a red line, a hint and an exit code."""
+    from vtr.errors import VtrError
+
+    try:
+        app()
+    except VtrError as error:
+        fail(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted", "what was finished is kept; run the same command to go on")
+        sys.exit(130)
+    except BrokenPipeError:  # `vtr search ... | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        fail(
+            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
+            "see that the path can be used",
+        )
+        sys.exit(1)

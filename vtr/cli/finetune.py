@@ -1,0 +1,43 @@
+"""`vtr finetune`: a run's weights trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vtr.cli import options as o
+from vtr.cli.app import app, examples, print_text
+
+
+@app.command(
+    epilog=examples(
+        "vtr finetune runs/mac --shards shards/train --out runs/mac-ft",
+        "vtr finetune runs/mac --shards shards/train --out runs/ft --epochs 2 --lr 1e-5 --eval-shards shards/test",
+    )
+)
+def finetune(
+    run: Annotated[Path, typer.Argument(help="A run to start from.")],
+    shards: o.Shards,
+    out: o.Out,
+    eval_shards: o.EvalShards = None,
+    epochs: o.Epochs = None,
+    steps: o.Steps = None,
+    batch_size: o.TrainBatch = None,
+    lr: o.Lr = None,
+    workers: o.TrainWorkers = None,
+    precision: o.TrainPrecision = None,
+    seed: o.Seed = None,
+    device: o.TrainDevice = None,
+    sets: o.Sets = None,
+    fresh: o.Fresh = False,
+) -> None:
+    """Train a run's weights on, seeing whole clips and captions, by contrast alone."""
+    given = o.overrides(
+        sets, train__epochs=epochs, train__steps=steps, train__batch_size=batch_size, optim__lr=lr,
+        data__workers=workers, train__precision=precision, train__seed=seed, train__device=device,
+    )  # fmt: skip
+    from vtr import api
+
+    print_text(str(api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh)))

@@ -1,0 +1,42 @@
+"""Options that several verbs take, and how they become config overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Shards = Annotated[Path, typer.Option("--shards", help="Shard directory (made by vtr shard).", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
+EvalShards = Annotated[Path | None, typer.Option("--eval-shards", help="Shards to evaluate on at the end.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value; may come again.", metavar="KEY=VALUE")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what is in --out and start over.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at a time.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")]
+
+Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Steps, instead of epochs.")]
+TrainBatch = Annotated[int | None, typer.Option("--batch-size", help="Clips a step, over all processes.")]
+Lr = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")]
+MaskRatio = Annotated[float | None, typer.Option("--mask-ratio", help="Share of patches hidden.")]
+Frames = Annotated[int | None, typer.Option("--frames", help="Frames of a clip.")]
+TrainWorkers = Annotated[int | None, typer.Option("--workers", help="Decoding processes.")]
+TrainPrecision = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of weights, order, crops and masks.")]
+TrainDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+
+
+def overrides(sets: list[str] | None, **flags: Any) -> dict[str, Any]:
+    """Dotted config keys from `--set` and the first-class flags (names with `__` for the dot); flags win."""
+    from vtr.recipe import parse_sets
+
+    given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
+    if "train.epochs" in given and "train.steps" not in given:
+        given["train.steps"] = 0
+    return parse_sets(sets or []) | given

@@ -1,0 +1,48 @@
+"""`vtr pretrain`: a new model from shards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vtr.cli import options as o
+from vtr.cli.app import app, examples, print_text
+
+
+@app.command(
+    epilog=examples(
+        "vtr pretrain mac-tiny --shards shards/train --out runs/mac",
+        "vtr pretrain mac-base --shards shards/train --out runs/base --mask-ratio 0.75 --set optim.lr=1e-4",
+    )
+)
+def pretrain(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (mac-tiny, mac-base ...) or a TOML file.")],
+    shards: o.Shards,
+    out: o.Out,
+    eval_shards: o.EvalShards = None,
+    epochs: o.Epochs = None,
+    steps: o.Steps = None,
+    batch_size: o.TrainBatch = None,
+    lr: o.Lr = None,
+    mask_ratio: o.MaskRatio = None,
+    frames: o.Frames = None,
+    workers: o.TrainWorkers = None,
+    precision: o.TrainPrecision = None,
+    seed: o.Seed = None,
+    device: o.TrainDevice = None,
+    sets: o.Sets = None,
+    fresh: o.Fresh = False,
+) -> None:
+    """Train a new model with masks on shards; the same --out again resumes."""
+    from vtr import recipe as recipes
+
+    given = o.overrides(
+        sets, train__epochs=epochs, train__steps=steps, train__batch_size=batch_size, optim__lr=lr,
+        objective__mask_ratio=mask_ratio, data__frames=frames, data__workers=workers, train__precision=precision,
+        train__seed=seed, train__device=device,
+    )  # fmt: skip
+    config = recipes.override(recipes.load(recipe), given)
+    from vtr import api
+
+    print_text(str(api.pretrain(config, shards, out, eval_shards=eval_shards, fresh=fresh)))

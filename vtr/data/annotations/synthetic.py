@@ -1,0 +1,50 @@
+"""`synthetic`: clips of moving shapes, made as they are written; SOURCE is `seed:N`, the splits are train and test.
+
+Needs `--limit`, for the world is endless. Captions of the two splits never tell of the same combination.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+
+from vtr.data import synthetic
+from vtr.data.annotations.sample import ReaderOptions, Sample
+from vtr.errors import DataError
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Made:
+    """The mp4 file of a scene, made when called: cheap to send to another process."""
+
+    scene: synthetic.Scene
+
+    def __call__(self) -> bytes:
+        return synthetic.encode(synthetic.render(self.scene))
+
+
+def read(source: str, options: ReaderOptions) -> list[Sample]:
+    """`options.limit` scenes of a split (train if none is named). Raises DataError without a seed or a limit."""
+    match = re.fullmatch(r"(?:seed:)?(\d{1,18})", source)
+    if match is None:
+        raise DataError(f"synthetic takes a seed, not {source!r}", "write seed:0")
+    split = options.split or "train"
+    if split not in SPLITS:
+        raise DataError(f"synthetic has no split {split!r}", f"it has: {', '.join(SPLITS)}")
+    if options.limit is None:
+        raise DataError("synthetic is endless", "say how many clips with --limit")
+    scenes = itertools.islice(synthetic.scenes(int(match[1]), split), options.limit)
+    return [
+        Sample(
+            key=f"{split}-{number:06d}",
+            video=Made(scene),
+            captions=(synthetic.caption(scene),),
+            split=split,
+            meta=scene.describe(),
+            source=f"seed:{match[1]}/{split}/{number}",
+        )
+        for number, scene in enumerate(scenes)
+    ]

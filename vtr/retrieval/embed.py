@@ -1,0 +1,93 @@
+"""Shards to embeddings: every clip's vector and every caption's.
+
+Letters: N videos, C captions, E joint embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, ClipShape, batches
+from vtr.data.order import evaluation_slots
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import WorkError
+from vtr.models.embedder import Embedder
+from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
+
+Vectors = NDArray[np.float32]
+
+
+def embed_videos(
+    embedder: Embedder,
+    index: ShardIndex,
+    shape: ClipShape,
+    tokenizer: CaptionTokenizer,
+    *,
+    batch: int = 32,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Vectors:
+    """(N,E) float32: the vector of each sample of `index`, in its order.
+
+    Raises WorkError naming the first video that cannot be read: no vector takes its place.
+    """
+    rows = []
+    dataset = ClipDataset(index, shape)
+    for clips, errors in batches(dataset, evaluation_slots(len(index), batch), tokenizer, workers):
+        if errors:
+            key, kind, message = errors[0]
+            raise WorkError(
+                f"{key} in {index.root} cannot be read ({kind}): {message}",
+                "make the shards anew: this video is damaged",
+            )
+        rows.append(embedder.embed_video(clips.clips).cpu().numpy())
+        if progress:
+            progress(len(clips))
+    return np.concatenate(rows)
+
+
+def embed_captions(embedder: Embedder, tokenizer: CaptionTokenizer, captions: list[str], batch: int = 256) -> Vectors:
+    """(C,E) float32: the vector of each caption."""
+    rows = []
+    for at in range(0, len(captions), batch):
+        tokens = tokenizer(captions[at : at + batch])
+        rows.append(embedder.embed_text(torch.from_numpy(tokens.ids), torch.from_numpy(tokens.attention)).cpu().numpy())
+    return np.concatenate(rows)
+
+
+def captions_of(index: ShardIndex) -> tuple[list[str], NDArray[np.int64]]:
+    """All captions of `index`, and the number of each one's video (C,)."""
+    captions = [index.captions(i) for i in range(len(index))]
+    flat = [caption for several in captions for caption in several]
+    return flat, np.repeat(np.arange(len(index)), [len(several) for several in captions])
+
+
+def export(index: ShardIndex, video: Vectors, text: Vectors | None, meta: dict[str, str]) -> Embeddings:
+    """The rows of an export: each video with its captions and its whole span, then each caption with its video's id."""
+    count = len(index)
+    keys = [index.key(i) for i in range(count)]
+    shards = [index.shards[number].name for number in index.shard_of]
+    several = [index.captions(i) for i in range(count)]
+    captions, owner = captions_of(index)
+    spans = index.facts("duration_s").astype(np.float64)
+    videos = Embeddings(
+        keys, [VIDEO] * count, shards, np.zeros(count), spans, [" | ".join(own) for own in several], video, meta
+    )
+    if text is None:
+        return videos
+    nothing = np.full(len(captions), np.nan)
+    return Embeddings(
+        keys + [keys[i] for i in owner],
+        [VIDEO] * count + [TEXT] * len(captions),
+        shards + [shards[i] for i in owner],
+        np.concatenate([videos.start_s, nothing]),
+        np.concatenate([spans, nothing]),
+        videos.captions + list(captions),
+        np.concatenate([video, text]),
+        meta,
+    )

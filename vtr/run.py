@@ -1,0 +1,181 @@
+"""A training run put together: its directory, its parts, its data, and the loop over them.
+
+`RUN/` holds run.json (what it is), config.toml, metrics.jsonl, quarantine.jsonl where needed, and checkpoints/.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vtr import build, checkpoint, recipe
+from vtr.atomic import explain_os_error, locked, write_bytes
+from vtr.config import Config
+from vtr.data.cache import FrameCache
+from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, batches
+from vtr.data.order import training_slots
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import ConfigError, RunError
+from vtr.models.dual import DualEncoder
+from vtr.models.embedder import Embedder
+from vtr.optim import parameter_groups, scaled_lr
+from vtr.training.loop import Plan, train
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a new run begins with."""
+
+    model: DualEncoder
+    tokenizer: CaptionTokenizer
+
+
+def run(
+    verb: str,
+    config: Config,
+    index: ShardIndex,
+    out: Path,
+    start: Callable[[], Start],
+    *,
+    init: str = "",
+    evaluate: Callable[[build.Loaded], dict[str, float]] | None = None,
+    fresh: bool = False,
+) -> Path:
+    """Trains in `out` and returns the last checkpoint; a run that is there already goes on, unless `fresh`.
+
+    `init` names the weights it starts from; `evaluate` scores the model as it is.
+    Raises RunError when `out` holds another kind of run, or one with another config or other data.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    where = build.device(config.train.device)
+    precision = build.precision(config.train.precision, where)
+    if len(index) < 2:
+        raise ConfigError(f"{index.root} holds {len(index)} sample, a contrast needs 2", "shard more videos")
+    record = {"verb": verb, "data": index.digest, "init": init}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out.parent / f".{out.name}.lock", str(out)):
+        latest = _prepare(out, record, config, fresh=fresh)
+        set_seed(config.train.seed)
+        if latest is None:
+            begun = start()
+        else:
+            _, model, words, _ = build.load_parts(latest)
+            begun = Start(model, words)
+        mixed = {"fp32": "no"}.get(precision, precision)
+        accelerator = Accelerator(mixed_precision=mixed, cpu=where.type == "cpu")
+        model, words = begun.model, begun.tokenizer
+        plan = make_plan(config, len(index), record)
+        dataset = training_data(config, index)
+
+        def stream(step: int) -> Iterable[Any]:
+            rank, world = accelerator.process_index, accelerator.num_processes
+            slots = training_slots(index.shard_of, config.train.seed, plan.batch_size, step, rank, world)
+            return batches(dataset, slots, words, config.data.workers, pin=where.type == "cuda")
+
+        def score() -> dict[str, float]:
+            assert evaluate is not None
+            embedder = Embedder(model, accelerator.device, build.DTYPES[precision])
+            try:
+                return evaluate(build.Loaded(out, config, embedder, words, ""))
+            finally:
+                model.train()
+
+        return train(
+            build.make_objective(config, model.train(), words),
+            make_optimizer(config, model, plan.batch_size),
+            accelerator,
+            stream,
+            plan,
+            out,
+            lambda folder: build.write_run(folder, config, model, words),
+            score if evaluate else None,
+        )
+
+
+def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
+    """How many steps of what; a batch is never larger than the data set, for no clip may be its own negative."""
+    settings = config.train
+    batch = min(settings.batch_size, samples)
+    steps = settings.steps or max(1, math.ceil(settings.epochs * samples / batch))
+    return Plan(
+        steps=steps,
+        batch_size=batch,
+        seed=settings.seed,
+        warmup=round(config.optim.warmup * steps),
+        floor=config.optim.floor,
+        clip=config.optim.clip,
+        unmasked_tail=settings.unmasked_tail,
+        log_every=settings.log_every,
+        save_every=settings.save_every,
+        eval_every=settings.eval_every,
+        keep=settings.keep,
+        identity=record,
+    )
+
+
+def make_optimizer(config: Config, model: DualEncoder, batch: int) -> Any:
+    """Fused AdamW over the model's parameters, the learning rate scaled to the global batch."""
+    import torch
+
+    optim = config.optim
+    return torch.optim.AdamW(
+        parameter_groups(model.named_parameters(), optim.weight_decay),
+        lr=scaled_lr(optim.lr, batch, optim.lr_batch, optim.lr_cap),
+        betas=(optim.beta1, optim.beta2),
+        fused=True,
+    )
+
+
+def training_data(config: Config, index: ShardIndex) -> ClipDataset:
+    """The training clips of `index`, with a frame cache where the config gives it memory."""
+    cache = FrameCache(index, config.data.resize, config.data.cache_gb * 2**30) if config.data.cache_gb else None
+    return ClipDataset(index, build.clip_shape(config), training=True, seed=config.train.seed, cache=cache)
+
+
+def _prepare(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> Path | None:
+    """Makes `out` this run's, or sees that it is already; returns the checkpoint to go on from."""
+    if out.exists() and not (out / RECORD).is_file() and any(out.iterdir()):
+        raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
+    if fresh and out.exists():
+        shutil.rmtree(out)
+    if not (out / RECORD).is_file():
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
+            write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
+        except OSError as error:
+            raise explain_os_error(error, "while starting the run", out) from error
+        return None
+    try:
+        old: dict[str, Any] = json.loads((out / RECORD).read_text())
+    except ValueError as error:
+        raise RunError(f"{out / RECORD} is damaged: {error}", "start over with --fresh") from error
+    names = {"verb": "made by", "data": "trained on the shards", "init": "started from the weights"}
+    for key, words in names.items():
+        if old.get(key) != record[key]:
+            raise RunError(
+                f"{out} was {words} {_short(old.get(key))}, not {_short(record[key])}",
+                "give another --out, or --fresh to start over",
+            )
+    changed = recipe.difference(recipe.load(str(out / checkpoint.CONFIG)), config)
+    if changed:
+        raise RunError(
+            f"{out} was begun with another config: {'; '.join(changed)}",
+            "give the same settings to go on, another --out, or --fresh to start over",
+        )
+    return checkpoint.newest(out)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if len(text) > 40 else text or "nothing"

@@ -1,0 +1,88 @@
+"""What a run says while it goes: a live line or plain lines on stderr, and metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Without a terminal, at most one line in so many seconds.
+PLAIN_EVERY_S = 5.0
+
+
+class RunLog:
+    """Progress of `total` steps, from `start` on. `metrics.jsonl` loses lines past `start`: they will come again."""
+
+    def __init__(self, path: Path, total: int, start: int, *, show: bool = True) -> None:
+        self.path, self.total, self.show = path, total, show
+        self._trim(start)
+        self._console = Console(stderr=True)
+        self._last = 0.0
+        self._live: Progress | None = None
+        if show and sys.stderr.isatty():
+            self._live = Progress(
+                TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"), TimeRemainingColumn(), console=self._console,
+            )  # fmt: skip
+            self._task = self._live.add_task("train", total=total, completed=start, figures="")
+
+    def __enter__(self) -> RunLog:
+        self._file = self.path.open("a")
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        self._file.close()
+
+    def note(self, text: str) -> None:
+        """A line for the person who watches."""
+        if self.show:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def figures(self, step: int, values: dict[str, Any]) -> None:
+        """One line of metrics.jsonl, and the figures on the screen."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        text = (
+            f"loss {values['loss']:.3f}  lr {values['lr']:.2e}  {values['samples_per_s']:.0f} samples/s  "
+            f"{clock(values['left_s'])} left"
+        )
+        if self._live:
+            self._live.update(self._task, completed=step, figures=text)
+        elif time.monotonic() - self._last > PLAIN_EVERY_S or step == self.total:
+            self._last = time.monotonic()
+            self.note(f"step {step}/{self.total}  {text}")
+
+    def record(self, step: int, values: dict[str, Any]) -> None:
+        """A line of metrics.jsonl alone (an evaluation, say)."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def _trim(self, start: int) -> None:
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= start:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):  # the torn last line of a killed run
+                continue
+        self.path.write_text("".join(kept))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:05 or 2:03:04."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

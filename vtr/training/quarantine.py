@@ -1,0 +1,44 @@
+"""Videos that could not be read while training: named in a file, counted, and too many stop the run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from vtr.errors import WorkError
+
+# A few bad files are life; one in a hundred among those seen is a broken data set.
+ALWAYS_ALLOWED, SHARE_ALLOWED = 20, 0.01
+
+
+class Quarantine:
+    """`quarantine.jsonl` of a run: each bad video once, `{"key", "kind", "message"}`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.kinds = path, Counter[str]()
+        self._seen = 0
+        self._known: set[str] = set()
+        if path.exists():
+            self._known = {json.loads(line)["key"] for line in path.read_text().splitlines() if line.endswith("}")}
+
+    def add(self, rows: int, errors: Sequence[tuple[str, str, str]]) -> None:
+        """Counts a batch of `rows` samples, of which `errors` (key, kind, message) could not be read.
+
+        Raises WorkError past the limit, naming the kinds and the last video.
+        """
+        self._seen += rows
+        for key, kind, message in errors:
+            self.kinds[kind] += 1
+            if key not in self._known:
+                self._known.add(key)
+                with self.path.open("a") as file:
+                    file.write(json.dumps({"key": key, "kind": kind, "message": message}) + "\n")
+        bad = self.kinds.total()
+        if errors and bad > max(ALWAYS_ALLOWED, SHARE_ALLOWED * self._seen):
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
+            raise WorkError(
+                f"{bad} of {self._seen} samples could not be read ({kinds}), the last: {errors[-1][0]}: {errors[-1][2]}",
+                f"{self.path} names them; make the shards anew, or see whether the disk is well",
+            )
