@@ -1,9 +1,8 @@
-"""Still images: told by their first bytes, measured, and decoded upright. In a shard, an image is a clip of one frame."""
+"""Still images: told by their first bytes, and decoded upright. In a shard, an image is a clip of one frame."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +13,6 @@ from vtr.data.tar import VIDEO_EXTS
 from vtr.errors import VideoError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What one image is: its size as displayed, turned upright, and the extension that its bytes deserve."""
-
-    width: int
-    height: int
-    extension: str
 
 
 def extension(data: bytes, suffix: str = "") -> str | None:
@@ -39,12 +29,6 @@ def extension(data: bytes, suffix: str = "") -> str | None:
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def check(data: bytes, limits: Limits = DEFAULT) -> ImageInfo:
-    """Decode an image to see that it can be. Raises VideoError as `decode`."""
-    height, width = decode(data, limits).shape[:2]
-    return ImageInfo(width, height, extension(data) or "")
-
-
 def decode(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a JPEG, PNG or WebP, turned as its EXIF says; of an animation the first picture.
 
@@ -54,6 +38,11 @@ def decode(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             limits.check("max_pixels", picture.width * picture.height, f"a picture of {picture.width}x{picture.height}")
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            ImageOps.exif_transpose(picture, in_place=True)
+            if picture.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip, not scale
+                grey = (np.asarray(picture) >> 8).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VideoError("corrupt", f"an image cannot be decoded: {error}", "download or copy it again") from error
+        hint = "get the file again; from a shard, make the shards anew"
+        raise VideoError("corrupt", f"a picture cannot be decoded: {error}", hint) from error

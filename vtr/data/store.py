@@ -1,6 +1,7 @@
 """What is stored of each video: its own bytes, frames of it as JPEGs, or a small re-encoding.
 
 A store turns the bytes of a video file into the members of its sample. All stores see the video as a player shows it.
+An image is a clip of one frame, in every store; its decoder is "image", and it lasts no time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vtr.data import pyav_reader, video
+from vtr.data import image, pyav_reader, video
 from vtr.data.annotations.sample import JSON
 from vtr.data.limits import Limits
 from vtr.data.pyav_packets import demuxed
@@ -41,7 +42,10 @@ class VideoStore:
     name = "video"
 
     def prepare(self, data: bytes, suffix: str, limits: Limits) -> Prepared:
-        """The one member `<key>.<container>`. Raises VideoError as `video.check` does."""
+        """The one member `<key>.<container>`. Raises VideoError as `video.check` and `image.decode` do."""
+        if (ext := image.extension(data, suffix)) is not None:
+            height, width = image.decode(data, limits).shape[:2] if self.check else (0, 0)
+            return Prepared([(ext, data)], _image_facts(width, height), {"codec": ext})
         if not self.check:
             facts: dict[str, JSON] = dict.fromkeys(("frames", "width", "height"), 0)
             facts |= dict.fromkeys(("fps", "duration_s"), 0.0)
@@ -76,8 +80,10 @@ class FrameStore:
             if value is not None and not least <= value <= most:
                 raise ConfigError(f"{name} of a frame store is {value}", f"give one from {least} to {most}")
 
-    def prepare(self, data: bytes, suffix: str, limits: Limits) -> Prepared:  # noqa: ARG002  (one shape for all stores)
-        """The members `<key>.0000.jpg` on. Raises VideoError as `video.read_frames` does."""
+    def prepare(self, data: bytes, suffix: str, limits: Limits) -> Prepared:
+        """The members `<key>.0000.jpg` on, one of an image. Raises as `video.read_frames` and `image.decode`."""
+        if (ext := image.extension(data, suffix)) is not None:
+            return self._prepare_image(image.decode(data, limits), ext)
         info = video.probe(data, limits)
         times = video.frame_times(data, limits)
         chosen = self.choose(times, info.duration_s)
@@ -98,6 +104,13 @@ class FrameStore:
         }
         return Prepared([(f"{n:04d}.jpg", pictures[k]) for n, k in enumerate(chosen)], facts, more)
 
+    def _prepare_image(self, picture: npt.NDArray[np.uint8], ext: str) -> Prepared:
+        """One frame, however many are wanted of a video: more would be copies."""
+        small = self._scaled(picture)
+        original = {**_image_facts(picture.shape[1], picture.shape[0]), "codec": ext, "container": ext}
+        more: dict[str, JSON] = {"times": [0.0], "original": original}
+        return Prepared([("0000.jpg", self._jpeg(small))], _image_facts(*small.size), more)
+
     def choose(self, times: npt.NDArray[np.float64], duration_s: float) -> list[int]:
         """Which frames of a video whose frames show from `times` (n,) on: those seen at the middles of equal spans.
 
@@ -115,15 +128,19 @@ class FrameStore:
         with demuxed(data, limits) as packets:
             convert = Converter(packets)
             for k, frame in pyav_reader.decode(packets, chosen):
-                picture = Image.fromarray(np.ascontiguousarray(convert(frame)))
-                scale = min(1.0, self.short_side / min(picture.size))
-                size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-                if size != picture.size:
-                    picture = picture.resize(size, Image.Resampling.BICUBIC)
-                file = io.BytesIO()
-                picture.save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
-                pictures[k] = file.getvalue()
+                pictures[k] = self._jpeg(self._scaled(convert(frame)))
         return pictures
+
+    def _scaled(self, frame: npt.NDArray[np.uint8]) -> Image.Image:
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        scale = min(1.0, self.short_side / min(picture.size))
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+
+    def _jpeg(self, picture: Image.Image) -> bytes:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
+        return file.getvalue()
 
 
 Store: TypeAlias = VideoStore | FrameStore
@@ -151,3 +168,7 @@ def _facts(info: video.VideoInfo) -> dict[str, JSON]:
         "height": info.height,
         "decoder": info.decoder,
     }
+
+
+def _image_facts(width: int, height: int) -> dict[str, JSON]:
+    return {"frames": 1, "fps": 0.0, "duration_s": 0.0, "width": width, "height": height, "decoder": "image"}
