@@ -68,7 +68,7 @@ def finetune(
     eval_shards: Path | str | None = None,
     fresh: bool = False,
 ) -> Path:
-    """Trains a run's weights on, on the full view, by contrast alone: its recipe's [finetune] and `overrides` on top."""
+    """Trains a run's weights on, full view, by contrast alone: its recipe's [finetune] and `overrides` on top."""
     from vtr.build import load_parts
     from vtr.checkpoint import WEIGHTS, sha256
     from vtr.data.index import ShardIndex

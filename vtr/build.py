@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -109,7 +109,7 @@ def device(name: str) -> torch.device:
 
 
 def precision(name: str, where: torch.device) -> str:
-    """`auto` is bf16 where the hardware computes in it (and does not imitate it, at a fiftieth of the speed), else fp32."""
+    """`auto` is bf16 where the hardware computes in it (imitated, it is fifty times slower), else fp32."""
     if name != "auto":
         if name == "fp16" and where.type == "cpu":
             raise ConfigError("fp16 needs a GPU", "give --precision auto")

@@ -1,7 +1,7 @@
 """Checkpoints: directories of plain files that appear whole, carry their own hashes, and are found newest first.
 
-`RUN/checkpoints/step-00000500/` holds config.toml, model.safetensors, tokenizer/, state/ and sha256.json, the list of the
-others. It is a run of its own: whatever takes a RUN takes one of these.
+`RUN/checkpoints/step-00000500/` holds config.toml, model.safetensors, tokenizer/, state/ and sha256.json, the list of
+the others. It is a run of its own: whatever takes a RUN takes one of these.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The dual encoder. `video` and `text` name pretrained weights (timm, transformers, or a local directory); empty: new."""
+    """The dual encoder. `video` and `text` name pretrained weights (timm, transformers, or a directory); empty: new."""
 
     video: str = ""
     text: str = ""
@@ -89,7 +89,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _at_least(
             "model", 1, width=self.width, depth=self.depth, heads=self.heads, patch=self.patch, tubelet=self.tubelet,
-            text_width=self.text_width, text_depth=self.text_depth, text_heads=self.text_heads, embed_dim=self.embed_dim,
+            text_width=self.text_width, text_depth=self.text_depth, text_heads=self.text_heads,
+            embed_dim=self.embed_dim,
         )  # fmt: skip
         _at_least("model", 32, vocabulary=self.vocabulary)
         _choice(
@@ -187,7 +188,7 @@ class Config:
         model, data = self.model, self.data
         if data.size % model.patch or data.frames % model.tubelet:
             raise ConfigError(
-                f"clips of {data.frames} frames of {data.size} pixels do not divide into patches of {model.tubelet} frames "
-                f"of {model.patch} pixels",
+                f"clips of {data.frames} frames of {data.size} pixels do not divide into patches "
+                f"of {model.tubelet} frames of {model.patch} pixels",
                 "choose data.frames and data.size as multiples of model.tubelet and model.patch",
             )

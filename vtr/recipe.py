@@ -90,7 +90,7 @@ def to_toml(config: Config) -> str:
     """The config as TOML that `load` reads back."""
     import tomli_w
 
-    return tomli_w.dumps(to_dict(config))
+    return str(tomli_w.dumps(to_dict(config)))
 
 
 def difference(old: Config, new: Config) -> list[str]:

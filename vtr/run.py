@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,7 @@ def run(
             slots = training_slots(index.shard_of, config.train.seed, plan.batch_size, step, rank, world)
             return batches(dataset, slots, words, config.data.workers, pin=where.type == "cuda")
 
-        def score() -> dict[str, float]:
-            assert evaluate is not None
+        def score(evaluate: Callable[[build.Loaded], dict[str, float]]) -> dict[str, float]:
             embedder = Embedder(model, accelerator.device, build.DTYPES[precision])
             try:
                 return evaluate(build.Loaded(out, config, embedder, words, ""))
@@ -98,7 +98,7 @@ def run(
             plan,
             out,
             lambda folder: build.write_run(folder, config, model, words),
-            score if evaluate else None,
+            partial(score, evaluate) if evaluate else None,
         )
 
 

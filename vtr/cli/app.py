@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -45,9 +46,22 @@ def print_text(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def as_json(value: Any) -> str:
+    """JSON text; a figure that is not finite becomes null, for JSON has no NaN."""
+    return json.dumps(_finite(value), indent=1, default=str)
+
+
 def print_json(value: Any) -> None:
-    """One JSON value on stdout; a figure that is not finite becomes null, for JSON has no NaN."""
-    print_text(json.dumps(_finite(value), indent=1, default=str))
+    """One JSON value on stdout."""
+    print_text(as_json(value))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """One JSON value as a file that appears whole."""
+    from vtr.atomic import write_bytes
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, (as_json(value) + "\n").encode())
 
 
 def _finite(value: Any) -> Any:

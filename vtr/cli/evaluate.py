@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json
+from vtr.cli.app import app, counting, examples, print_json, write_json
 
 
 @app.command(
@@ -20,6 +20,7 @@ from vtr.cli.app import app, counting, examples, print_json
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
     shards: o.Shards,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON to this file too.")] = None,
     as_json: o.Json = False,
     batch_size: o.Batch = 32,
     workers: o.Workers = 0,
@@ -36,6 +37,8 @@ def evaluate(
         result = api.evaluate(
             run, shards, device=device, precision=precision, batch_size=batch_size, workers=workers, progress=progress
         )
+    if out is not None:
+        write_json(out, result)
     if as_json:
         print_json(result)
         return

@@ -55,8 +55,8 @@ def shard(
     if summary.nothing_to_do:
         print_text(f"{out} is whole already: nothing to do")
     print_text(
-        f"{summary.samples} videos, {summary.captions} captions, {summary.duration_s:.0f} s in {summary.shards} shards, "
-        f"{summary.bytes / 1e6:.1f} MB"
+        f"{summary.samples} videos, {summary.captions} captions, {summary.duration_s:.0f} s "
+        f"in {summary.shards} shards, {summary.bytes / 1e6:.1f} MB"
     )
     readers = ", ".join(f"{count} by {name}" for name, count in sorted(summary.decoders.items()))
     print_text(f"to be decoded: {readers}" if readers else "nothing to decode")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as V  # noqa: N812
+from torchvision.transforms.v2 import functional as V
 
 
 def segment_frames(count: int, frames: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
@@ -84,4 +84,4 @@ def _planes(frames: npt.NDArray[np.uint8]) -> Tensor:
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(planes.shape[-2:]) == size:
         return planes
-    return V.resize(planes, list(size), antialias=True)
+    return V.resize(planes, list(size), antialias=True)  # type: ignore[no-any-return]

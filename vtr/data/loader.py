@@ -105,7 +105,7 @@ class ClipDataset(Dataset[Item]):
 
 @dataclass(frozen=True)
 class Collate:
-    """Items -> (Batch, errors): clips stacked, captions tokenized; errors are `(key, kind, message)` of unread videos."""
+    """Items -> (Batch, errors): clips stacked, captions tokenized; errors are `(key, kind, message)`."""
 
     tokenizer: CaptionTokenizer
 
@@ -124,12 +124,16 @@ class Collate:
 
 
 def batches(
-    dataset: ClipDataset, slots: Iterable[list[tuple[int, int]]], tokenizer: CaptionTokenizer, workers: int, pin: bool = False
+    dataset: ClipDataset,
+    slots: Iterable[list[tuple[int, int]]],
+    tokenizer: CaptionTokenizer,
+    workers: int,
+    pin: bool = False,
 ) -> DataLoader[Any]:
     """A loader of (Batch, errors) over `slots`, lists of (epoch, sample); workers decode ahead, one thread each."""
     return DataLoader(
         dataset,
-        batch_sampler=slots,  # type: ignore[arg-type]
+        batch_sampler=slots,
         collate_fn=Collate(tokenizer),
         num_workers=workers,
         pin_memory=pin,

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vtr.data import index_file
 from vtr.atomic import write_bytes
+from vtr.data import index_file
 from vtr.data.index import check_shards
 from vtr.data.index_file import Shard
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows

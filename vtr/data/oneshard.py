@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vtr.atomic import explain_os_error, replacing
 from vtr.data import index_file, video
 from vtr.data.annotations.sample import Sample
-from vtr.atomic import explain_os_error, replacing
 from vtr.data.crew import Beat
 from vtr.data.index_file import Shard
 from vtr.data.limits import Limits

@@ -1,8 +1,8 @@
 """The order of training as a pure function of the index, the seed and the place in the stream.
 
 Epochs follow each other in one endless list of slots: `epoch 0 | epoch 1 | ...`; global batch g takes the slots from
-g * B, and rank r its contiguous part. Nothing is dropped at the end of an epoch: a batch may straddle two. So the state of
-the loader is one number, whatever the processes and workers, and each epoch shows each sample once.
+g * B, and rank r its contiguous part. Nothing is dropped at the end of an epoch: a batch may straddle two. So the state
+of the loader is one number, whatever the processes and workers, and each epoch shows each sample once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ from vtr.rng import generator
 WINDOW = 8
 
 
-def epoch_order(
-    shard_of: npt.NDArray[np.int32], seed: int, epoch: int, window: int = WINDOW
-) -> npt.NDArray[np.int64]:
+def epoch_order(shard_of: npt.NDArray[np.int32], seed: int, epoch: int, window: int = WINDOW) -> npt.NDArray[np.int64]:
     """(N,) shard numbers -> (N,) sample numbers: shards shuffled, then samples within each `window` of shards."""
     rng = generator(seed, epoch)
     shards = rng.permutation(int(shard_of.max()) + 1)

@@ -16,8 +16,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vtr.data.annotations.sample import JSON, Sample
 from vtr.atomic import explain_os_error, locked, remove_leftovers, write_bytes
+from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.limits import Limits
 from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize

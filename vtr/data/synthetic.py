@@ -14,8 +14,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 # decord misreads some files narrower than 160 pixels, so none is made.
@@ -82,7 +84,7 @@ class Scene:
         """Whether the caption tells of an order, which shuffled frames would not show."""
         return any(">" in a.motion for a in self.actors)
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> dict[str, Any]:
         """Plain data for the metadata of a sample."""
         return {**asdict(self), "actors": [asdict(a) for a in self.actors], "needs_time": self.needs_time}
 
@@ -93,7 +95,7 @@ def split_of(combination: str) -> str:
 
 
 def scenes(seed: int, split: str) -> Iterator[Scene]:
-    """Endless scenes of `split`; in "test" no combination comes twice, for two clips of one caption make no fair test."""
+    """Endless scenes of `split`; in "test" no combination comes twice: two clips of one caption make no fair test."""
     rng = np.random.default_rng([seed, 0 if split == "train" else 1])
     seen: set[str] = set()
     while True:
@@ -109,10 +111,10 @@ def scenes(seed: int, split: str) -> Iterator[Scene]:
         yield scene
 
 
-def _motion_weights() -> np.ndarray:
+def _motion_weights() -> npt.NDArray[np.float64]:
     """(len(MOTIONS),) probabilities: orders together as often as a third of all motions."""
     weights = np.array([1.0] * len(SIMPLE) + [len(SIMPLE) / (2 * len(ORDERS))] * len(ORDERS))
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def caption(scene: Scene) -> str:
@@ -131,7 +133,7 @@ def caption(scene: Scene) -> str:
     return words + place
 
 
-def render(scene: Scene) -> np.ndarray:
+def render(scene: Scene) -> npt.NDArray[np.uint8]:
     """(FRAMES, SIDE, SIDE, 3) uint8: the scene's pictures."""
     rng = np.random.default_rng([scene.seed, 11])
     background = np.clip(np.array(BACKGROUNDS[scene.background]) + rng.integers(-8, 9), 0, 255)
@@ -248,7 +250,7 @@ _OUTLINES: dict[str, list[tuple[float, float]]] = {
 }  # fmt: skip
 
 
-def encode(frames: np.ndarray, fps: int = FPS) -> bytes:
+def encode(frames: npt.NDArray[np.uint8], fps: int = FPS) -> bytes:
     """(T,H,W,3) uint8 -> the bytes of an H.264 mp4 file; the same frames always give the same bytes."""
     import av
 

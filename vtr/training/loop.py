@@ -59,9 +59,9 @@ def train(
 ) -> Path:
     """Trains to `plan.steps`, from the newest checkpoint in `out` if there is one, and returns the last checkpoint.
 
-    `batches(step)` gives the batches from that step on; `write_run(folder)` writes what makes a checkpoint a run (config,
-    weights, tokenizer). Raises Interrupted after saving when a signal asks to stop, WorkError for a loss that is not
-    finite or too many unreadable videos.
+    `batches(step)` gives the batches from that step on; `write_run(folder)` writes what makes a checkpoint a run
+    (config, weights, tokenizer). Raises Interrupted after saving when a signal asks to stop, WorkError for a loss that
+    is not finite or too many unreadable videos.
     """
     model, optimizer = accelerator.prepare(objective, optimizer)
     base = [group["lr"] for group in optimizer.param_groups]
@@ -109,9 +109,9 @@ def train(
             if done % plan.log_every == 0 or saving:
                 _refuse_nonfinite(loss, batch, step)
                 figures = clock.figures(plan.steps - done)
-                values = {name: float(value) for name, value in terms.items()}
+                values = {name: value.item() for name, value in terms.items()}
                 lr = optimizer.param_groups[0]["lr"]
-                log.figures(done, {"loss": float(loss), **values, "lr": lr, "gradient_norm": float(norm), **figures})
+                log.figures(done, {"loss": loss.item(), **values, "lr": lr, "gradient_norm": norm.item(), **figures})
             if evaluate is not None and (done == plan.steps or (plan.eval_every and done % plan.eval_every == 0)):
                 results = evaluate()
                 log.record(done, results)
@@ -139,7 +139,7 @@ def _resume(out: Path, optimizer: Any) -> int:
 def _refuse_nonfinite(loss: torch.Tensor, batch: Batch, step: int) -> None:
     if not torch.isfinite(loss):
         raise WorkError(
-            f"the loss is {float(loss)} near step {step + 1}; this batch held {', '.join(batch.keys[:8])} ...",
+            f"the loss is {loss.item()} near step {step + 1}; this batch held {', '.join(batch.keys[:8])} ...",
             "lower --lr, give --set optim.clip=1.0, or train with --precision fp32",
         )
 

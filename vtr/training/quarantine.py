@@ -39,6 +39,6 @@ class Quarantine:
         if errors and bad > max(ALWAYS_ALLOWED, SHARE_ALLOWED * self._seen):
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
             raise WorkError(
-                f"{bad} of {self._seen} samples could not be read ({kinds}), the last: {errors[-1][0]}: {errors[-1][2]}",
+                f"{bad} of {self._seen} samples could not be read ({kinds}), the last: {key}: {message}",
                 f"{self.path} names them; make the shards anew, or see whether the disk is well",
             )

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The whole path on made-up data: shard, pretrain, finetune, eval, embed, search. No download but the packages.
+# Everything lands in work/ (or $1), which this run makes anew.
+set -euo pipefail
+work="${1:-work}"
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+run() {
+  printf '\n$ %s\n' "$(printf '%q ' "$@" | sed "s/\\\\ / /g")"
+  "$@"
+}
+
+if [ -e "$work" ] && [ ! -e "$work/.vtr-quickstart" ]; then
+  echo "$work is there and was not made by this script: give another folder, bash examples/quickstart.sh FOLDER" >&2
+  exit 2
+fi
+rm -rf "$work" && mkdir -p "$work" && touch "$work/.vtr-quickstart"
+begin=$(date +%s)
+
+run vtr shard synthetic seed:0 "$work/train" --split train --limit 5000
+run vtr shard synthetic seed:0 "$work/test" --split test --limit 500
+run vtr pretrain mac-tiny --shards "$work/train" --out "$work/mac"
+run vtr finetune "$work/mac" --shards "$work/train" --out "$work/finetuned"
+run vtr eval "$work/finetuned" --shards "$work/test" --out "$work/eval.json"
+run vtr embed "$work/finetuned" --shards "$work/test" --out "$work/embeddings"
+run vtr search "$work/embeddings" "a red circle moves left and a blue star spins"
+
+printf '\nall of it took %d s; look around in %s/\n' "$(($(date +%s) - begin))" "$work"

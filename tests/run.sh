@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The tests, linters and type checks, on a fresh machine: makes or reuses .venv, needs no GPU and no network after that.
+# Arguments go to pytest: bash tests/run.sh tests/data -k jpeg
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup.sh" dev
+
+if [ $# -eq 0 ]; then
+  ruff check vtr tests examples
+  ruff format --check vtr tests examples
+  mypy
+  lint-imports
+fi
+# Each worker takes one core; torch would otherwise start a thread per core in each of them.
+OMP_NUM_THREADS=1 exec pytest -n "${VTR_TEST_WORKERS:-2}" "$@"
