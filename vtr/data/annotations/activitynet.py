@@ -50,10 +50,10 @@ def _samples(files: Files, split: str, path: Path) -> Iterator[Sample]:
         sentences = strings(entry, "sentences", where)
         times: list[Any] = get(entry, "timestamps", list, where)
         if len(times) != len(sentences) or not all(isinstance(t, list) and len(t) == 2 for t in times):
-            raise DataError(f"{where} has {len(sentences)} sentences and {len(times)} pairs of times", HELP)
-        at = files.media.find(video)
-        if video.startswith("v_") and not at.is_file():
-            short = files.media.find(video[2:])
-            at = short if short.is_file() else at
+            raise DataError(
+                f"{where} has {len(times)} timestamps for {len(sentences)} sentences, not a pair for each", HELP
+            )
+        short = video.removeprefix("v_")
+        name = short if files.media.has(short) and not files.media.has(video) else video
         text = paragraph(zip(times, sentences, strict=True))
-        yield files.sample(split, video, [text], path=at, meta={"sentences": len(sentences)})
+        yield files.sample(split, name, [text], key=video, meta={"sentences": len(sentences)})

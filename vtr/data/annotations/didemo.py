@@ -4,7 +4,7 @@
 
 Splits: `train` `val` `test`, all by default. A moment's time is the one that most of its annotators gave, the earliest
 where they tie. The test file names 1037 files which are 1004 videos: 33 stand in it once more under another suffix.
-Here they are one, as in most of the literature; 1003 (one less) and 1036 (the names, one less) are reported too.
+Here they are one each; papers that report 1003 (one less) or 1036 (the names, one less) used other lists.
 """
 
 from __future__ import annotations

@@ -34,8 +34,12 @@ class MediaTree:
         self.root = root
         self.suffix = suffix
 
-    def find(self, name: str, *, folder: str = "", prefer: Sequence[str] = ()) -> Path:
-        """The file called `name`, with any media suffix or none; where it would be (`root`/`name`) if it is not there.
+    def has(self, name: str) -> bool:
+        """Whether there is a file called `name`, with any media suffix or none."""
+        return bare(name) in self._files
+
+    def find(self, name: str, *, folder: str = "", prefer: Sequence[str] = ()) -> str:
+        """The path below `root` of the file called `name`; where it would be (in `folder`) if it is not there.
 
         Of several, those in a folder called `folder` come first (in any case), then one of the exact names `prefer`.
         Raises DataError when several are left.
@@ -51,7 +55,7 @@ class MediaTree:
                 f"{self.root} has several files for {bare(name)}: {', '.join(found[:3])}",
                 "say which folder is meant with --root, or move the others away",
             )
-        return self.root / (found[0] if found else f"{folder}/{bare(name)}{self.suffix}".lstrip("/"))
+        return found[0] if found else f"{folder}/{bare(name)}{self.suffix}".lstrip("/")
 
     @cached_property
     def _files(self) -> dict[str, list[str]]:

@@ -126,17 +126,16 @@ class Files:
         name: str,
         captions: Iterable[str],
         *,
-        path: Path | None = None,
+        at: str = "",
         folder: str = "",
         prefer: Sequence[str] = (),
         key: str = "",
         meta: Mapping[str, JSON] | None = None,
     ) -> Sample:
-        """The sample of the media file `name`, found below `root` as `MediaTree.find` does, unless it is `path`."""
-        path = path or self.media.find(name, folder=folder, prefer=prefer)
-        source = path.relative_to(self.root).as_posix()
+        """The sample of the media file `name`, which is `at` below `root`, or where `MediaTree.find` finds it."""
+        source = at or self.media.find(name, folder=folder, prefer=prefer)
         texts = tuple(text for caption in captions if (text := plain(caption)))
-        return Sample(make_key(key or bare(name)), path, texts, split, meta or {}, source)
+        return Sample(make_key(key or bare(name)), self.root / source, texts, split, meta or {}, source)
 
 
 SamplesIn: TypeAlias = Callable[[Files, str, Path], Iterator[Sample]]

@@ -40,7 +40,7 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
 
 def _samples(files: Files, split: str, path: Path) -> Iterator[Sample]:
     classes = dict(_classes(files.need("every split", "classInd.txt")))
-    # classInd.txt writes HandstandPushups, some lists HandStandPushups.
+    # Copies of the lists differ in HandstandPushups and HandStandPushups.
     known = {name.lower(): name for name in classes}
     for where, line in lines(path):
         file = line.split()[0]
