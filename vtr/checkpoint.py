@@ -26,6 +26,8 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
     """
     final = run / FOLDER / f"step-{step:08d}"
     aside = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    for leftover in final.parent.glob(".step-*.tmp-*"):  # what a killed process had begun
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
         write(aside)

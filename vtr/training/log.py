@@ -7,24 +7,31 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vtr.atomic import write_bytes
 
 # Without a terminal, at most one line in so many seconds.
 PLAIN_EVERY_S = 5.0
 
 
 class RunLog:
-    """Progress of `total` steps, from `start` on. `metrics.jsonl` loses lines past `start`: they will come again."""
+    """Progress of `total` steps, from `start` on. `metrics.jsonl` loses lines past `start`: they will come again.
+
+    Without `show`, as in all processes but the main one, nothing is said or written.
+    """
 
     def __init__(self, path: Path, total: int, start: int, *, show: bool = True) -> None:
         self.path, self.total, self.show = path, total, show
-        self._trim(start)
+        if show:
+            self._trim(start)
         self._console = Console(stderr=True)
         self._last = 0.0
         self._live: Progress | None = None
+        self._file: TextIO | None = None
         if show and sys.stderr.isatty():
             self._live = Progress(
                 TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -33,7 +40,7 @@ class RunLog:
             self._task = self._live.add_task("train", total=total, completed=start, figures="")
 
     def __enter__(self) -> RunLog:
-        self._file = self.path.open("a")
+        self._file = self.path.open("a") if self.show else None
         if self._live:
             self._live.start()
         return self
@@ -43,7 +50,8 @@ class RunLog:
     ) -> None:
         if self._live:
             self._live.stop()
-        self._file.close()
+        if self._file:
+            self._file.close()
 
     def note(self, text: str) -> None:
         """A line for the person who watches."""
@@ -52,8 +60,9 @@ class RunLog:
 
     def figures(self, step: int, values: dict[str, Any]) -> None:
         """One line of metrics.jsonl, and the figures on the screen."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        if self._file is None:
+            return
+        self.record(step, values)
         text = (
             f"loss {values['loss']:.3f}  lr {values['lr']:.2e}  {values['samples_per_s']:.0f} samples/s  "
             f"{clock(values['left_s'])} left"
@@ -66,8 +75,9 @@ class RunLog:
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """A line of metrics.jsonl alone (an evaluation, say)."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        if self._file:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
 
     def _trim(self, start: int) -> None:
         if not self.path.exists():
@@ -79,7 +89,7 @@ class RunLog:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):  # the torn last line of a killed run
                 continue
-        self.path.write_text("".join(kept))
+        write_bytes(self.path, "".join(kept).encode())
 
 
 def clock(seconds: float) -> str:

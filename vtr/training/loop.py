@@ -6,6 +6,7 @@ resumed run goes on as if it had never stopped.
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import time
@@ -68,12 +69,15 @@ def train(
     start = _resume(out, optimizer)
     quarantine = Quarantine(out / "quarantine.jsonl")
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
+    world = accelerator.num_processes
 
     def save(step: int) -> Path:
         def write(folder: Path) -> None:
             write_run(folder)
             (folder / "state").mkdir()
-            torch.save(optimizer.state_dict(), folder / OPTIMIZER)
+            buffer = io.BytesIO()  # written by Python, as the weights are
+            torch.save(optimizer.state_dict(), buffer)
+            (folder / OPTIMIZER).write_bytes(buffer.getbuffer())
             (folder / TRAINER).write_text(json.dumps({"step": step, **plan.identity}))
 
         if accelerator.is_main_process:
@@ -95,6 +99,8 @@ def train(
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor
 
+            # The one draw without an address of its own: dropout, where a pretrained tower has it.
+            torch.manual_seed(fold_in(plan.seed, step, accelerator.process_index))
             with accelerator.autocast():
                 terms = model(batch, fold_in(plan.seed, step), masked=step < tail)
             loss = sum(terms.values())
@@ -105,20 +111,22 @@ def train(
 
             done = step + 1
             clock.step(plan.batch_size)
-            saving = stop.asked or done % plan.save_every == 0 or done == plan.steps
+            stopping = _agreed(stop, accelerator) if world == 1 or done % plan.log_every == 0 else False
+            saving = stopping or done % plan.save_every == 0 or done == plan.steps
             if done % plan.log_every == 0 or saving:
-                _refuse_nonfinite(loss, batch, step)
+                # With fp16 an infinite gradient only lowers the scale.
+                _refuse_nonfinite(loss, norm if accelerator.scaler is None else loss, batch, step)
                 figures = clock.figures(plan.steps - done)
                 values = {name: value.item() for name, value in terms.items()}
                 lr = optimizer.param_groups[0]["lr"]
                 log.figures(done, {"loss": loss.item(), **values, "lr": lr, "gradient_norm": norm.item(), **figures})
+            if saving:
+                path = save(done)  # before the evaluation, which may fail of other data
             if evaluate is not None and (done == plan.steps or (plan.eval_every and done % plan.eval_every == 0)):
                 results = evaluate()
                 log.record(done, results)
                 log.note(f"step {done}  " + "  ".join(f"{name} {value:.1f}" for name, value in results.items()))
-            if saving:
-                path = save(done)
-            if stop.asked and done < plan.steps:
+            if stopping and done < plan.steps:
                 raise Interrupted(
                     f"stopped at step {done} of {plan.steps}, saved as {path}", "run the same command to go on"
                 )
@@ -136,10 +144,18 @@ def _resume(out: Path, optimizer: Any) -> int:
     return int(json.loads((latest / TRAINER).read_text())["step"])
 
 
-def _refuse_nonfinite(loss: torch.Tensor, batch: Batch, step: int) -> None:
-    if not torch.isfinite(loss):
+def _agreed(stop: _Stop, accelerator: Any) -> bool:
+    """Whether any process was asked to stop: they leave the loop at the same step, or would wait for each other."""
+    if accelerator.num_processes == 1:
+        return stop.asked
+    return bool(accelerator.reduce(torch.tensor([float(stop.asked)], device=accelerator.device)).item())
+
+
+def _refuse_nonfinite(loss: torch.Tensor, norm: torch.Tensor, batch: Batch, step: int) -> None:
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise WorkError(
-            f"the loss is {loss.item()} near step {step + 1}; this batch held {', '.join(batch.keys[:8])} ...",
+            f"the loss is {loss.item()}, its gradient's norm {norm.item()}, near step {step + 1}; "
+            f"this batch held {', '.join(batch.keys[:8])} ...",
             "lower --lr, give --set optim.clip=1.0, or train with --precision fp32",
         )
 

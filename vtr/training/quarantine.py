@@ -9,8 +9,9 @@ from pathlib import Path
 
 from vtr.errors import WorkError
 
-# A few bad files are life; one in a hundred among those seen is a broken data set.
-ALWAYS_ALLOWED, SHARE_ALLOWED = 20, 0.01
+# A few bad videos are life, and come again in every epoch; beyond them, one in a hundred is a broken data set. So is
+# one in two, however few there are, once enough were seen to tell.
+FEW, SHARE_OF_MANY, SHARE_OF_FEW, ENOUGH = 20, 0.01, 0.5, 16
 
 
 class Quarantine:
@@ -19,6 +20,7 @@ class Quarantine:
     def __init__(self, path: Path) -> None:
         self.path, self.kinds = path, Counter[str]()
         self._seen = 0
+        self._bad: set[str] = set()
         self._known: set[str] = set()
         if path.exists():
             self._known = {json.loads(line)["key"] for line in path.read_text().splitlines() if line.endswith("}")}
@@ -31,12 +33,14 @@ class Quarantine:
         self._seen += rows
         for key, kind, message in errors:
             self.kinds[kind] += 1
+            self._bad.add(key)
             if key not in self._known:
                 self._known.add(key)
                 with self.path.open("a") as file:
                     file.write(json.dumps({"key": key, "kind": kind, "message": message}) + "\n")
         bad = self.kinds.total()
-        if errors and bad > max(ALWAYS_ALLOWED, SHARE_ALLOWED * self._seen):
+        many = len(self._bad) > FEW and bad > SHARE_OF_MANY * self._seen
+        if errors and (many or (self._seen >= ENOUGH and bad > SHARE_OF_FEW * self._seen)):
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
             raise WorkError(
                 f"{bad} of {self._seen} samples could not be read ({kinds}), the last: {key}: {message}",
