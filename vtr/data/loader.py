@@ -6,9 +6,10 @@ Letters: B batch, T frames. Every draw is addressed by (seed, epoch, sample), so
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,9 +21,12 @@ from vtr.data.cache import FrameCache
 from vtr.data.clips import evaluation_crop, segment_frames, to_short_side, training_crop
 from vtr.data.index import ShardIndex
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import VideoError
+from vtr.errors import VideoError, VtrError, WorkError
 from vtr.rng import generator
 from vtr.types import Batch
+
+# (key, kind, message) of each sample of a batch that could not be read.
+Errors: TypeAlias = list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,13 @@ class ClipDataset(Dataset[Item]):
         # A caption is drawn first, so that it does not depend on what decoding draws.
         caption = captions[int(rng.integers(len(captions)))] if rng is not None else captions[0]
         try:
-            clip, error = self._clip(i, rng), None
+            return Item(self._clip(i, rng), caption, i, self.index.key(i))
         except VideoError as failure:
-            # The slot stays, as a row that the loss leaves out: nothing else takes its place.
-            clip = torch.zeros(self.shape.frames, 3, self.shape.size, self.shape.size, dtype=torch.uint8)
-            error = (failure.kind, failure.message)
+            error = failure.kind, failure.message
+        except OSError as failure:  # the disk, not the video; to training it is the same
+            error = "corrupt", f"{self.index.key(i)} in {self.index.root} cannot be read: {failure.strerror}"
+        # The slot stays, as a row that the loss leaves out: nothing else takes its place.
+        clip = torch.zeros(self.shape.frames, 3, self.shape.size, self.shape.size, dtype=torch.uint8)
         return Item(clip, caption, i, self.index.key(i), error)
 
     def _clip(self, i: int, rng: np.random.Generator | None) -> Tensor:
@@ -105,11 +111,14 @@ class ClipDataset(Dataset[Item]):
 
 @dataclass(frozen=True)
 class Collate:
-    """Items -> (Batch, errors): clips stacked, captions tokenized; errors are `(key, kind, message)`."""
+    """Items -> (Batch, errors): clips stacked, captions tokenized; or the first of `found` that is an error."""
 
     tokenizer: CaptionTokenizer
 
-    def __call__(self, items: list[Item]) -> tuple[Batch, list[tuple[str, str, str]]]:
+    def __call__(self, found: list[Item | VtrError]) -> tuple[Batch, Errors] | VtrError:
+        items = [item for item in found if isinstance(item, Item)]
+        if len(items) < len(found):
+            return next(item for item in found if isinstance(item, VtrError))
         tokens = self.tokenizer([item.caption for item in items])
         batch = Batch(
             clips=torch.stack([item.clip for item in items]),
@@ -129,20 +138,52 @@ def batches(
     tokenizer: CaptionTokenizer,
     workers: int,
     pin: bool = False,
-) -> DataLoader[Any]:
-    """A loader of (Batch, errors) over `slots`, lists of (epoch, sample); workers decode ahead, one thread each."""
-    return DataLoader(
-        dataset,
+) -> Iterator[tuple[Batch, Errors]]:
+    """(Batch, errors) of each of `slots`, lists of (epoch, sample); workers decode ahead, one thread each.
+
+    Raises WorkError when a worker dies, and what reading a sample raises beside VideoError.
+    """
+    loader = DataLoader(
+        _Telling(dataset),
         batch_sampler=slots,
         collate_fn=Collate(tokenizer),
         num_workers=workers,
         pin_memory=pin,
         # The cache is anonymous memory, which only forked children share.
         multiprocessing_context=multiprocessing.get_context("fork") if workers and dataset.cache is not None else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_settle,
         prefetch_factor=3 if workers else None,
     )
+    try:
+        for found in loader:
+            if isinstance(found, VtrError):
+                raise found
+            yield found
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkError(
+            f"a decoding process ended: {str(error).splitlines()[0]}",
+            "run the same command again, it continues; if memory ran out, use fewer --workers or less data.cache_gb",
+        ) from error
 
 
-def _one_thread(worker: int) -> None:  # noqa: ARG001
+class _Telling(Dataset[Any]):
+    """`dataset`, handing out its errors as values: raised in a worker, torch would bury them in a traceback."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, address: tuple[int, int]) -> Item | VtrError:
+        try:
+            return self.dataset[address]
+        except VtrError as error:
+            return error
+
+
+def _settle(worker: int) -> None:  # noqa: ARG001
     torch.set_num_threads(1)
+    # A forked worker has its parent's handlers. Ctrl-C reaches the whole group of processes, and the parent decides
+    # what becomes of it; but when the parent ends its workers, they must end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
