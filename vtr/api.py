@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from vtr import recipe
 from vtr.config import Config
-from vtr.errors import InputError, RunError
+from vtr.errors import ConfigError, InputError, RunError
 
 if TYPE_CHECKING:
     from vtr.build import Loaded
     from vtr.data.manifest import ShardSummary
+
+OF_THE_WEIGHTS = ("model.", "data.frames:", "data.size:", "data.words:")
 
 
 def shard(
@@ -75,8 +77,16 @@ def finetune(
     from vtr.run import Start, run
 
     old, model, words, folder = load_parts(Path(source))
+    if folder.resolve().is_relative_to(Path(out).resolve()):
+        raise RunError(f"{out} holds the run to start from", "give another --out")
     defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0}
     config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
+    # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
+    changed = [line for line in recipe.difference(old, config) if line.startswith(OF_THE_WEIGHTS)]
+    if changed:
+        raise ConfigError(
+            f"fine-tuning keeps the model of {source}: {'; '.join(changed)}", "pretrain with these settings instead"
+        )
     index = ShardIndex.open(Path(shards))
     init = sha256(folder / WEIGHTS)
     scorer = _scorer(eval_shards)
@@ -171,13 +181,13 @@ def search(
     if k < 1:
         raise InputError(f"-k {k} asks for no hits", "give at least 1")
     rows = read(Path(embeddings)).only(VIDEO)
-    wanted = rows.meta.get("weights_sha256")
-    if not wanted or (run is None and not Path(rows.meta.get("model", "")).is_dir()):
-        raise RunError(f"{embeddings} does not name a run that is here", "give the run that made it with --run RUN")
-    loaded = load_model(run or rows.meta["model"], device)
+    wanted, model = rows.meta.get("weights_sha256", ""), rows.meta.get("model", "")
+    if run is None and not (model and Path(model).is_dir()):
+        raise RunError(f"{embeddings} was made by the run {model!r}, which is not here", "give that run with --run RUN")
+    loaded = load_model(run or model, device)
     if loaded.weights_sha256 != wanted:
         raise RunError(
-            f"{embeddings} was made with the weights {wanted[:12]} of {rows.meta.get('model')}, "
+            f"{embeddings} was made with the weights {wanted[:12]} of {model}, "
             f"{loaded.path} has {loaded.weights_sha256[:12]}",
             "search with the run that made the export, or embed again with this one",
         )

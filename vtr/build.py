@@ -14,7 +14,7 @@ from vtr.config import Config
 from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError, InputError, RunError
+from vtr.errors import ConfigError, InputError, RunError, VtrError
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder
 from vtr.models.text import TextEncoder, pretrained_text, small_text
@@ -26,7 +26,9 @@ from vtr.objectives.mac import MAC
 if TYPE_CHECKING:
     from torch import nn
 
+TEXT = "text"  # where a run keeps the configuration of a text model that is not our own
 BF16_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +62,17 @@ def make_tokenizer(config: Config, captions: Iterable[str]) -> CaptionTokenizer:
     return tokenizers.train(captions, data.words, model.vocabulary, fixed=data.fixed_length)
 
 
-def make_model(config: Config, tokenizer: CaptionTokenizer, *, weights: bool = True) -> DualEncoder:
-    """The dual encoder of `config`; without `weights`, nothing pretrained is fetched (a run's own are to follow)."""
+def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = None) -> DualEncoder:
+    """The dual encoder of `config`. With `kept`, a checkpoint whose weights are to follow, nothing is fetched."""
     model, data = config.model, config.data
     video = VideoEncoder(
         model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.attention, model.time_init, model.positions,
     )  # fmt: skip
-    if model.video and weights:
+    if model.video and kept is None:
         load_timm(video, model.video)
     if model.text:
-        text = pretrained_text(model.text, weights=weights)
+        text = pretrained_text(model.text) if kept is None else pretrained_text(str(kept / TEXT), weights=False)
     else:
         text = small_text(
             tokenizer.vocabulary, model.text_width, model.text_depth, model.text_heads, data.words, tokenizer.pad_id
@@ -100,8 +102,8 @@ def device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(name)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=chosen).item()  # a device without memory ("meta") fails here
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(
             f"the device {name!r} cannot be used: {str(error).splitlines()[0]}", "try --device auto"
         ) from error
@@ -109,8 +111,13 @@ def device(name: str) -> torch.device:
 
 
 def precision(name: str, where: torch.device) -> str:
-    """`auto` is bf16 where the hardware computes in it (imitated, it is fifty times slower), else fp32."""
+    """`auto` is bf16 where the hardware computes in it (imitated, it is fifty times slower), else fp32.
+
+    Raises ConfigError for an unknown one, or one that `where` has not.
+    """
     if name != "auto":
+        if name not in DTYPES:
+            raise ConfigError(f"the precision {name!r} is unknown", f"choose one of: auto, {', '.join(DTYPES)}")
         if name == "fp16" and where.type == "cpu":
             raise ConfigError("fp16 needs a GPU", "give --precision auto")
         return name
@@ -119,17 +126,17 @@ def precision(name: str, where: torch.device) -> str:
     return "bf16" if any(getattr(torch.cpu, flag, bool)() for flag in BF16_FLAGS) else "fp32"
 
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 def write_run(folder: Path, config: Config, model: DualEncoder, tokenizer: CaptionTokenizer) -> None:
-    """Writes what makes a folder a run: config.toml, model.safetensors, tokenizer/."""
-    from safetensors.torch import save_file
+    """Writes what makes a folder a run: config.toml, model.safetensors, tokenizer/, of a pretrained text text/."""
+    from safetensors.torch import save
 
-    (folder / checkpoint.CONFIG).write_text(recipe.to_toml(config))
+    (folder / checkpoint.CONFIG).write_text(recipe.to_toml(config), "utf-8")
     state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    save_file(state, folder / checkpoint.WEIGHTS, metadata={"format": "pt"})
+    # Written by Python, not by the library: a full disk is then an OSError that names itself.
+    (folder / checkpoint.WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
     tokenizer.save(folder / "tokenizer")
+    if config.model.text:  # its architecture, so that the run needs neither the hub nor the directory it came from
+        model.text.model.config.save_pretrained(folder / TEXT)
 
 
 def load_parts(path: Path) -> tuple[Config, DualEncoder, CaptionTokenizer, Path]:
@@ -144,11 +151,12 @@ def load_parts(path: Path) -> tuple[Config, DualEncoder, CaptionTokenizer, Path]
     try:
         config = recipe.load(str(folder / checkpoint.CONFIG))
         words = tokenizers.load(folder / "tokenizer", config.data.words, fixed=config.data.fixed_length)
-        model = make_model(config, words, weights=False)
+        model = make_model(config, words, kept=folder)
         matching(model, load_file(folder / checkpoint.WEIGHTS), str(folder))
-    except (OSError, SafetensorError, ConfigError) as error:
+    except (OSError, SafetensorError, VtrError) as error:
+        why = error.message if isinstance(error, VtrError) else str(error)
         raise RunError(
-            f"{folder} cannot be loaded: {error}", "it was made by another version, or changed since"
+            f"{folder} cannot be loaded: {why}", "it was made by another version, or changed since"
         ) from error
     return config, model, words, folder
 

@@ -108,6 +108,11 @@ class ModelConfig:
                     f"model.{name}width = {width} does not divide into model.{name}heads = {heads}",
                     "64 wide heads are usual",
                 )
+        if self.positions == "sincos" and self.width % 4:
+            raise ConfigError(
+                f"model.width = {self.width} does not divide by 4, as sines and cosines of two axes need",
+                "choose another width, or model.positions = 'learned'",
+            )
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,8 @@ class TrainConfig:
         _at_least("train", 1, log_every=self.log_every, save_every=self.save_every, keep=self.keep)
         _at_least("train", 2, batch_size=self.batch_size)
         _share("train", unmasked_tail=self.unmasked_tail)
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"train.seed = {self.seed}, it must be at least 0 and below 2^32", "try --seed 0")
         _choice("train", precision=(self.precision, ("auto", "fp32", "bf16", "fp16")))
         if self.steps == 0 and not self.epochs > 0:
             raise ConfigError(f"train.epochs = {self.epochs}, it must be above 0", "or give --steps N")

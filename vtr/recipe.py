@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -36,7 +37,7 @@ def load(recipe: str) -> Config:
             f"{hint}recipes are: {', '.join(recipe_names())}, or the path of a .toml file",
         )
     try:
-        return from_dict(tomllib.loads(path.read_text()))
+        return from_dict(tomllib.loads(path.read_text("utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}", "see `vtr/recipes` for how a recipe looks") from error
 
@@ -49,11 +50,25 @@ def from_dict(tables: Mapping[str, Any]) -> Config:
             continue
         if not isinstance(table, dict):
             raise ConfigError(f"{section} = {table!r} stands outside a section", f"sections are: {', '.join(SECTIONS)}")
+        if section not in SECTIONS:
+            close = difflib.get_close_matches(section, [*SECTIONS, "finetune"], 1, 0.5)
+            hint = f"did you mean [{close[0]}]? " if close else ""
+            raise ConfigError(
+                f"there is no section [{section}]", f"{hint}sections are: {', '.join(SECTIONS)}, finetune"
+            )
         flat.update({f"{section}.{key}": value for key, value in table.items()})
     config = override(Config(), flat)
-    later = dict(tables.get("finetune", {}))
+    later = _dotted(tables.get("finetune", {}))
     override(config, later)  # a wrong key shows now, not after the pretraining
     return dataclasses.replace(config, finetune=later)
+
+
+def _dotted(table: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"optim": {"lr": 1}}`, as TOML reads an unquoted `optim.lr = 1`, and `{"optim.lr": 1}` alike to the latter."""
+    flat: dict[str, Any] = {}
+    for section, value in table.items():
+        flat |= {f"{section}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {section: value}
+    return flat
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
@@ -93,12 +108,13 @@ def to_toml(config: Config) -> str:
     return str(tomli_w.dumps(to_dict(config)))
 
 
-def difference(old: Config, new: Config) -> list[str]:
-    """Lines `section.key: old -> new`, one for each setting that differs."""
+def difference(old: Config, new: Config, but: Sequence[str] = ()) -> list[str]:
+    """Lines `section.key: old -> new`, one for each setting that differs and is none of `but`."""
     lines = []
     for name in SECTIONS:
         before, after = dataclasses.asdict(getattr(old, name)), dataclasses.asdict(getattr(new, name))
-        lines += [f"{name}.{key}: {before[key]!r} -> {after[key]!r}" for key in before if before[key] != after[key]]
+        changed = [key for key in before if before[key] != after[key] and f"{name}.{key}" not in but]
+        lines += [f"{name}.{key}: {before[key]!r} -> {after[key]!r}" for key in changed]
     return lines
 
 
@@ -115,7 +131,8 @@ def _checked(dotted: str, value: Any) -> Any:
         )
     wanted = typing.get_type_hints(type(getattr(Config(), section)))[key]
     if wanted is float and type(value) is int:
-        value = float(value)
+        with contextlib.suppress(OverflowError):
+            value = float(value)
     if type(value) is not wanted or (wanted is float and not math.isfinite(value)):
         raise ConfigError(f"{dotted} = {value!r} is of the wrong type", f"it must be {_NAMES[wanted]}")
     return value

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from vtr import build, checkpoint, recipe
 from vtr.atomic import explain_os_error, locked, write_bytes
@@ -28,7 +31,14 @@ from vtr.models.embedder import Embedder
 from vtr.optim import parameter_groups, scaled_lr
 from vtr.training.loop import Plan, train
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 RECORD = "run.json"
+# What a run may be taken up with other values of: none changes what it learns.
+FREE = (
+    "data.workers", "train.device", "train.log_every", "train.save_every", "train.eval_every", "train.keep",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,6 @@ def run(
     `init` names the weights it starts from; `evaluate` scores the model as it is.
     Raises RunError when `out` holds another kind of run, or one with another config or other data.
     """
-    from accelerate import Accelerator
     from accelerate.utils import set_seed
 
     where = build.device(config.train.device)
@@ -63,18 +72,19 @@ def run(
     if len(index) < 2:
         raise ConfigError(f"{index.root} holds {len(index)} sample, a contrast needs 2", "shard more videos")
     record = {"verb": verb, "data": index.digest, "init": init}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(out.parent / f".{out.name}.lock", str(out)):
-        latest = _prepare(out, record, config, fresh=fresh)
+    with _accelerated(where, precision) as accelerator, _held(out, main=accelerator.is_main_process):
+        latest = _found(out, record, config, fresh=fresh)
         set_seed(config.train.seed)
         if latest is None:
             begun = start()
+            model, words = begun.model, begun.tokenizer
         else:
             _, model, words, _ = build.load_parts(latest)
-            begun = Start(model, words)
-        mixed = {"fp32": "no"}.get(precision, precision)
-        accelerator = Accelerator(mixed_precision=mixed, cpu=where.type == "cpu")
-        model, words = begun.model, begun.tokenizer
+        # Only now, for a start may fail (a download, say): what was there is then as it was.
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            _begin(out, record, config, anew=latest is None)
+        accelerator.wait_for_everyone()
         plan = make_plan(config, len(index), record)
         dataset = training_data(config, index)
 
@@ -90,16 +100,49 @@ def run(
             finally:
                 model.train()
 
-        return train(
-            build.make_objective(config, model.train(), words),
-            make_optimizer(config, model, plan.batch_size),
-            accelerator,
-            stream,
-            plan,
-            out,
-            lambda folder: build.write_run(folder, config, model, words),
-            partial(score, evaluate) if evaluate else None,
-        )
+        try:
+            return train(
+                build.make_objective(config, model.train(), words),
+                make_optimizer(config, model, plan.batch_size),
+                accelerator,
+                stream,
+                plan,
+                out,
+                lambda folder: build.write_run(folder, config, model, words),
+                partial(score, evaluate) if evaluate else None,
+            )
+        except OSError as error:
+            raise explain_os_error(error, "while training", out) from error
+
+
+@contextmanager
+def _accelerated(where: torch.device, precision: str) -> Iterator[Accelerator]:
+    """An Accelerator for one run. Its settings are global: they are forgotten after, unless somebody had made them."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    own = not AcceleratorState._shared_state
+    if where.index is not None and where.type == "cuda":
+        torch.cuda.set_device(where)
+    try:
+        yield Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=where.type == "cpu")
+    finally:
+        if own:
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextmanager
+def _held(out: Path, *, main: bool) -> Iterator[None]:
+    """Keeps other commands out of `out`; of several processes that train together the main one does."""
+    if not main:
+        yield
+        return
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out.parent} cannot be made: {error.strerror}", "give another --out") from error
+    with locked(out.absolute().parent / f".{out.absolute().name}.lock", str(out)):
+        yield
 
 
 def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
@@ -125,8 +168,6 @@ def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
 
 def make_optimizer(config: Config, model: DualEncoder, batch: int) -> Any:
     """Fused AdamW over the model's parameters, the learning rate scaled to the global batch."""
-    import torch
-
     optim = config.optim
     return torch.optim.AdamW(
         parameter_groups(model.named_parameters(), optim.weight_decay),
@@ -142,24 +183,18 @@ def training_data(config: Config, index: ShardIndex) -> ClipDataset:
     return ClipDataset(index, build.clip_shape(config), training=True, seed=config.train.seed, cache=cache)
 
 
-def _prepare(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> Path | None:
-    """Makes `out` this run's, or sees that it is already; returns the checkpoint to go on from."""
-    if out.exists() and not (out / RECORD).is_file() and any(out.iterdir()):
+def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> Path | None:
+    """The checkpoint in `out` to go on from, None to start; sees that `out` may be this run's, and changes nothing."""
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
-    if fresh and out.exists():
-        shutil.rmtree(out)
-    if not (out / RECORD).is_file():
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
-            write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
-        except OSError as error:
-            raise explain_os_error(error, "while starting the run", out) from error
+    if fresh or not (out / RECORD).is_file():
         return None
     try:
-        old: dict[str, Any] = json.loads((out / RECORD).read_text())
-    except ValueError as error:
-        raise RunError(f"{out / RECORD} is damaged: {error}", "start over with --fresh") from error
+        old: dict[str, Any] = {} | json.loads((out / RECORD).read_text())
+        before = recipe.load(str(out / checkpoint.CONFIG))
+    except (ValueError, TypeError, OSError, ConfigError) as error:
+        why = error.message if isinstance(error, ConfigError) else str(error)
+        raise RunError(f"{out} is a damaged run: {why}", "start over with --fresh") from error
     names = {"verb": "made by", "data": "trained on the shards", "init": "started from the weights"}
     for key, words in names.items():
         if old.get(key) != record[key]:
@@ -167,13 +202,25 @@ def _prepare(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) 
                 f"{out} was {words} {_short(old.get(key))}, not {_short(record[key])}",
                 "give another --out, or --fresh to start over",
             )
-    changed = recipe.difference(recipe.load(str(out / checkpoint.CONFIG)), config)
+    changed = recipe.difference(before, config, but=FREE)
     if changed:
         raise RunError(
             f"{out} was begun with another config: {'; '.join(changed)}",
             "give the same settings to go on, another --out, or --fresh to start over",
         )
     return checkpoint.newest(out)
+
+
+def _begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> None:
+    """Makes `out` this run's; `anew` removes what was there."""
+    try:
+        if anew and out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
+        write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
+    except OSError as error:
+        raise explain_os_error(error, "while starting the run", out) from error
 
 
 def _short(value: Any) -> str:
