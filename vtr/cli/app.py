@@ -13,6 +13,7 @@ import typer
 
 from vtr.version import __version__
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="vtr",
     no_args_is_help=True,
@@ -24,7 +25,7 @@ app = typer.Typer(
 
 
 def examples(*lines: str) -> str:
-    """The epilog of a verb: commands to copy."""
+    """The epilog of a verb: commands to copy, each short enough for one line of a terminal."""
     return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
@@ -44,6 +45,7 @@ def _main(
 def print_text(text: str) -> None:
     """A line of results on stdout."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()  # a reader that has gone (`| head`) shows here, where Typer ends quietly for it
 
 
 def as_json(value: Any) -> str:
@@ -72,14 +74,21 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
+def progress(*columns: Any) -> Any:
+    """A rich progress display on stderr that leaves no trace; where stderr is no terminal, none at all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A counter on stderr; the block gets a function to add to it."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.progress import SpinnerColumn, TextColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.completed} {task.description}")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with progress(SpinnerColumn(), TextColumn("{task.completed} {task.description}")) as bar:
         task = bar.add_task(what, total=None)
         yield lambda more: bar.advance(task, more)
 
@@ -89,9 +98,9 @@ def fail(message: str, hint: str) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"error: {message}", style="bold red", markup=False)
-    if hint:
-        console.print(f"hint: {hint}", style="yellow", markup=False)
+    for name, text, style in (("error", message, "bold red"), ("hint", hint, "yellow")):
+        if text:  # what other libraries say may have several lines
+            console.print(f"{name}: {' '.join(text.split())}", style=style, markup=False)
 
 
 def main() -> None:
@@ -103,12 +112,12 @@ def main() -> None:
     except VtrError as error:
         fail(error.message, error.hint)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Typer turns a Ctrl-C into this exit, and says nothing.
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
         fail("interrupted", "what was finished is kept; run the same command to go on")
-        sys.exit(130)
-    except BrokenPipeError:  # `vtr search ... | head`
-        sys.stderr.close()
-        sys.exit(0)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         fail(
             f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",

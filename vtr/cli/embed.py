@@ -14,7 +14,7 @@ from vtr.cli.app import app, counting, examples, print_json, print_text
 @app.command(
     epilog=examples(
         "vtr embed runs/mac-ft --shards shards/test --out embeddings",
-        "vtr embed runs/mac-ft --shards shards/test --out embeddings-npy --format npy --captions",
+        "vtr embed runs/mac-ft --shards shards/test --out npy --format npy --captions",
     )
 )
 def embed(

@@ -31,8 +31,11 @@ def evaluate(
     from rich.console import Console
 
     from vtr import api
+    from vtr.errors import InputError
     from vtr.retrieval.table import results_table
 
+    if out is not None and out.is_dir():
+        raise InputError(f"--out {out} is a directory", "name a file, result.json say")
     with counting("videos") as progress:
         result = api.evaluate(
             run, shards, device=device, precision=precision, batch_size=batch_size, workers=workers, progress=progress

@@ -14,7 +14,7 @@ from vtr.cli.app import app, examples, print_text
 @app.command(
     epilog=examples(
         "vtr finetune runs/mac --shards shards/train --out runs/mac-ft",
-        "vtr finetune runs/mac --shards shards/train --out runs/ft --epochs 2 --lr 1e-5 --eval-shards shards/test",
+        "vtr finetune runs/mac --shards shards/train --out runs/ft --lr 1e-5 --epochs 2",
     )
 )
 def finetune(

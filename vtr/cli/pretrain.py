@@ -13,7 +13,7 @@ from vtr.cli.app import app, examples, print_text
 @app.command(
     epilog=examples(
         "vtr pretrain mac-tiny --shards shards/train --out runs/mac",
-        "vtr pretrain mac-base --shards shards/train --out runs/base --mask-ratio 0.75 --set optim.lr=1e-4",
+        "vtr pretrain mac-base --shards shards/train --out runs/b --set optim.lr=1e-4",
     )
 )
 def pretrain(

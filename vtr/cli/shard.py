@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vtr.cli.app import app, examples, print_json, print_text
+from vtr.cli.app import app, examples, print_json, print_text, progress
 from vtr.cli.options import Json
 
 
@@ -32,14 +32,12 @@ def shard(
     as_json: Json = False,
 ) -> None:
     """Write videos and captions as WebDataset tars with an index; run it again to continue."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     from vtr import api
     from vtr.data.shards import Progress as Done
 
-    columns = TextColumn("[bold]shard"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with progress(TextColumn("[bold]shard"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("shard", total=None)
 
         def show(done: Done) -> None:
