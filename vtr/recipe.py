@@ -122,9 +122,8 @@ def _checked(dotted: str, value: Any) -> Any:
     section, _, key = dotted.partition(".")
     every = {f"{s}.{f.name}": f for s in SECTIONS for f in dataclasses.fields(type(getattr(Config(), s)))}
     if dotted not in every:
-        close = difflib.get_close_matches(dotted, every, 1, 0.4) or [
-            k for k in every if k.endswith(f".{key or section}")
-        ]
+        elsewhere = [known for known in every if known.endswith(f".{key or section}")]
+        close = elsewhere or difflib.get_close_matches(dotted, every, 1, 0.4)
         raise ConfigError(
             f"there is no setting {dotted!r}",
             f"did you mean {close[0]}?" if close else f"sections are: {', '.join(SECTIONS)}",

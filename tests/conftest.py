@@ -1,0 +1,100 @@
+"""What many tests need and nobody wants to make twice: little shards, a nano recipe, a trained nano run.
+
+Session fixtures are read-only: a test that damages something copies it first.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Children inherit it: nothing in the tests may reach a model hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+NANO = """
+[data]
+frames = 4
+size = 32
+resize = 36
+crop_min = 0.8
+flip = false
+words = 24
+decoder = "pyav"
+workers = 0
+[model]
+width = 32
+depth = 1
+heads = 2
+patch = 8
+tubelet = 2
+attention = "joint"
+text_width = 32
+text_depth = 1
+text_heads = 2
+vocabulary = 200
+pool = "mean"
+embed_dim = 16
+[objective]
+mask_ratio = 0.5
+[optim]
+lr = 1e-3
+[train]
+epochs = 2
+batch_size = 8
+precision = "fp32"
+device = "cpu"
+log_every = 1
+save_every = 2
+[finetune]
+"train.epochs" = 1
+"""
+TRAIN, TEST = 24, 12
+
+
+def make_shards(out: Path, split: str, count: int, per_shard: int) -> Path:
+    from vtr import api
+
+    api.shard("synthetic", "seed:3", out, split=split, limit=count, workers=1, per_shard=per_shard)
+    return out
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 training clips in three tars."""
+    return make_shards(tmp_path_factory.mktemp("shards") / "train", "train", TRAIN, 8)
+
+
+@pytest.fixture(scope="session")
+def test_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 test clips in one tar."""
+    return make_shards(tmp_path_factory.mktemp("shards") / "test", "test", TEST, 12)
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that trains in a second: 24 clips, batches of 8, two epochs, so 6 steps."""
+    path = tmp_path_factory.mktemp("recipes") / "nano.toml"
+    path.write_text(NANO)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, nano: Path, shards: Path) -> Path:
+    """A pretraining of the nano recipe, run to its end."""
+    from vtr import api
+
+    out = tmp_path_factory.mktemp("runs") / "nano"
+    api.pretrain(str(nano), shards, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def embeddings(tmp_path_factory: pytest.TempPathFactory, run: Path, test_shards: Path) -> Path:
+    """The test clips' vectors of that run, as Parquet."""
+    from vtr import api
+
+    out = tmp_path_factory.mktemp("embeddings") / "parquet"
+    api.embed(run, test_shards, out, device="cpu", precision="fp32")
+    return out
