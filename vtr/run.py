@@ -22,7 +22,7 @@ from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.config import Config
 from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
-from vtr.data.loader import ClipDataset, batches
+from vtr.data.loader import ClipDataset, batches, workers_watched
 from vtr.data.order import training_slots
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, RunError
@@ -101,16 +101,17 @@ def run(
                 model.train()
 
         try:
-            return train(
-                build.make_objective(config, model.train(), words),
-                make_optimizer(config, model, plan.batch_size),
-                accelerator,
-                stream,
-                plan,
-                out,
-                lambda folder: build.write_run(folder, config, model, words),
-                partial(score, evaluate) if evaluate else None,
-            )
+            with workers_watched():
+                return train(
+                    build.make_objective(config, model.train(), words),
+                    make_optimizer(config, model, plan.batch_size),
+                    accelerator,
+                    stream,
+                    plan,
+                    out,
+                    lambda folder: build.write_run(folder, config, model, words),
+                    partial(score, evaluate) if evaluate else None,
+                )
         except OSError as error:
             raise explain_os_error(error, "while training", out) from error
 

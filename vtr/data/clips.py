@@ -1,7 +1,7 @@
 """Which frames make a clip, and how they are cropped to its size.
 
 Letters: T frames, H W pixels. A video of n frames is cut into T equal segments in the closed interval, so one frame is
-enough: n=10, T=4 -> segments [0 1 2][2 3 4][5 6][7 8 9].
+enough: n=10, T=4 -> segments [0 1 2][2 3 4][5 6 7][7 8 9].
 Source: Frozen in Time (arXiv:2104.00650), section 3.3 for segments; its released code for crops.
 """
 

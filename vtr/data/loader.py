@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -141,7 +142,7 @@ def batches(
 ) -> Iterator[tuple[Batch, Errors]]:
     """(Batch, errors) of each of `slots`, lists of (epoch, sample); workers decode ahead, one thread each.
 
-    Raises WorkError when a worker dies, and what reading a sample raises beside VideoError.
+    Raises what reading a sample raises beside VideoError; use it inside `workers_watched`.
     """
     loader = DataLoader(
         _Telling(dataset),
@@ -154,17 +155,23 @@ def batches(
         worker_init_fn=_settle,
         prefetch_factor=3 if workers else None,
     )
+    for found in loader:
+        if isinstance(found, VtrError):
+            raise found
+        yield found
+
+
+@contextmanager
+def workers_watched() -> Iterator[None]:
+    """Around the use of `batches`: a worker that dies, of which torch tells by a signal, becomes a WorkError."""
     try:
-        for found in loader:
-            if isinstance(found, VtrError):
-                raise found
-            yield found
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise WorkError(
             f"a decoding process ended: {str(error).splitlines()[0]}",
-            "run the same command again, it continues; if memory ran out, use fewer --workers or less data.cache_gb",
+            "run the same command again; if memory ran out, use fewer --workers or less data.cache_gb",
         ) from error
 
 

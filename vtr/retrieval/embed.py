@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vtr.data.index import ShardIndex
-from vtr.data.loader import ClipDataset, ClipShape, batches
+from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
 from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import WorkError
@@ -38,16 +38,17 @@ def embed_videos(
     """
     rows = []
     dataset = ClipDataset(index, shape)
-    for clips, errors in batches(dataset, evaluation_slots(len(index), batch), tokenizer, workers):
-        if errors:
-            key, kind, message = errors[0]
-            raise WorkError(
-                f"{key} in {index.root} cannot be read ({kind}): {message}",
-                "make the shards anew: this video is damaged",
-            )
-        rows.append(embedder.embed_video(clips.clips).cpu().numpy())
-        if progress:
-            progress(len(clips))
+    with workers_watched():
+        for clips, errors in batches(dataset, evaluation_slots(len(index), batch), tokenizer, workers):
+            if errors:
+                key, kind, message = errors[0]
+                raise WorkError(
+                    f"{key} in {index.root} cannot be read ({kind}): {message}",
+                    "make the shards anew: this video is damaged",
+                )
+            rows.append(embedder.embed_video(clips.clips).cpu().numpy())
+            if progress:
+                progress(len(clips))
     return np.concatenate(rows)
 
 
