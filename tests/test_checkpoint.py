@@ -1,0 +1,106 @@
+"""Checkpoints appear whole, are passed over when torn, and are found newest first."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from vtr import checkpoint
+from vtr.checkpoint import CONFIG, FOLDER, HASHES, WEIGHTS
+from vtr.errors import RunError, WorkError
+
+
+def write(folder: Path, what: str = "a") -> None:
+    (folder / CONFIG).write_text(what)
+    (folder / WEIGHTS).write_bytes(what.encode() * 100)
+    (folder / "state").mkdir()
+    (folder / "state" / "trainer.json").write_text("{}")
+
+
+def test_a_checkpoint_lists_its_files(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 7, write, keep=2)
+    assert path == tmp_path / FOLDER / "step-00000007"
+    hashes = json.loads((path / HASHES).read_text())
+    assert set(hashes) == {CONFIG, WEIGHTS, "state/trainer.json"}
+    assert checkpoint.check(path) is None
+    assert checkpoint.newest(tmp_path) == path
+    assert checkpoint.resolve(tmp_path) == checkpoint.resolve(path) == path
+
+
+def test_the_newest_few_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 10, 9):
+        checkpoint.save(tmp_path, step, write, keep=2)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000009", "step-00000010"]
+
+
+def test_the_same_step_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 3, write, keep=2)
+    path = checkpoint.save(tmp_path, 3, lambda folder: write(folder, "b"), keep=2)
+    assert (path / CONFIG).read_text() == "b"
+    assert checkpoint.check(path) is None
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "missing", "no list", "a list that is none"])
+def test_a_torn_newest_is_passed_over(tmp_path: Path, harm: str) -> None:
+    good = checkpoint.save(tmp_path, 1, write, keep=5)
+    bad = checkpoint.save(tmp_path, 2, write, keep=5)
+    weights = bad / WEIGHTS
+    match harm:
+        case "cut":
+            weights.write_bytes(weights.read_bytes()[:50])
+        case "changed":
+            weights.write_bytes(b"b" + weights.read_bytes()[1:])
+        case "missing":
+            weights.unlink()
+        case "no list":
+            (bad / HASHES).unlink()
+        case _:
+            (bad / HASHES).write_text("[1, 2]")
+    assert checkpoint.newest(tmp_path) == good
+    assert checkpoint.resolve(tmp_path) == good
+    assert checkpoint.check(bad)
+    if harm != "no list":  # without its list it is not even taken for a checkpoint
+        with pytest.raises(RunError, match=r"step-00000002(?s:.*)use another checkpoint of the run"):
+            checkpoint.resolve(bad)
+
+
+def test_a_run_without_a_whole_checkpoint(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 1, write, keep=5)
+    (path / WEIGHTS).write_bytes(b"")
+    with pytest.raises(RunError, match=r"no checkpoint that is whole: .*model\.safetensors is not what was written"):
+        checkpoint.newest(tmp_path)
+
+
+def test_what_is_no_run_is_called_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"there is no run .*nothing\n.*--out of a `vtr pretrain`"):
+        checkpoint.resolve(tmp_path / "nothing")
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        checkpoint.resolve(tmp_path)
+    (tmp_path / "index.parquet").touch()
+    with pytest.raises(RunError, match="is a shard directory, not a run"):
+        checkpoint.resolve(tmp_path)
+
+
+def test_a_failed_write_leaves_the_older_ones(tmp_path: Path) -> None:
+    old = checkpoint.save(tmp_path, 1, write, keep=1)
+
+    def full(folder: Path) -> None:
+        (folder / WEIGHTS).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(WorkError, match=r"no room left in .* while writing step-00000002"):
+        checkpoint.save(tmp_path, 2, full, keep=1)
+    assert checkpoint.newest(tmp_path) == old
+    assert list((tmp_path / FOLDER).iterdir()) == [old]
+
+
+def test_what_a_killed_process_had_begun_is_cleared(tmp_path: Path) -> None:
+    leftover = tmp_path / FOLDER / ".step-00000001.tmp-12345"
+    leftover.mkdir(parents=True)
+    write(leftover)
+    assert checkpoint.newest(tmp_path) is None
+    path = checkpoint.save(tmp_path, 2, write, keep=1)
+    assert list((tmp_path / FOLDER).iterdir()) == [path]
