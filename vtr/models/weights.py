@@ -17,33 +17,38 @@ def load_timm(encoder: VideoEncoder, name: str) -> None:
     A tubelet of t frames takes the patch weight divided by t, so that a still clip looks the same.
     Raises WorkError when the weights cannot be had, ConfigError when they do not fit.
     """
+    from pickle import UnpicklingError
+
     import timm
+    from safetensors import SafetensorError
 
     try:
         source: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
         raise WorkError(
             f"the timm weights {name!r} could not be loaded: {str(error).splitlines()[0]}",
             "connect to the model hub, or give model.video = 'local-dir:PATH' with a timm model saved there",
         ) from error
+    fit = "choose model.width, depth, heads, patch and data.size as that model has them"
+    if "patch_embed.proj.weight" not in source:
+        raise ConfigError(f"the weights {name!r} are not of a vision transformer", fit)
     patch = source.pop("patch_embed.proj.weight")  # (D,3,p,p)
     tubelet = encoder.tubelet
     source["patch_embed.weight"] = (patch[:, :, None].expand(-1, -1, tubelet, -1, -1) / tubelet).flatten(1)
     source["patch_embed.bias"] = source.pop("patch_embed.proj.bias")
     own = encoder.state_dict()
-    strange = sorted(key for key in source if key not in own and not key.startswith(("head", "fc_norm")))
+    strange = [f"{key} has no place" for key in source if key not in own and not key.startswith(("head", "fc_norm"))]
     unfit = [
-        f"{key} {tuple(value.shape)} into {tuple(own[key].shape)}"
+        f"{key} is {tuple(value.shape)}, wanted {tuple(own[key].shape)}"
         for key, value in source.items()
         if key in own and own[key].shape != value.shape
     ]
     new = ("timeattn", "norm3", "temporal_embed")
-    missing = sorted(key for key in own if key not in source and not any(part in key for part in new))
-    if strange or unfit or missing:
+    missing = [f"{key} is missing" for key in own if key not in source and not any(part in key for part in new)]
+    problems = unfit + strange + missing
+    if problems:
         raise ConfigError(
-            f"the weights {name!r} do not fit this encoder: {(unfit + strange + missing)[0]} "
-            f"and {len(unfit + strange + missing) - 1} more",
-            "choose model.width, depth, heads, patch and data.size as that model has them",
+            f"the weights {name!r} do not fit this encoder: {problems[0]} and {len(problems) - 1} more", fit
         )
     with torch.no_grad():
         encoder.load_state_dict({key: value for key, value in source.items() if key in own}, strict=False)
