@@ -98,3 +98,40 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory, run: Path, test_shards:
     out = tmp_path_factory.mktemp("embeddings") / "parquet"
     api.embed(run, test_shards, out, device="cpu", precision="fp32")
     return out
+
+
+@pytest.fixture(scope="session")
+def distilbert(tmp_path_factory: pytest.TempPathFactory, shards: Path) -> Path:
+    """A tiny DistilBERT with dropout and its tokenizer, as save_pretrained leaves them."""
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    from vtr.data import tokenizer
+    from vtr.data.index import ShardIndex
+
+    out = tmp_path_factory.mktemp("hub") / "distilbert"
+    index = ShardIndex.open(shards)
+    words = tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
+    words.save(out)
+    torch.manual_seed(1)
+    shape = DistilBertConfig(
+        vocab_size=words.vocabulary, dim=24, n_layers=1, n_heads=2, hidden_dim=48, max_position_embeddings=32
+    )
+    assert shape.dropout > 0
+    DistilBertModel(shape).save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def timm_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny ViT as timm saves it: `model.video = "local-dir:PATH"`."""
+    import timm
+    import torch
+    from timm.models._hub import save_for_hf
+
+    shape = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    torch.manual_seed(1)
+    out = tmp_path_factory.mktemp("hub") / "vit"
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=7, **shape)
+    save_for_hf(model, str(out), model_args=shape, safe_serialization=True)
+    return out

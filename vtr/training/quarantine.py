@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from vtr.atomic import write_bytes
 from vtr.errors import WorkError
 
 # A few bad videos are life, and come again in every epoch; beyond them, one in a hundred is a broken data set. So is
@@ -23,7 +24,10 @@ class Quarantine:
         self._bad: set[str] = set()
         self._known: set[str] = set()
         if path.exists():
-            self._known = {json.loads(line)["key"] for line in path.read_text().splitlines() if line.endswith("}")}
+            text = path.read_text()
+            self._known = {key for line in text.splitlines() if (key := _key(line)) is not None}
+            if text and not text.endswith("\n"):  # a killed run's last line: the next must not stick to it
+                write_bytes(path, text[: text.rfind("\n") + 1].encode())
 
     def add(self, rows: int, errors: Sequence[tuple[str, str, str]]) -> None:
         """Counts a batch of `rows` samples, of which `errors` (key, kind, message) could not be read.
@@ -46,3 +50,10 @@ class Quarantine:
                 f"{bad} of {self._seen} samples could not be read ({kinds}), the last: {key}: {message}",
                 f"{self.path} names them; make the shards anew, or see whether the disk is well",
             )
+
+
+def _key(line: str) -> str | None:
+    try:
+        return str(json.loads(line)["key"])
+    except (ValueError, KeyError, TypeError):
+        return None

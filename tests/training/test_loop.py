@@ -1,0 +1,225 @@
+"""The loop over a toy objective: what it asks for in each step, when it saves, scores and stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vtr import checkpoint
+from vtr.errors import Interrupted, WorkError
+from vtr.run import _accelerated
+from vtr.training.loop import Plan, train
+from vtr.types import Batch
+
+
+class Toy(nn.Module):
+    """Fits one weight to the mean of the samples' numbers, and notes what it was asked."""
+
+    def __init__(self, factor: Callable[[int], float] = lambda call: 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 2))
+        self.calls: list[tuple[int, bool, float]] = []
+        self.factor = factor
+
+    def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, torch.Tensor]:
+        self.calls.append((seed, masked, float(torch.rand(()))))
+        error = (self.weight - batch.samples.float().mean()).square().mean()
+        return {"fit": error * self.factor(len(self.calls)), "size": 0.1 * self.weight.square().sum()}
+
+
+def batch_of(step: int) -> Batch:
+    samples = torch.arange(4 * step, 4 * step + 4) % 11
+    ids = torch.zeros(4, 8, dtype=torch.int64)
+    return Batch(torch.zeros(4, 1, 3, 2, 2, dtype=torch.uint8), ids, ids == 0, ids == 1, samples, samples >= 0,
+                 tuple(f"clip-{n}" for n in samples))  # fmt: skip
+
+
+def stream(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+    for step in range(start, 10**6):
+        yield batch_of(step), []
+
+
+def go(out: Path, model: Toy, evaluate=None, batches=stream, **changes: Any) -> Path:
+    plan = {"steps": 6, "batch_size": 4, "seed": 5, "warmup": 2, "floor": 0.0, "clip": 0.0, "unmasked_tail": 0.0,
+            "log_every": 1, "save_every": 2, "eval_every": 0, "keep": 9, "identity": {"verb": "toy"}}  # fmt: skip
+    out.mkdir(exist_ok=True)
+
+    def write_run(folder: Path) -> None:
+        torch.save(model.state_dict(), folder / "weights.pt")
+
+    latest = checkpoint.newest(out)
+    if latest is not None:
+        model.load_state_dict(torch.load(latest / "weights.pt"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5)
+    with _accelerated(torch.device("cpu"), "fp32") as accelerator:
+        return train(model, optimizer, accelerator, batches, Plan(**plan | changes), out, write_run, evaluate)
+
+
+def metrics(out: Path, key: str) -> list[Any]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row[key] for row in rows if key in row]
+
+
+def names(out: Path) -> list[int]:
+    return [int(path.name[5:]) for path in checkpoint.steps(out)]
+
+
+def test_a_run_from_end_to_end(tmp_path: Path) -> None:
+    model = Toy()
+    assert go(tmp_path, model) == tmp_path / "checkpoints" / "step-00000006"
+    assert names(tmp_path) == [2, 4, 6]
+    assert metrics(tmp_path, "step") == [1, 2, 3, 4, 5, 6]
+    for loss, fit, size in zip(*(metrics(tmp_path, key) for key in ("loss", "fit", "size")), strict=True):
+        assert loss == pytest.approx(fit + size)
+    lrs = metrics(tmp_path, "lr")
+    assert lrs[:2] == [0.25, 0.5], "warm-up"
+    assert all(a > b for a, b in pairwise(lrs[2:])), "cosine"
+    trainer = json.loads((checkpoint.newest(tmp_path) / "state/trainer.json").read_text())
+    assert trainer == {"step": 6, "verb": "toy"}
+    assert not (tmp_path / "quarantine.jsonl").exists()
+
+
+def test_a_run_that_is_done_does_nothing_more(tmp_path: Path) -> None:
+    go(tmp_path, Toy())
+    model = Toy()
+    assert go(tmp_path, model).name == "step-00000006"
+    assert model.calls == []
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, stop: int) -> None:
+    whole, first, rest = Toy(), Toy(), Toy()
+    go(tmp_path / "whole", whole)
+
+    def stopping(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        for step, item in enumerate(stream(start), start):
+            if step == stop - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield item
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match=rf"stopped at step {stop} of 6, saved as .*step-0000000{stop}") as caught:
+        go(tmp_path / "cut", first, batches=stopping)
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    go(tmp_path / "cut", rest)
+    # The same seeds, the same masks, the same draws of dropout (the third), the same weights to the bit.
+    assert first.calls + rest.calls == whole.calls
+    assert torch.equal(rest.weight, whole.weight)
+    assert metrics(tmp_path / "cut", "loss") == metrics(tmp_path / "whole", "loss")
+    assert len({seed for seed, _, _ in whole.calls}) == 6
+
+
+def test_sigterm_saves_too(tmp_path: Path) -> None:
+    def stopping(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from stream(start)
+
+    with pytest.raises(Interrupted, match="stopped at step 1 of 6"):
+        go(tmp_path, Toy(), batches=stopping)
+    assert names(tmp_path) == [1]
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    def impatient(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from stream(start)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, Toy(), batches=impatient)
+    assert names(tmp_path) == []
+
+
+def test_a_ctrl_c_during_the_last_evaluation_loses_nothing(tmp_path: Path) -> None:
+    def evaluate() -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"R@1": 1.0}
+
+    assert go(tmp_path, Toy(), evaluate).name == "step-00000006"
+    # In the middle, the wish is heard at the end of the next step.
+    with pytest.raises(Interrupted, match="stopped at step 4 of 6"):
+        go(tmp_path / "middle", Toy(), evaluate, eval_every=3, save_every=100)
+
+
+def test_the_tail_sees_everything(tmp_path: Path) -> None:
+    model = Toy()
+    go(tmp_path, model, steps=8, unmasked_tail=0.25)
+    assert [masked for _, masked, _ in model.calls] == [True] * 6 + [False] * 2
+
+
+def test_evaluations_come_when_asked_for_and_at_the_end(tmp_path: Path) -> None:
+    seen = []
+
+    def evaluate() -> dict[str, float]:
+        seen.append(names(tmp_path))
+        return {"t2v R@1": 12.5}
+
+    go(tmp_path, Toy(), evaluate, steps=7, eval_every=3)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "t2v R@1" in row] == [3, 6, 7]
+    assert seen[-1] == [2, 4, 6, 7], "saved first, for an evaluation may fail"
+
+
+def test_a_failing_evaluation_costs_no_training(tmp_path: Path) -> None:
+    def evaluate() -> dict[str, float]:
+        raise WorkError("a damaged video")
+
+    with pytest.raises(WorkError, match="a damaged video"):
+        go(tmp_path, Toy(), evaluate)
+    assert names(tmp_path) == [2, 4, 6]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path: Path, value: float) -> None:
+    model = Toy(lambda call: value if call == 4 else 1.0)
+    words = rf"the loss is {value}, .* near step 4; this batch held clip-1, clip-2, clip-3, clip-4"
+    with pytest.raises(WorkError, match=words) as caught:
+        go(tmp_path, model)
+    assert "--lr" in caught.value.hint
+    assert names(tmp_path) == [2]
+    assert metrics(tmp_path, "step") == [1, 2, 3]
+
+
+def test_gradients_that_are_not_finite_stop_it_too(tmp_path: Path) -> None:
+    model = Toy()
+    model.weight.register_hook(lambda grad: grad * float("nan") if len(model.calls) == 3 else grad)
+    with pytest.raises(WorkError, match=r"the loss is [\d.]+, its gradient's norm nan, near step 3"):
+        go(tmp_path, model)
+
+
+def test_gradients_are_clipped_where_asked(tmp_path: Path) -> None:
+    free, clipped = Toy(lambda call: 100.0), Toy(lambda call: 100.0)
+    norms: list[float] = []
+    clipped.weight.register_post_accumulate_grad_hook(lambda p: norms.append(float(p.grad.norm())))
+    go(tmp_path / "free", free)
+    go(tmp_path / "clipped", clipped, clip=1e-6, steps=1)
+    assert metrics(tmp_path / "clipped", "gradient_norm")[0] == pytest.approx(norms[0]), "as it was before clipping"
+    assert norms[0] > 1
+
+
+def test_bad_samples_are_counted_and_too_many_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def some(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        for batch, _ in stream(start):
+            yield batch, [("clip-1", "corrupt", "torn")] if "clip-1" in batch.keys else []
+
+    go(tmp_path / "some", Toy(), batches=some)
+    assert "samples could not be read: see" in capsys.readouterr().err
+    assert json.loads((tmp_path / "some/quarantine.jsonl").read_text())["key"] == "clip-1"
+
+    def most(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        for batch, _ in stream(start):
+            yield batch, [(key, "corrupt", "torn") for key in batch.keys]
+
+    with pytest.raises(WorkError, match=r"16 of 16 samples could not be read \(16 corrupt\)"):
+        go(tmp_path / "most", Toy(), batches=most)
+    assert names(tmp_path / "most") == [2], "what was saved stays"

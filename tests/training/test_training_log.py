@@ -1,0 +1,61 @@
+"""metrics.jsonl tells each step once, however often the run was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vtr.training.log import RunLog, clock
+
+FIGURES = {"loss": 1.0, "lr": 1e-3, "samples_per_s": 10.0, "left_s": 65.0}
+
+
+def steps(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_lines_past_the_start_come_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with RunLog(path, 10, 0) as log:
+        for step in (1, 2, 3, 4):
+            log.figures(step, FIGURES)
+        log.record(4, {"t2v R@1": 50.0})
+    with path.open("a") as file:
+        file.write('{"step": 5, "lo')  # a killed run's last line
+    with RunLog(path, 10, 2) as log:
+        log.figures(3, {**FIGURES, "loss": 9.0})
+    assert steps(path) == [1, 2, 3]
+    assert json.loads(path.read_text().splitlines()[-1])["loss"] == 9.0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_plain_lines_on_stderr_and_nothing_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RunLog(tmp_path / "m", 3, 0) as log:
+        for step in (1, 2, 3):
+            log.figures(step, FIGURES)
+        log.note("a [bold]note")
+    out, err = capsys.readouterr()
+    assert out == ""
+    # Not every step: the first, the last, and one in some seconds.
+    assert err.splitlines() == [
+        "step 1/3  loss 1.000  lr 1.00e-03  10 samples/s  1:05 left",
+        "step 3/3  loss 1.000  lr 1.00e-03  10 samples/s  1:05 left",
+        "a [bold]note",
+    ]
+
+
+def test_only_the_main_process_speaks_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m"
+    path.write_text('{"step": 9}\n')
+    with RunLog(path, 3, 0, show=False) as log:
+        log.figures(3, FIGURES)
+        log.record(3, {})
+        log.note("x")
+    assert capsys.readouterr() == ("", "")
+    assert steps(path) == [9]
+
+
+def test_clocks() -> None:
+    assert [clock(s) for s in (0, 5.4, 65, 3599.6, 7384)] == ["0:00", "0:05", "1:05", "1:00:00", "2:03:04"]
