@@ -40,11 +40,11 @@ def evaluate(
         result = api.evaluate(
             run, shards, device=device, precision=precision, batch_size=batch_size, workers=workers, progress=progress
         )
-    if out is not None:
-        write_json(out, result)
     if as_json:
         print_json(result)
-        return
-    Console().print(results_table({way: result[way] for way in ("t2v", "v2t")}))
-    if result["nan"]:
-        Console(stderr=True).print(f"{result['nan']} similarities were NaN and rank last", style="yellow")
+    else:
+        Console().print(results_table({way: result[way] for way in ("t2v", "v2t")}))
+        if result["nan"]:
+            Console(stderr=True).print(f"{result['nan']} similarities were NaN and rank last", style="yellow")
+    if out is not None:  # last, for a full disk must not cost the figures
+        write_json(out, result)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_text
+from vtr.cli.app import app, examples, print_json, print_text
 
 
 @app.command(
@@ -32,6 +32,7 @@ def finetune(
     device: o.TrainDevice = None,
     sets: o.Sets = None,
     fresh: o.Fresh = False,
+    as_json: o.Json = False,
 ) -> None:
     """Train a run's weights on, seeing whole clips and captions, by contrast alone."""
     given = o.overrides(
@@ -40,4 +41,8 @@ def finetune(
     )  # fmt: skip
     from vtr import api
 
-    print_text(str(api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh)))
+    checkpoint = api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh)
+    if as_json:
+        print_json({"run": str(out), "checkpoint": str(checkpoint)})
+    else:
+        print_text(str(checkpoint))

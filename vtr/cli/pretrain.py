@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_text
+from vtr.cli.app import app, examples, print_json, print_text
 
 
 @app.command(
@@ -33,6 +33,7 @@ def pretrain(
     device: o.TrainDevice = None,
     sets: o.Sets = None,
     fresh: o.Fresh = False,
+    as_json: o.Json = False,
 ) -> None:
     """Train a new model with masks on shards; the same --out again resumes."""
     from vtr import recipe as recipes
@@ -45,4 +46,8 @@ def pretrain(
     config = recipes.override(recipes.load(recipe), given)
     from vtr import api
 
-    print_text(str(api.pretrain(config, shards, out, eval_shards=eval_shards, fresh=fresh)))
+    checkpoint = api.pretrain(config, shards, out, eval_shards=eval_shards, fresh=fresh)
+    if as_json:
+        print_json({"run": str(out), "checkpoint": str(checkpoint)})
+    else:
+        print_text(str(checkpoint))
