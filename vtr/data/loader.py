@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,18 +146,24 @@ def batches(
 
     Raises what reading a sample raises beside VideoError; use it inside `workers_watched`.
     """
-    loader = DataLoader(
-        _Telling(dataset),
-        batch_sampler=slots,
-        collate_fn=Collate(tokenizer),
-        num_workers=workers,
-        pin_memory=pin,
-        # The cache is anonymous memory, which only forked children share.
-        multiprocessing_context=multiprocessing.get_context("fork") if workers and dataset.cache is not None else None,
-        worker_init_fn=_settle,
-        prefetch_factor=3 if workers else None,
-    )
-    for found in loader:
+    with warnings.catch_warnings():
+        # As many as were asked for, be it more than there are processors: reading waits on disks too.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader = DataLoader(
+            _Telling(dataset),
+            batch_sampler=slots,
+            collate_fn=Collate(tokenizer),
+            num_workers=workers,
+            pin_memory=pin,
+            # The cache is anonymous memory, which only forked children share.
+            multiprocessing_context=multiprocessing.get_context("fork")
+            if workers and dataset.cache is not None
+            else None,
+            worker_init_fn=_settle,
+            prefetch_factor=3 if workers else None,
+        )
+        rows = iter(loader)
+    for found in rows:
         if isinstance(found, VtrError):
             raise found
         yield found

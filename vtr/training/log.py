@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from vtr.atomic import write_bytes
 
@@ -35,7 +35,7 @@ class RunLog:
         if show and sys.stderr.isatty():
             self._live = Progress(
                 TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"), TimeRemainingColumn(), console=self._console,
+                TextColumn("{task.fields[figures]}"), console=self._console,
             )  # fmt: skip
             self._task = self._live.add_task("train", total=total, completed=start, figures="")
 
