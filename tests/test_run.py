@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -202,37 +201,6 @@ def test_a_data_set_of_one_has_nothing_to_tell_apart(nano: Path, tmp_path: Path)
 def test_a_batch_is_never_larger_than_the_data(nano: Path, test_shards: Path, tmp_path: Path) -> None:
     path = api.pretrain(config_of(nano, train__batch_size=512), test_shards, tmp_path / "run")
     assert path.name == "step-00000002", "two epochs of one batch each"
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 900 KB: room for one checkpoint of the nano run and a half."""
-    import subprocess
-
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root alone")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_full_disk_while_training(full_disk: Path, nano: Path, shards: Path, run: Path) -> None:
-    out = full_disk / "run"
-    size = sum(p.stat().st_size for p in checkpoint.steps(run)[-1].rglob("*"))
-    assert 500e3 < size < 850e3, "what the disk is meant for"
-    with pytest.raises(WorkError, match=r"no room left in .*run while writing step-00000004 \(No space left"):
-        api.pretrain(str(nano), shards, out)
-    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-00000002"], "what was made stays whole"
-    assert build.load_parts(out)[3].name == "step-00000002"
-    assert steps(out) == [1, 2, 3, 4]
-
-
-def test_a_disk_that_was_full_from_the_start(full_disk: Path, nano: Path, shards: Path) -> None:
-    (full_disk / "filler").write_bytes(bytes(900 * 1024))
-    with pytest.raises(WorkError, match=r"no room left in .*run while starting the run"):
-        api.pretrain(str(nano), shards, full_disk / "run")
 
 
 def test_damaged_videos_are_named_and_many_stop_the_run(nano: Path, shards: Path, tmp_path: Path) -> None:

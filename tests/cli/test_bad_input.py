@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -216,49 +214,6 @@ def test_embed_and_search(cli: Cli, run: Path, test_shards: Path, embeddings: Pa
         file.write_bytes(file.read_bytes()[:-50])
     refused(cli("search", torn, "a dog"), 2, "emb-00000.parquet")
     assert tree(embeddings) == before
-
-
-# A full disk
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 200 KB with 20 KB left."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root alone")
-    (disk / "filler").write_bytes(bytes(180 * 1024))
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def test_a_full_disk(cli: Cli, full_disk: Path, nano: Path, shards: Path, run: Path, test_shards: Path) -> None:
-    sharded = cli("shard", "synthetic", "seed:0", full_disk / "s", "--limit", 8, "--workers", 1)
-    refused(sharded, 1, "no room left", "make room and run the same command again")
-    assert not list((full_disk / "s").glob("*.tar"))
-    shutil.rmtree(full_disk / "s")
-    trained = cli("pretrain", nano, "--shards", shards, "--out", full_disk / "run", "--set", "train.log_every=100")
-    assert (trained.code, trained.out) == (1, "")
-    assert trained.err.splitlines()[-2].startswith(f"error: no room left in {full_disk / 'run'} while writing step-")
-    assert list((full_disk / "run" / "checkpoints").iterdir()) == []
-    shutil.rmtree(full_disk / "run")
-    fill(full_disk / "more")
-    written = cli("embed", run, "--shards", test_shards, "--out", full_disk / "e", *CPU)
-    refused(written, 1, "No space left on device")
-    assert not list((full_disk / "e").glob("*"))
-    scored = cli("eval", run, "--shards", test_shards, "--json", "--out", full_disk / "result.json", *CPU)
-    assert scored.code == 1
-    assert set(json.loads(scored.out)["t2v"]) == {"R@1", "R@5", "R@10", "MdR", "MnR"}, "printed, though not written"
-    assert "No space left on device" in scored.err
-    assert not (full_disk / "result.json").exists()
-
-
-def fill(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1024))
 
 
 def test_a_reader_that_goes_away(shards: Path) -> None:

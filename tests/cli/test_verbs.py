@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -112,6 +113,12 @@ def test_flags_win_over_sets_and_recipe(cli: Cli, nano: Path, shards: Path, tmp_
         6,
         1,
     )
+
+
+def test_more_workers_than_processors_are_no_matter(cli: Cli, nano: Path, shards: Path, tmp_path: Path) -> None:
+    given = ("--steps", 1, "--workers", (os.cpu_count() or 1) + 1)
+    result = cli("pretrain", nano, "--shards", shards, "--out", tmp_path / "r", *given)
+    assert len(result.err.splitlines()) == 1, result.err
 
 
 def test_epochs_win_over_a_recipes_steps(cli: Cli, nano: Path, shards: Path, tmp_path: Path) -> None:
