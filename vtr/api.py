@@ -150,6 +150,8 @@ def embed(
     writers = {"parquet": store.write_parquet, "npy": store.write_npy}
     if format not in writers:
         raise InputError(f"the format {format!r} is unknown", f"choose one of: {', '.join(writers)}")
+    if Path(out).is_file():
+        raise InputError(f"{out} is a file, an export is a directory", "give another --out")
     store.check_target(Path(out), dtype, overwrite=overwrite)
     loaded, index = load_model(run, device, precision), ShardIndex.open(Path(shards))
     video = embedding.embed_videos(
@@ -212,7 +214,7 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
     ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
 
     def score(loaded: Loaded) -> dict[str, float]:
-        result = evaluate(loaded, shards)
+        result = evaluate(loaded, shards, workers=loaded.config.data.workers)
         return {f"{way} {name}": result[way][name] for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR")}
 
     return score

@@ -146,6 +146,8 @@ def batches(
 
     Raises what reading a sample raises beside VideoError; use it inside `workers_watched`.
     """
+    # The cache is anonymous memory, which only forked children share.
+    fork = multiprocessing.get_context("fork") if workers and dataset.cache is not None else None
     with warnings.catch_warnings():
         # As many as were asked for, be it more than there are processors: reading waits on disks too.
         warnings.filterwarnings("ignore", "This DataLoader will create")
@@ -155,10 +157,7 @@ def batches(
             collate_fn=Collate(tokenizer),
             num_workers=workers,
             pin_memory=pin,
-            # The cache is anonymous memory, which only forked children share.
-            multiprocessing_context=multiprocessing.get_context("fork")
-            if workers and dataset.cache is not None
-            else None,
+            multiprocessing_context=fork,
             worker_init_fn=_settle,
             prefetch_factor=3 if workers else None,
         )
