@@ -59,8 +59,9 @@ class DividedBlock(nn.Module):
 
     `time_init` makes time attention give zero at the start, so that the block begins as a per-frame block: `qkv` zeroes
     qkv and fills the projection with ones, as released; `proj` zeroes the projection alone.
-    Differs from the paper: with `qkv` all channels of the time attention's value get equal gradients and never part,
-    which pretrained weights bear but training from scratch does not; recipes that start from scratch use `proj`.
+    Differs from the paper: `proj`, for recipes that start from scratch. With `qkv` time attention has no gradient at
+    the start, since ones in the projection add one number to all channels of a token, which the next norm takes away
+    again. Only rounding moves it; its query and key stay zero for good, and the channels of its value stay equal.
     """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, time_init: str = "qkv") -> None:
