@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -20,10 +22,25 @@ def gather(rows: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return rows
-    if not rows.is_floating_point():
-        parts = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-    from torch.distributed.nn.functional import all_gather
+    return _Gather.apply(rows) if rows.is_floating_point() else _all(rows)
 
-    return torch.cat(all_gather(rows.contiguous()))  # type: ignore[no-untyped-call]
+
+def _all(rows: Tensor) -> Tensor:
+    parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+class _Gather(torch.autograd.Function):
+    """`_all`, whose gradient goes home: every process sums what all want, and keeps that of its own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:  # noqa: ARG004
+        return _all(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *wanted: Tensor) -> Tensor:  # noqa: ARG004
+        # A sum of everything and a cut, not a reduce-scatter: gloo has long been without, and B x E is little.
+        total = wanted[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(world_size())[dist.get_rank()]

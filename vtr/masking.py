@@ -15,6 +15,13 @@ from vtr.rng import uniform
 MASKS = ("per_frame", "tube")
 
 
+def known_mask(mask: str) -> str:
+    """`mask` as it came. Raises ConfigError when there is no such mask."""
+    if mask not in MASKS:
+        raise ConfigError(f"mask {mask!r} is unknown", f"choose one of: {', '.join(MASKS)}")
+    return mask
+
+
 def visible_count(cells: int, ratio: float) -> int:
     """How many of `cells` stay visible when `ratio` of them is hidden: 196 at 0.6 -> 78. At least one.
 
@@ -33,9 +40,7 @@ def visible_cells(rows: Tensor, slots: int, cells: int, visible: int, mask: str 
     (MAC). `tube`: one draw for all slots. A clip's mask depends on its own seed alone.
     Raises ConfigError for an unknown `mask`.
     """
-    if mask not in MASKS:
-        raise ConfigError(f"mask {mask!r} is unknown", f"choose one of: {', '.join(MASKS)}")
-    draws = slots if mask == "per_frame" else 1
+    draws = slots if known_mask(mask) == "per_frame" else 1
     noise = uniform(rows, draws * cells).view(-1, draws, cells)
     kept = noise.argsort(dim=-1, stable=True)[..., :visible].sort(dim=-1).values
     return kept.expand(-1, slots, -1)

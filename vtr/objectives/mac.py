@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vtr.gather import gather
 from vtr.losses import norm_softmax
-from vtr.masking import mask_words, visible_cells, visible_count
+from vtr.masking import known_mask, mask_words, visible_cells, visible_count
 from vtr.models.dual import DualEncoder
 from vtr.rng import fold_in, fold_in_rows
 from vtr.types import Batch
@@ -18,7 +18,8 @@ from vtr.types import Batch
 class MAC(nn.Module):
     """Contrast two masked views: `1 - mask_ratio` of each frame, and the caption with `[MASK]` for some of its words.
 
-    With both ratios 0 this is the unmasked baseline, Frozen in Time, to the bit.
+    With both ratios 0 this is the unmasked baseline, Frozen in Time, to the bit. Raises ConfigError for a ratio that
+    hides everything and for an unknown `mask`.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class MAC(nn.Module):
         mask: str = "per_frame",
     ) -> None:
         super().__init__()
-        self.model, self.mask_id, self.word_ratio, self.mask = model, mask_id, word_ratio, mask
+        self.model, self.mask_id, self.word_ratio, self.mask = model, mask_id, word_ratio, known_mask(mask)
         self.visible = visible_count(model.video.cells, mask_ratio)
 
     def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:
