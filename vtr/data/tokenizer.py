@@ -107,7 +107,7 @@ def pretrained(name: str, length: int, *, fixed: bool = False) -> CaptionTokeniz
     except (OSError, ValueError) as error:
         raise WorkError(
             f"the tokenizer of {name!r} could not be loaded: {str(error).splitlines()[0]}",
-            "give a local directory made by save_pretrained as model.text.init, or connect to the model hub",
+            "give a local directory made by save_pretrained as model.text, or connect to the model hub",
         ) from error
     special = {key: str(value) for key in SPECIAL if (value := getattr(whole, key, None))}
     special.setdefault("pad_token", str(whole.eos_token))
