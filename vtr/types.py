@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
 
@@ -36,5 +38,16 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; uint8 travels, normalising happens there."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, out of which `to` copies while the GPU works; torch's loader calls it.
+
+        Without this method the loader hands a batch on unpinned, and says nothing.
+        """
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         names = ("clips", "ids", "attention", "maskable", "samples", "ok")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
