@@ -16,13 +16,14 @@ def pairs(batch: int, dim: int = 16, seed: int = 0):
     return (torch.randn(batch, dim, generator=g).requires_grad_() for _ in range(2))
 
 
-def by_definition(video, text, tau):
-    """The sum of both directions, pair by pair."""
+def by_definition(video, text, tau, samples=None):
+    """The sum of both directions, pair by pair; rows of one sample do not meet."""
     video, text = video.detach().double(), text.detach().double()
     cos = [[float(v @ t / v.norm() / t.norm()) / tau for t in text] for v in video]
     n = len(cos)
-    rows = sum(math.log(sum(math.exp(s) for s in cos[i])) - cos[i][i] for i in range(n)) / n
-    columns = sum(math.log(sum(math.exp(cos[i][j]) for i in range(n))) - cos[j][j] for j in range(n)) / n
+    meet = [[i == j or samples is None or samples[i] != samples[j] for j in range(n)] for i in range(n)]
+    rows = sum(math.log(sum(math.exp(cos[i][j]) for j in range(n) if meet[i][j])) - cos[i][i] for i in range(n)) / n
+    columns = sum(math.log(sum(math.exp(cos[i][j]) for i in range(n) if meet[i][j])) - cos[j][j] for j in range(n)) / n
     return rows + columns
 
 
@@ -86,6 +87,37 @@ def test_no_row_left_is_zero_with_finite_gradients():
     for grad in (video.grad, text.grad, tau.grad):
         assert torch.isfinite(grad).all()
         assert not grad.any()
+
+
+@pytest.mark.parametrize("ok", [None, torch.ones(6, dtype=torch.bool)])
+@pytest.mark.parametrize("numbers", [[7, 3, 7, 1, 2, 9], [5, 5, 5, 8, 0, 8], [4] * 6])
+def test_a_sample_that_comes_twice_is_no_negative_of_itself(numbers, ok):
+    video, text = pairs(6)
+    loss = norm_softmax(video, text, 0.3, ok, torch.tensor(numbers))
+    assert loss.item() == pytest.approx(by_definition(video, text, 0.3, numbers), rel=1e-5, abs=1e-6)
+    assert loss < norm_softmax(video, text, 0.3, ok) - 0.01, "which would push a clip from its own caption"
+    loss.backward()
+    assert torch.isfinite(video.grad).all()
+    assert torch.isfinite(text.grad).all()
+
+
+@pytest.mark.parametrize("ok", [None, torch.ones(6, dtype=torch.bool), torch.arange(6) != 2])
+def test_samples_that_differ_change_no_bit(ok):
+    results = []
+    for samples in (None, torch.tensor([7, 3, 8, 1, 2, 9])):
+        video, text = pairs(6)
+        loss = norm_softmax(video, text, 0.05, ok, samples)
+        loss.backward()
+        results.append((loss, video.grad, text.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_a_sample_that_comes_twice_and_could_not_be_read_once():
+    """The bad one is out as ever, and the other has no twin left."""
+    video, text = pairs(6)
+    ok, samples = torch.arange(6) != 2, torch.tensor([7, 3, 7, 1, 2, 9])
+    loss = norm_softmax(video, text, 0.3, ok, samples)
+    torch.testing.assert_close(loss, norm_softmax(video[ok], text[ok], 0.3), rtol=1e-6, atol=1e-6)
 
 
 def test_vectors_of_zeros_keep_the_loss_and_its_gradients_finite():

@@ -34,3 +34,12 @@ def test_rows_that_could_not_be_read_are_out():
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+def test_a_clip_that_comes_twice_is_no_negative_of_itself():
+    objective, batch = Contrastive(toy.model()), toy.batch()
+    twice = replace(batch, samples=batch.samples[[0, 1, 2, 3, 4, 5, 0, 1]])
+    video, text = objective.model.encode_video(batch.clips), objective.model.encode_text(batch.ids, batch.attention)
+    expected = norm_softmax(video, text, 0.1, samples=twice.samples)
+    torch.testing.assert_close(objective(twice, 0)["contrastive"], expected)
+    assert expected < norm_softmax(video, text, 0.1) - 1e-3

@@ -123,6 +123,18 @@ def test_rows_that_could_not_be_read_are_out():
         torch.testing.assert_close(grad, gradients(without)[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_a_clip_that_comes_twice_is_no_negative_of_itself():
+    """Its masks are its sample's, alike both times; what else stands in the two rows may differ."""
+    model, batch = toy.model(), toy.batch()
+    batch = replace(batch, samples=batch.samples[[0, 1, 2, 3, 4, 5, 0, 1]])
+    visible = visible_cells(fold_in_rows(5, batch.samples), 4, 16, 6)
+    ids = mask_words(batch.ids, batch.maskable, toy.MASK_ID, 0.3, fold_in_rows(fold_in(5, 1), batch.samples))
+    video, text = model.encode_video(batch.clips, visible), model.encode_text(ids, batch.attention)
+    expected = norm_softmax(video, text, 0.1, samples=batch.samples)
+    torch.testing.assert_close(loss(MAC(model, toy.MASK_ID, 0.6, 0.3), batch), expected)
+    assert expected < norm_softmax(video, text, 0.1) - 1e-3
+
+
 def test_a_batch_of_nothing_readable_teaches_nothing():
     batch = toy.batch()
     mac = MAC(toy.model(learn_temperature=True), toy.MASK_ID)

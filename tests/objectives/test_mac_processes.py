@@ -23,13 +23,16 @@ CASES = {
     "joint, a learned temperature": {"attention": "joint", "learn_temperature": True},
     "rows that are out": {"out": [1, 6, 7]},
     "a process with nothing readable": {"out": [4, 5, 6, 7]},
+    "a clip that two processes have": {"samples": [0, 1, 2, 3, 1, 4, 5, 0]},
 }
 
 
-def case(mask: str = "per_frame", out: tuple[int, ...] = (), **of_model: object) -> tuple[MAC, Batch]:
+def case(mask: str = "per_frame", out=(), samples=None, **of_model: object) -> tuple[MAC, Batch]:
     batch = toy.batch(PROCESSES * ROWS)
     ok = batch.ok.clone()
     ok[list(out)] = False
+    if samples is not None:
+        batch = replace(batch, samples=torch.tensor(samples))
     return MAC(toy.model(**of_model), toy.MASK_ID, 0.6, 0.3, mask), replace(batch, ok=ok)
 
 

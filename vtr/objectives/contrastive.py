@@ -24,5 +24,7 @@ class Contrastive(nn.Module):
         """(B,...) -> {"contrastive": ()}; nothing is drawn, so `seed` and `masked` change nothing."""
         video = self.model.encode_video(batch.clips)
         text = self.model.encode_text(batch.ids, batch.attention)
-        loss = norm_softmax(gather(video), gather(text), self.model.temperature, gather(batch.ok))
+        # A batch may straddle two epochs and hold a clip twice, which is no negative of itself.
+        ok, samples = gather(batch.ok), gather(batch.samples)
+        loss = norm_softmax(gather(video), gather(text), self.model.temperature, ok, samples)
         return {"contrastive": loss}

@@ -46,5 +46,7 @@ class MAC(nn.Module):
             ids = mask_words(ids, batch.maskable, self.mask_id, self.word_ratio, words)
         video = self.model.encode_video(batch.clips, visible)
         text = self.model.encode_text(ids, batch.attention)
-        loss = norm_softmax(gather(video), gather(text), self.model.temperature, gather(batch.ok))
+        # A batch may straddle two epochs and hold a clip twice, which is no negative of itself.
+        ok, samples = gather(batch.ok), gather(batch.samples)
+        loss = norm_softmax(gather(video), gather(text), self.model.temperature, ok, samples)
         return {"contrastive": loss}
