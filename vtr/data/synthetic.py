@@ -99,7 +99,7 @@ def scenes(seed: int, split: str) -> Iterator[Scene]:
     rng = np.random.default_rng([seed, 0 if split == "train" else 1])
     seen: set[str] = set()
     while True:
-        count = 1 if rng.random() < 0.4 else 2
+        count = 1 if rng.random() < 0.25 else 2
         pairs = rng.choice(len(COLOURS), count, replace=False), rng.choice(len(SHAPES), count, replace=False)
         motions = [MOTIONS[i] for i in rng.choice(len(MOTIONS), count, p=_motion_weights())]
         names = list(COLOURS)
@@ -143,9 +143,9 @@ def render(scene: Scene) -> npt.NDArray[np.uint8]:
         a, b = (SIDE * 0.28, SIDE / 2), (SIDE * 0.72, SIDE / 2)
         centres = [a, b] if rng.random() < 0.5 else [a[::-1], b[::-1]]
         centres = [centres[i] for i in rng.permutation(2)]
-    starts = [(x + rng.uniform(-10, 10), y + rng.uniform(-10, 10)) for x, y in centres]
-    sizes = rng.uniform(27, 36, len(scene.actors))
-    angles = rng.uniform(-0.25, 0.25, len(scene.actors))
+    starts = [(x + rng.uniform(-5, 5), y + rng.uniform(-5, 5)) for x, y in centres]
+    sizes = rng.uniform(32, 38, len(scene.actors))
+    angles = rng.uniform(-0.1, 0.1, len(scene.actors))
     tints = [np.clip(np.array(COLOURS[a.colour]) + rng.integers(-12, 13, 3), 0, 255) for a in scene.actors]
 
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
@@ -216,9 +216,9 @@ def _draw(
             inner = radius * 0.55
             draw.ellipse((x - inner, y - inner, x + inner, y + inner), fill=hole)
         # A disc looks the same however it turns: a notch shows the turning.
-        notch = radius * 0.95
-        tip = (x + notch * math.cos(angle - 1.6), y + notch * math.sin(angle - 1.6))
-        draw.ellipse((tip[0] - 3, tip[1] - 3, tip[0] + 3, tip[1] + 3), fill=hole)
+        bite = radius * 0.3
+        tip = (x + radius * 0.85 * math.cos(angle - 1.6), y + radius * 0.85 * math.sin(angle - 1.6))
+        draw.ellipse((tip[0] - bite, tip[1] - bite, tip[0] + bite, tip[1] + bite), fill=hole)
         return
     cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
     draw.polygon([(x + px * cos - py * sin, y + px * sin + py * cos) for px, py in _OUTLINES[shape]], fill=fill)
