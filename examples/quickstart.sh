@@ -23,6 +23,6 @@ run vtr pretrain mac-tiny --shards "$work/train" --out "$work/mac"
 run vtr finetune "$work/mac" --shards "$work/train" --out "$work/finetuned"
 run vtr eval "$work/finetuned" --shards "$work/test" --out "$work/eval.json"
 run vtr embed "$work/finetuned" --shards "$work/test" --out "$work/embeddings"
-run vtr search "$work/embeddings" "a red circle moves left and a blue star spins"
+run vtr search "$work/embeddings" "a red circle moves left while a yellow square gets smaller"
 
 printf '\nall of it took %d s; look around in %s/\n' "$(($(date +%s) - begin))" "$work"

@@ -34,7 +34,8 @@ def shard(
     options = annotations.ReaderOptions(split=split, limit=limit, root=root)
     samples = annotations.read(reader, source, options)
     given: dict[str, Any] = {"split": split, "limit": limit}
-    return write_shards(samples, Path(out), reader=reader, source=source, options=given, **how)
+    census = annotations.take_census(reader, source, options, samples).record()
+    return write_shards(samples, Path(out), reader=reader, source=source, options=given, census=census, **how)
 
 
 def pretrain(

@@ -75,7 +75,7 @@ class ModelConfig:
     patch: int = 16
     tubelet: int = 1
     attention: str = "divided"
-    time_init: str = "qkv"
+    time_init: str = "proj"  # qkv: as released; time attention then learns nothing but an average over time
     positions: str = "learned"  # learned: small random values, times zero; sincos: start from sines and cosines
     text_width: int = 768
     text_depth: int = 6

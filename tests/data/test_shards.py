@@ -265,3 +265,26 @@ def test_the_real_clips(tmp_path: Path) -> None:
     assert sum(len(index.captions(i)) for i in range(len(index))) == 122
     for i in range(len(index)):
         assert hashlib.sha256(index.read_video(i)).hexdigest() == index.info(i).sha256
+
+
+def test_what_a_data_set_lacks_is_told_each_time(tmp_path: Path) -> None:
+    from vtr import api
+    from vtr.data import synthetic
+
+    text = "-4wsuPCjDBc_5_15 a squirrel is eating a peanut\nvTAnnW0ypPs_10_20 a man is shooting a gun\n"
+    (tmp_path / "AllVideoDescriptions.txt").write_text(text)
+    (tmp_path / "test_list.txt").write_text("-4wsuPCjDBc_5_15\nvTAnnW0ypPs_10_20\n")
+    (tmp_path / "YouTubeClips").mkdir()
+    scene = next(synthetic.scenes(0, "train"))
+    clip = synthetic.encode(synthetic.render(scene))
+    (tmp_path / "YouTubeClips" / "vTAnnW0ypPs_10_20.avi").write_bytes(clip)
+
+    def shard() -> tuple[str, ...]:
+        return api.shard("msvd", str(tmp_path), tmp_path / "out", split="test", max_skipped=0.5, workers=1).warnings
+
+    warnings = shard()
+    assert "MSVD test is not the whole official set: the annotations have 2 videos (published: 670)" in warnings
+    assert "1 of 2 media files are not there" in warnings[1]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["census"]["missing"] == 1
+    assert shard() == warnings, "a directory that is whole tells them too"

@@ -95,12 +95,21 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
 def fail(message: str, hint: str) -> None:
     """One red line and a hint, on stderr."""
+    _say("error", message, "bold red")
+    _say("hint", hint, "yellow")
+
+
+def warn(message: str) -> None:
+    """One yellow line on stderr."""
+    _say("warning", message, "yellow")
+
+
+def _say(name: str, text: str, style: str) -> None:
     from rich.console import Console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for name, text, style in (("error", message, "bold red"), ("hint", hint, "yellow")):
-        if text:  # what other libraries say may have several lines
-            console.print(f"{name}: {' '.join(text.split())}", style=style, markup=False)
+    if text:  # what other libraries say may have several lines
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print(f"{name}: {' '.join(text.split())}", style=style, markup=False)
 
 
 def main() -> None:

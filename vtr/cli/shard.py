@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vtr.cli.app import app, examples, print_json, print_text, progress
+from vtr.cli.app import app, examples, print_json, print_text, progress, warn
 from vtr.cli.options import Json
 
 
@@ -47,6 +47,8 @@ def shard(
             reader, source, out, split=split, limit=limit, root=root, store=store, per_shard=per_shard,
             workers=workers, max_skipped=max_skipped, progress=show,
         )  # fmt: skip
+    for warning in summary.warnings:
+        warn(warning)
     if as_json:
         print_json(dataclasses.asdict(summary))
         return

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from vtr.atomic import write_bytes
 from vtr.data import index_file
+from vtr.data.annotations.sample import JSON
 from vtr.data.index import check_shards
 from vtr.data.index_file import Shard
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
@@ -34,7 +35,11 @@ SKIPPED = "skipped.jsonl"
 
 @dataclass(frozen=True)
 class ShardSummary:
-    """What a shard directory holds. `nothing_to_do`: it was whole before; `continued`: shards that were done before."""
+    """What a shard directory holds.
+
+    `nothing_to_do`: it was whole before; `continued`: shards that were done before; `warnings`: how the data set
+    differs from what is published.
+    """
 
     out: Path
     samples: int
@@ -44,11 +49,19 @@ class ShardSummary:
     duration_s: float
     decoders: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     continued: int = 0
     nothing_to_do: bool = False
 
 
-def finish(out: Path, plan: Plan, source: str, tasks: Sequence[ShardTask], parts: Sequence[Part]) -> dict[str, Any]:
+def finish(
+    out: Path,
+    plan: Plan,
+    source: str,
+    tasks: Sequence[ShardTask],
+    parts: Sequence[Part],
+    census: Mapping[str, JSON] | None = None,
+) -> dict[str, Any]:
     """Gathers the parts into the index, names what was skipped, writes the manifest and returns it."""
     skipped = [entry for part in parts for entry in part.skipped]
     shards = [part.shard for part in parts if part.shard is not None]
@@ -64,6 +77,7 @@ def finish(out: Path, plan: Plan, source: str, tasks: Sequence[ShardTask], parts
         "duration_s": round(math.fsum(table.column("duration_s").to_pylist()), 3),
         "decoders": _counts(table.column("decoder").to_pylist()),
         "skipped": _counts(entry["kind"] for entry in skipped),
+        "census": dict(census or {}),
         "index": {"sha256": _sha256(out / index_file.NAME), "digest": header.digest},
         "shards": [asdict(shard) for shard in shards],
         "plan": plan.record(),
@@ -100,7 +114,12 @@ def summarize(out: Path, manifest: Mapping[str, Any], *, continued: int = 0, not
     names = ("samples", "captions", "bytes", "duration_s", "decoders", "skipped")
     facts = {name: manifest[name] for name in names}
     return ShardSummary(
-        out=out, shards=len(manifest["shards"]), continued=continued, nothing_to_do=nothing_to_do, **facts
+        out=out,
+        shards=len(manifest["shards"]),
+        warnings=tuple(manifest.get("census", {}).get("warnings", ())),
+        continued=continued,
+        nothing_to_do=nothing_to_do,
+        **facts,
     )
 
 

@@ -47,6 +47,7 @@ def write_shards(
     reader: str,
     source: str,
     options: Mapping[str, JSON] | None = None,
+    census: Mapping[str, JSON] | None = None,
     per_shard: int | None = None,
     workers: int | None = None,
     max_skipped: float = 0.05,
@@ -59,7 +60,8 @@ def write_shards(
 
     `options` are the reader's (split, limit, ...): with another value the directory is refused. Every video is opened
     and decoded; one that cannot be within `time_limit_s`, or that crashes the decoder, is skipped and named in
-    `skipped.jsonl`. `store` is "video", "frames", or one of their classes with other settings.
+    `skipped.jsonl`. `census` (`annotations.take_census`) is kept in the manifest. `store` is "video", "frames", or one
+    of their classes with other settings.
     Raises DataError when `out` was made of something else, WorkError when more than the share `max_skipped` of the
     samples had to be skipped (the rest is written all the same), the disk is full, or a worker is killed.
     """
@@ -79,7 +81,8 @@ def write_shards(
             parts = _begin(out, plan, source, tasks)
             continued = len(parts)
             _work([task for task in tasks if task.number not in parts], parts, workers, time_limit_s, progress)
-            manifest = finish(out, plan, source, tasks, [parts[task.number] for task in tasks])
+            done = [parts[task.number] for task in tasks]
+            manifest = finish(out, plan, source, tasks, done, census)
             summary = summarize(out, manifest, continued=continued, nothing_to_do=False)
     refuse_skipped(summary, max_skipped)
     return summary
