@@ -5,8 +5,14 @@ set -euo pipefail
 work="${1:-work}"
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
+# Prints a command as it could be typed, then runs it.
 run() {
-  printf '\n$ %s\n' "$(printf '%q ' "$@" | sed "s/\\\\ / /g")"
+  local word line=""
+  for word in "$@"; do
+    case "$word" in *" "*) word="\"$word\"" ;; esac
+    line+="$word "
+  done
+  printf '\n$ %s\n' "${line% }"
   "$@"
 }
 
