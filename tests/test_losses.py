@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from vtr.losses import norm_softmax
+from vtr.losses import norm_softmax, sigmoid
 
 
 def pairs(batch: int, dim: int = 16, seed: int = 0):
@@ -144,3 +145,62 @@ def test_half_precision_in_float32_out(dtype):
         loss = norm_softmax(video, text)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, norm_softmax(video.float(), text.float()))
+
+
+def both_gradients(loss, video, text):
+    video, text = video.detach().requires_grad_(), text.detach().requires_grad_()
+    value = loss(video, text)
+    value.backward()
+    return value.detach(), video.grad, text.grad
+
+
+@pytest.mark.parametrize("name", ["norm_softmax", "sigmoid"])
+@pytest.mark.parametrize("chunk", [1, 29, 58, 29 * 28])
+def test_chunks_give_the_loss_and_the_gradients_of_the_whole(name, chunk):
+    """29 rows one at a time, two at a time (the last alone), and 28 then 1."""
+    video, text = pairs(29)
+    ok, samples = torch.arange(29) % 7 != 3, torch.arange(29) % 27
+    given = {"temperature": 0.1, "ok": ok, "samples": samples}
+    loss = partial(norm_softmax, **given) if name == "norm_softmax" else partial(sigmoid, bias=-3.0, **given)
+    whole, chunked = (both_gradients(partial(loss, chunk=c), video, text) for c in (29 * 29, chunk))
+    for a, b in zip(whole, chunked, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_chunks_hold_no_more_than_they_say():
+    """What the gradient keeps of a batch of 1024 is the vectors, not a million similarities."""
+    video, text = pairs(1024)
+    kept: list[int] = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        norm_softmax(video, text, 0.1, chunk=64 * 1024)
+    assert max(kept) <= 1024 * 16
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        norm_softmax(video, text, 0.1)
+    assert max(kept) >= 1024 * 1024
+
+
+def test_sigmoid_by_its_definition():
+    video, text = pairs(5)
+    cos = F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).T
+    z = 2 * torch.eye(5) - 1
+    expected = -torch.log(1 / (1 + torch.exp(-z * (10 * cos - 10)))).sum() / 5
+    torch.testing.assert_close(sigmoid(video, text, 0.1, -10.0), expected)
+
+
+def test_sigmoid_leaves_out_what_cannot_be_read_and_what_is_the_same_clip():
+    video, text = pairs(6)
+    ok = torch.tensor([True, False, True, True, False, True])
+    expected = sigmoid(video[ok], text[ok], 0.1, -2.0)
+    torch.testing.assert_close(sigmoid(video, text, 0.1, -2.0, ok), expected)
+    assert sigmoid(video, text, 0.1, -2.0, torch.zeros(6, dtype=torch.bool)).item() == 0
+    samples = torch.tensor([0, 1, 2, 3, 4, 0])
+    logits = F.normalize(video, dim=-1) @ F.normalize(text, dim=-1).T / 0.1 - 2.0
+    twice = -(F.logsigmoid(-logits[0, 5]) + F.logsigmoid(-logits[5, 0])) / 6
+    torch.testing.assert_close(
+        sigmoid(video, text, 0.1, -2.0) - sigmoid(video, text, 0.1, -2.0, samples=samples), twice
+    )

@@ -86,8 +86,10 @@ def make_objective(config: Config, model: DualEncoder, tokenizer: CaptionTokeniz
     """The objective by its name."""
     objective = config.objective
     if objective.name == "contrastive":
-        return Contrastive(model)
-    return MAC(model, tokenizer.mask_id, objective.mask_ratio, objective.word_ratio, objective.mask)
+        return Contrastive(model, objective.loss)
+    return MAC(
+        model, tokenizer.mask_id, objective.mask_ratio, objective.word_ratio, objective.mask, objective.loss
+    )  # fmt: skip
 
 
 def clip_shape(config: Config) -> ClipShape:

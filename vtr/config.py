@@ -123,9 +123,11 @@ class ObjectiveConfig:
     mask: str = "per_frame"
     mask_ratio: float = 0.6
     word_ratio: float = 0.15
+    loss: str = "softmax"  # sigmoid: each pair on its own (SigLIP); give model.learn_temperature = true with it
 
     def __post_init__(self) -> None:
         _choice("objective", name=(self.name, ("mac", "contrastive")), mask=(self.mask, ("per_frame", "tube")))
+        _choice("objective", loss=(self.loss, ("softmax", "sigmoid")))
         _share("objective", mask_ratio=self.mask_ratio, word_ratio=self.word_ratio)
 
 

@@ -1,13 +1,20 @@
 """Losses as pure functions of tensors: no ranks, no devices, no state.
 
-Letters: B batch, E joint embedding.
+Letters: B batch, E joint embedding. Above `CHUNK` similarities, a loss goes over its rows in chunks whose similarities
+are computed again for the gradient: the whole (B,B) never stands in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+# So many float32 similarities, 128 MiB, may stand in memory at once: all of a batch of 5792.
+CHUNK = 2**25
 
 
 def norm_softmax(
@@ -16,6 +23,7 @@ def norm_softmax(
     temperature: float | Tensor = 0.05,
     ok: Tensor | None = None,
     samples: Tensor | None = None,
+    chunk: int = CHUNK,
 ) -> Tensor:
     """(B,E), (B,E), (B,) bool, (B,) int64 -> (): the *sum* of both directions' mean cross-entropy over cosines.
 
@@ -25,19 +33,78 @@ def norm_softmax(
     Source: Frozen in Time (arXiv:2104.00650), section 3.3, and its released code (the sum, no half).
     """
     with torch.autocast(video.device.type, enabled=False):
-        logits = F.normalize(video.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T / temperature
-        target = torch.arange(len(logits), device=logits.device)
-        # A pair that is out gets no probability; the diagonal stays, so that the (unused) row of a bad one is finite.
-        pair = target[:, None] == target[None, :]
-        out = torch.zeros_like(pair)
-        if ok is not None:
-            out = out | ~ok[None, :]
-        if samples is not None:
-            out = out | (samples[:, None] == samples[None, :])
-        by_video, by_text = (s.masked_fill(out & ~pair, float("-inf")) for s in (logits, logits.T))
+        video, text = F.normalize(video.float(), dim=-1), F.normalize(text.float(), dim=-1)
         if ok is None:
-            return F.cross_entropy(by_video, target) + F.cross_entropy(by_text, target)
-        weight = ok.to(logits.dtype) / ok.sum().clamp(min=1)
-        rows = F.cross_entropy(by_video, target, reduction="none")
-        columns = F.cross_entropy(by_text, target, reduction="none")
-        return (weight * (rows + columns)).sum()
+            weight = torch.full_like(video[:, 0], 1 / len(video))
+        else:
+            weight = ok.to(video.dtype) / ok.sum().clamp(min=1)
+
+        def rows(start: int, stop: int) -> Tensor:
+            target = torch.arange(start, stop, device=video.device)
+            # A pair that is out gets no probability; the pair itself stays, so that the (unused) row of a bad one is
+            # finite.
+            out = _no_negatives(start, stop, ok, samples, video)
+            by_video = (video[start:stop] @ text.T / temperature).masked_fill(out, float("-inf"))
+            by_text = (text[start:stop] @ video.T / temperature).masked_fill(out, float("-inf"))
+            each = F.cross_entropy(by_video, target, reduction="none")
+            each = each + F.cross_entropy(by_text, target, reduction="none")
+            return (weight[start:stop] * each).sum()
+
+        return _in_chunks(rows, len(video), chunk)
+
+
+def sigmoid(
+    video: Tensor,
+    text: Tensor,
+    temperature: float | Tensor,
+    bias: float | Tensor,
+    ok: Tensor | None = None,
+    samples: Tensor | None = None,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """(B,E), (B,E), (B,) bool, (B,) int64 -> (): each pair on its own asked whether it is one; summed over all, by B.
+
+    `L = -1/B sum_ij log sigmoid(z_ij (S_ij / tau + bias))`, z = 1 on the diagonal and -1 off it. `ok` and `samples` as
+    in `norm_softmax`. Source: SigLIP (arXiv:2303.15343), section 3.2.
+    """
+    with torch.autocast(video.device.type, enabled=False):
+        video, text = F.normalize(video.float(), dim=-1), F.normalize(text.float(), dim=-1)
+        used = torch.ones_like(video[:, 0]) if ok is None else ok.to(video.dtype)
+        weight = used / used.sum().clamp(min=1)
+
+        def rows(start: int, stop: int) -> Tensor:
+            logits = video[start:stop] @ text.T / temperature + bias
+            pair = _pairs(start, stop, video)
+            asked = F.logsigmoid(torch.where(pair, logits, -logits))
+            asked = asked.masked_fill(_no_negatives(start, stop, ok, samples, video), 0.0)
+            return -(weight[start:stop] * asked.sum(1)).sum()
+
+        return _in_chunks(rows, len(video), chunk)
+
+
+def _pairs(start: int, stop: int, like: Tensor) -> Tensor:
+    every = torch.arange(len(like), device=like.device)
+    return every[start:stop, None] == every[None, :]
+
+
+def _no_negatives(start: int, stop: int, ok: Tensor | None, samples: Tensor | None, like: Tensor) -> Tensor:
+    """(rows, B) bool: the places of some rows that the loss leaves out; never a row's own pair."""
+    pair = _pairs(start, stop, like)
+    out = torch.zeros_like(pair)
+    if ok is not None:
+        out = out | ~ok[None, :]
+    if samples is not None:
+        out = out | (samples[start:stop, None] == samples[None, :])
+    return out & ~pair
+
+
+def _in_chunks(rows: Callable[[int, int], Tensor], count: int, chunk: int) -> Tensor:
+    """The sum of `rows(start, stop)` over `count` rows, at most `chunk` similarities at a time."""
+    size = max(1, chunk // count)
+    if size >= count:
+        return rows(0, count)
+    parts = [
+        checkpoint(rows, at, min(at + size, count), use_reentrant=False, preserve_rng_state=False)
+        for at in range(0, count, size)
+    ]
+    return torch.stack(parts).sum()

@@ -1,4 +1,11 @@
 """What training asks of a model: a batch and a seed in, named loss terms out.
 
-An objective is an `nn.Module` around the model, called as `objective(batch, seed, masked=True) -> {term: loss}`.
+An objective is an `nn.Module` around the `model`, called as `objective(batch, seed, masked=True) -> {term: ()}`. Where
+its loss can be split exactly it has the two halves of that call too, and a batch may then go through in pieces:
+
+    rows(batch, seed, masked) -> {name: (B,...)}   what each sample gives on its own, whatever else is in the batch
+    losses(rows) -> {term: ()}                     all that needs several samples; collectives are here
+
+Rows named "video" and "text" are the vectors whose spread the log tells. An objective without `rows` may say in
+`unsplit` why it has none.
 """

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vtr.gather import gather
-from vtr.losses import norm_softmax
 from vtr.models.dual import DualEncoder
+from vtr.objectives.align import Align
 from vtr.types import Batch
 
 
 class Contrastive(nn.Module):
     """Align whole clips with whole captions."""
 
-    def __init__(self, model: DualEncoder) -> None:
+    def __init__(self, model: DualEncoder, loss: str = "softmax") -> None:
         super().__init__()
-        self.model = model
+        self.model, self.align = model, Align(loss)
 
-    def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:  # noqa: ARG002
+    def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:
         """(B,...) -> {"contrastive": ()}; nothing is drawn, so `seed` and `masked` change nothing."""
+        return self.losses(self.rows(batch, seed, masked))
+
+    def rows(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:  # noqa: ARG002
+        """(B,...) -> the vectors (B,E) of clips and captions, and what the loss must know of each row."""
         video = self.model.encode_video(batch.clips)
         text = self.model.encode_text(batch.ids, batch.attention)
-        # A batch may straddle two epochs and hold a clip twice, which is no negative of itself.
-        ok, samples = gather(batch.ok), gather(batch.samples)
-        loss = norm_softmax(gather(video), gather(text), self.model.temperature, ok, samples)
-        return {"contrastive": loss}
+        return {"video": video, "text": text, "ok": batch.ok, "samples": batch.samples}
+
+    def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of all processes' rows."""
+        return {"contrastive": self.align(rows, self.model.temperature)}

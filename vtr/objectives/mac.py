@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vtr.gather import gather
-from vtr.losses import norm_softmax
 from vtr.masking import known_mask, mask_words, visible_cells, visible_count
 from vtr.models.dual import DualEncoder
+from vtr.objectives.align import Align
 from vtr.rng import fold_in, fold_in_rows
 from vtr.types import Batch
 
@@ -29,13 +28,19 @@ class MAC(nn.Module):
         mask_ratio: float = 0.6,
         word_ratio: float = 0.15,
         mask: str = "per_frame",
+        loss: str = "softmax",
     ) -> None:
         super().__init__()
         self.model, self.mask_id, self.word_ratio, self.mask = model, mask_id, word_ratio, known_mask(mask)
+        self.align = Align(loss)
         self.visible = visible_count(model.video.cells, mask_ratio)
 
     def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:
         """(B,...) -> {"contrastive": ()}. `masked` False shows everything: the tail of a run may use it."""
+        return self.losses(self.rows(batch, seed, masked))
+
+    def rows(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:
+        """(B,...) -> the vectors (B,E) of both masked views; a row's masks follow from its sample alone."""
         visible, ids = None, batch.ids
         if masked:
             rows = fold_in_rows(seed, batch.samples)
@@ -46,7 +51,8 @@ class MAC(nn.Module):
             ids = mask_words(ids, batch.maskable, self.mask_id, self.word_ratio, words)
         video = self.model.encode_video(batch.clips, visible)
         text = self.model.encode_text(ids, batch.attention)
-        # A batch may straddle two epochs and hold a clip twice, which is no negative of itself.
-        ok, samples = gather(batch.ok), gather(batch.samples)
-        loss = norm_softmax(gather(video), gather(text), self.model.temperature, ok, samples)
-        return {"contrastive": loss}
+        return {"video": video, "text": text, "ok": batch.ok, "samples": batch.samples}
+
+    def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of all processes' rows."""
+        return {"contrastive": self.align(rows, self.model.temperature)}
