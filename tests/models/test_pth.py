@@ -1,0 +1,239 @@
+"""Weights files give their tensors, and nothing that is planted in them ever runs."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vtr.errors import DataError
+from vtr.models.pth import read
+from vtr.models.unpickle import Opaque
+
+STATE = {
+    "a": torch.arange(12.0).view(3, 4),
+    "b.c": torch.arange(6, dtype=torch.int64).view(2, 3).t(),
+    "half": torch.randn(5).half(),
+    "brain": torch.randn(7).bfloat16(),
+    "scalar": torch.tensor(3.5),
+    "none": torch.zeros(0, 4),
+    "flags": torch.tensor([True, False]),
+    "weight": torch.nn.Parameter(torch.randn(2, 2)),
+}
+
+
+class Settings:
+    """A class that the reader must not build."""
+
+    def __init__(self) -> None:
+        self.lr = 0.1
+        self.tree = {"arch": {"type": "FrozenInTime"}, "sizes": [1, 2]}
+
+
+def saved(path: Path, what: Any, *, legacy: bool = False) -> Path:
+    torch.save(what, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensors_come_back_as_they_were_saved(tmp_path: Path, legacy: bool) -> None:
+    state = OrderedDict(STATE)
+    state["tied"] = state["a"]
+    what = {"state_dict": state, "epoch": 3, "config": Settings(), "args": argparse.Namespace(lr=1.5), "best": {1, 2}}
+    root = read(saved(tmp_path / "x.pth", what, legacy=legacy))
+    assert list(root["state_dict"]) == list(state)
+    for name, value in state.items():
+        found = root["state_dict"][name]
+        assert found.dtype == value.dtype
+        assert torch.equal(found, value.detach())
+    assert root["epoch"] == 3
+    assert root["best"] == {1, 2}
+    assert isinstance(root["config"], Opaque)
+    assert root["config"].kind.endswith("Settings")
+    assert root["config"].state["tree"] == {"arch": {"type": "FrozenInTime"}, "sizes": [1, 2]}
+    assert root["args"].state == {"lr": 1.5}
+    assert "not built" in repr(root["config"])
+
+
+def test_the_file_stays_as_it_is(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.pth", STATE)
+    before = path.read_bytes()
+    read(path)["a"].zero_()
+    assert path.read_bytes() == before
+    assert torch.equal(read(path)["a"], STATE["a"])
+
+
+class Planted:
+    """Pickles to a call of `function`."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def open_calls(path: Path) -> list[Any]:
+    import builtins
+    import subprocess
+
+    command = f"touch {path}"
+    return [
+        Planted(os.system, command),
+        Planted(subprocess.Popen, ["touch", str(path)]),
+        Planted(builtins.eval, f"open({str(path)!r}, 'w')"),
+        Planted(builtins.open, str(path), "w"),
+        Planted(torch.load, str(path)),
+        Planted(getattr, Planted(__import__, "os"), "system"),
+    ]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("number", range(6))
+def test_a_planted_call_is_not_made(tmp_path: Path, number: int, legacy: bool) -> None:
+    sign = tmp_path / "ran"
+    path = saved(tmp_path / "x.pth", {"state_dict": STATE, "config": open_calls(sign)[number]}, legacy=legacy)
+    root = read(path)
+    assert not sign.exists()
+    assert isinstance(root["config"], Opaque)
+    assert torch.equal(root["state_dict"]["a"], STATE["a"])
+
+
+def raw(path: Path, pickled: bytes, *, legacy: bool) -> Path:
+    """A file of torch's layout around a pickle of our own."""
+    if legacy:
+        parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+        path.write_bytes(b"".join(pickle.dumps(p, 2) for p in parts) + pickled + pickle.dumps([], 2))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x/data.pkl", pickled)
+    return path
+
+
+ATTACKS = {
+    "a call by INST": b"(S'touch SIGN'\nios\nsystem\n.",
+    "a call by OBJ": b"(cos\nsystem\nS'touch SIGN'\no.",
+    "a state put on a name": b"ccollections\nOrderedDict\n}S'__call__'\ncos\nsystem\nsb.",
+    "attributes put on a function": b"ctorch._utils\n_rebuild_tensor\n(N}S'__code__'\nNstb.",
+    "the registry of extensions": b"\x82\x01.",
+    "a counter that takes all memory": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "text longer than the file": b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"x.",
+    "bytes of a vast size": b"\x80\x02cbuiltins\nbytearray\n\x8a\x06\x00\x00\x00\x00\x00\x10\x85R.",
+    "a path with dots": b"\x80\x04\x8c\x05torch\x8c\x0dhub.load_stateq\x00\x93.",
+    "an outside reference": b"\x80\x02S'x'\nQ.",
+    "no end": b"\x80\x02}q\x00",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_handmade_pickles_do_nothing(tmp_path: Path, attack: str, legacy: bool) -> None:
+    sign = tmp_path / "ran"
+    path = raw(tmp_path / "x.pth", ATTACKS[attack].replace(b"SIGN", str(sign).encode()), legacy=legacy)
+    try:
+        root = read(path)
+    except DataError as error:
+        assert "is no weights file that can be read" in error.message
+    else:
+        assert isinstance(root, Opaque)
+    assert not sign.exists()
+    assert OrderedDict() == {}
+
+
+def test_a_name_spoilt_by_one_file_is_whole_for_the_next(tmp_path: Path) -> None:
+    spoil = b"\x80\x02cspam\nHam\nN}S'__setstate__'\nI0\nsb0cspam\nHam\n)R}b."
+    with pytest.raises(DataError):
+        read(raw(tmp_path / "spoilt.pth", spoil, legacy=True))
+    good = b"\x80\x02cspam\nHam\n)R}S'x'\nI1\nsb."
+    assert read(raw(tmp_path / "good.pth", good, legacy=True)).state == {"x": 1}
+
+
+def test_tensors_larger_than_the_file(tmp_path: Path) -> None:
+    huge = torch.zeros(1).expand(10**6, 10**6)
+    with pytest.raises(DataError, match=r"tensor of shape \(1000000, 1000000\) in it is larger than its storage"):
+        read(saved(tmp_path / "x.pth", {"a": huge}))
+    many = torch.zeros(10_000)
+    with pytest.raises(DataError, match="its tensors are together far larger than the file"):
+        read(saved(tmp_path / "y.pth", {str(i): many.view(100, 100) for i in range(300)}))
+
+
+def test_compressed_parts_are_refused(tmp_path: Path) -> None:
+    source = saved(tmp_path / "x.pth", {"a": torch.zeros(1000)})
+    target = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(DataError, match="its parts are together larger than the file"):
+        read(target)
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            kind = zipfile.ZIP_DEFLATED if name.endswith("pkl") else zipfile.ZIP_STORED
+            new.writestr(name, old.read(name), kind)
+        new.writestr("x/padding", bytes(5000))
+    with pytest.raises(DataError, match=r"data\.pkl is compressed or encrypted"):
+        read(target)
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    deep = b"\x80\x02" + b"]" * 20_000 + b"a" * 19_999 + b"."
+    with pytest.raises(DataError, match="nested too deep"):
+        read(raw(tmp_path / "x.pth", deep, legacy=False))
+
+
+def test_shared_lists_are_walked_once(tmp_path: Path) -> None:
+    """40 lists, each twice in the next: 2^40 ways through, 40 lists."""
+    nest: Any = [torch.ones(1)]
+    for _ in range(40):
+        nest = [nest, nest]
+    root = read(saved(tmp_path / "x.pth", nest))
+    for _ in range(40):
+        root = root[1]
+    assert torch.equal(root[0], torch.ones(1))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_every_truncation_is_told(tmp_path: Path, legacy: bool) -> None:
+    whole = saved(tmp_path / "x.pth", {"state_dict": STATE}, legacy=legacy).read_bytes()
+    torn = tmp_path / "torn.pth"
+    for length in [*range(0, len(whole) - 1, 97), len(whole) - 1]:
+        torn.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"torn\.pth is no weights file that can be read(?s:.*)download it again"):
+            read(torn)
+
+
+def test_a_changed_byte_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.pth", {"a": torch.zeros(1000)})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="data/0 is not what was written"):
+        read(path)
+
+
+def test_other_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.pth cannot be read: No such file(?s:.*)path of a \.pth file"):
+        read(tmp_path / "nowhere.pth")
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        read(tmp_path)
+    (tmp_path / "text.pth").write_text("<html>404</html>")
+    with pytest.raises(DataError, match="no weights file that can be read"):
+        read(tmp_path / "text.pth")
+    with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(DataError, match=r"a zip file that torch\.save did not write"):
+        read(tmp_path / "zip.pth")
+    buffer = io.BytesIO()
+    pickle.dump({"a": 1}, buffer)
+    (tmp_path / "plain.pth").write_bytes(buffer.getvalue())
+    with pytest.raises(DataError, match=r"torch\.save did not write it"):
+        read(tmp_path / "plain.pth")
