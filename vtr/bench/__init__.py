@@ -1,0 +1,45 @@
+"""Benchmarks by subject, one file each: what is promised as a ratio, measured on this machine in one run.
+
+A subject is a module of this package with `GOALS` ({ratio: "at least 30" | "below 2"}) and
+`measure(bench: Bench) -> Measured` (`vtr.bench.harness`). A new one is a file and a line in SUBJECTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vtr.errors import InputError
+
+SUBJECTS = {
+    "index": "Opening the index of a million samples: seconds, and memory beyond the mapped file.",
+}
+
+
+def run(
+    subject: str, *, repeats: int = 5, small: bool = False, tell: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Measures `subject`: {"subject", "ratios", "figures", "goals", "machine"}.
+
+    Raises InputError for a subject that is not there, or fewer than one repeat.
+    """
+    if subject not in SUBJECTS:
+        raise InputError(f"there is no benchmark {subject!r}", f"choose one of: {', '.join(SUBJECTS)}")
+    if repeats < 1:
+        raise InputError(f"{repeats} repeats measure nothing", "give --repeats 1 or more")
+    import tempfile
+    from importlib import import_module
+    from pathlib import Path
+
+    from vtr.bench.harness import Bench, machine
+
+    module = import_module(f"vtr.bench.{subject}")
+    with tempfile.TemporaryDirectory(prefix="vtr-bench-") as folder:
+        measured = module.measure(Bench(Path(folder), repeats, small, tell or (lambda text: None)))  # noqa: ARG005
+    return {"subject": subject, **measured, "goals": dict(module.GOALS), "machine": machine()}
+
+
+def reached(goal: str, value: float) -> bool:
+    """Whether `value` is what `goal` ("at least X" or "below X") asks."""
+    words, limit = goal.rsplit(" ", 1)
+    return {"at least": value >= float(limit), "below": value < float(limit)}[words]

@@ -1,0 +1,73 @@
+"""How a benchmark measures: medians of works that take turns, in one run, with the machine's description beside."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypedDict
+
+LIBRARIES = ("torch", "torchvision", "av", "decord", "pillow", "pyarrow", "numpy")
+
+
+class Measured(TypedDict):
+    """What a subject returns: `ratios` are compared with its goals, `figures` are what they were made of."""
+
+    ratios: dict[str, float]
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How to measure: `repeats` times each, the median counts; `small` shows that it works, not how fast.
+
+    `tell` hears what is being done; `folder` is for files, and goes away afterwards.
+    """
+
+    folder: Path
+    repeats: int = 5
+    small: bool = False
+    tell: Callable[[str], None] = field(default=lambda text: None)  # noqa: ARG005
+
+    def medians(self, works: Mapping[str, Callable[[], Any]], clock: Callable[[], float] = time.perf_counter) -> Any:
+        """Median seconds of each of `works` by name, once to warm up and `repeats` times measured.
+
+        The works take turns, so that a slow minute of the machine falls on all of them. `clock` may be
+        `time.process_time`, which other programs disturb less.
+        """
+        taken: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(self.repeats + 1):
+            for name, work in works.items():
+                self.tell(f"{name} {turn}/{self.repeats}")
+                begin = clock()
+                work()
+                if turn:
+                    taken[name].append(clock() - begin)
+        return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on: processors, system, Python and the libraries that do the work."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
+        os.cpu_count(), "system": platform.platform(), "python": platform.python_version(), "libraries": found,
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
