@@ -107,7 +107,10 @@ def _open(folder: Path) -> dict[str, float]:
     index = ShardIndex.open(folder)
     opened, memory = time.perf_counter(), resident_mb()
     i = int(epoch_order(index.shard_of, 0, 0)[0])
-    index.key(i), index.captions(i), index.info(i), index.members(i)
+    for what in (index.key, index.captions, index.members):
+        what(i)
+    for name in ("frames", "decoder", "store"):
+        index.fact(i, name)
     return {
         "open_s": opened - begin,
         "open_mb": memory - before,
