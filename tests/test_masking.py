@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from vtr.errors import ConfigError
-from vtr.masking import MASKS, mask_words, visible_cells, visible_count
+from vtr.masking import (
+    MASKS,
+    block_cells,
+    hidden_cells,
+    hidden_words,
+    mask_words,
+    visible_cells,
+    visible_count,
+)
 from vtr.rng import fold_in_rows
 
 ROWS = fold_in_rows(0, torch.arange(256))
@@ -31,8 +39,10 @@ def test_a_wrong_ratio_is_refused(ratio):
 
 
 def test_an_unknown_mask_is_refused():
-    with pytest.raises(ConfigError, match="mask 'block' is unknown\n  hint: choose one of: per_frame, tube"):
-        visible_cells(ROWS, 4, 196, 78, "block")
+    with pytest.raises(ConfigError, match="mask 'rows' is unknown\n  hint: choose one of: per_frame, tube, block"):
+        visible_cells(ROWS, 4, 196, 78, "rows")
+    with pytest.raises(ConfigError, match="blocks in 8 cells, which are no square\n  hint: choose the mask tube"):
+        visible_cells(ROWS, 4, 8, 3, "block")
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -49,12 +59,54 @@ def test_every_slot_shows_exactly_k_cells_in_order(mask, slots, cells, visible):
 def test_frames_differ_per_frame_and_agree_in_a_tube():
     for clip in visible_cells(ROWS, 4, 196, 78, "per_frame"):
         assert len({tuple(slot.tolist()) for slot in clip}) == 4
-    tube = visible_cells(ROWS, 4, 196, 78, "tube")
-    assert torch.equal(tube, tube[:, :1].expand(-1, 4, -1))
-    assert len({tuple(clip[0].tolist()) for clip in tube}) == 256, "every clip has its own"
+    for mask in ("tube", "block"):
+        tube = visible_cells(ROWS, 4, 196, 78, mask)
+        assert torch.equal(tube, tube[:, :1].expand(-1, 4, -1))
+        assert len({tuple(clip[0].tolist()) for clip in tube}) == 256, "every clip has its own"
+
+
+@pytest.mark.parametrize(
+    ("side", "hidden"), [(14, 75), (14, 1), (14, 195), (14, 0), (7, 20), (4, 6), (2, 1), (24, 221)]
+)
+def test_blocks_hide_exactly_as_many_as_asked(side, hidden):
+    """MILES hides 75 of 196 cells."""
+    cells = block_cells(ROWS, side, hidden)
+    assert cells.shape == (256, side * side)
+    assert (cells.sum(1) == hidden).all()
+
+
+def test_blocks_hang_together():
+    """A hidden cell has 3.4 hidden neighbours of 4 on average; scattered ones would have 1.5."""
+
+    def neighbours(hidden):
+        grid = torch.nn.functional.pad(hidden.view(-1, 14, 14).float(), (1, 1, 1, 1))
+        around = grid[:, :-2, 1:-1] + grid[:, 2:, 1:-1] + grid[:, 1:-1, :-2] + grid[:, 1:-1, 2:]
+        return float(around[hidden.view(-1, 14, 14)].mean())
+
+    scattered = hidden_cells(visible_cells(ROWS, 1, 196, 121, "tube"), 196)[:, 0]
+    assert neighbours(block_cells(ROWS, 14, 75)) > 3
+    assert neighbours(scattered) < 1.7
+
+
+def test_blocks_come_everywhere_in_many_shapes():
+    hidden = block_cells(fold_in_rows(3, torch.arange(2000)), 14, 75).view(-1, 14, 14)
+    share = hidden.float().mean(0)
+    assert share.min() > 0.03, "corners too"
+    assert torch.allclose(share, share.flip(0), atol=0.08), "no side is preferred"
+    tall, wide = (hidden.any(axis).sum(1).float() for axis in (2, 1))
+    assert float((tall > wide).float().mean()) == pytest.approx(float((wide > tall).float().mean()), abs=0.1)
 
 
 @pytest.mark.parametrize("mask", MASKS)
+def test_the_hidden_are_all_but_the_visible(mask):
+    visible = visible_cells(ROWS, 3, 16, 6, mask)
+    hidden = hidden_cells(visible, 16)
+    assert hidden.shape == (256, 3, 16)
+    assert (hidden.sum(-1) == 10).all()
+    assert not hidden.gather(2, visible).any()
+
+
+@pytest.mark.parametrize("mask", ["per_frame", "tube"])
 def test_all_cells_are_seen_equally_often(mask):
     rows = fold_in_rows(1, torch.arange(4000))
     seen = torch.zeros(4000, 4, 196).scatter_(2, visible_cells(rows, 4, 196, 78, mask), 1.0)
@@ -110,6 +162,12 @@ def test_words_are_hidden_in_place_at_their_ratio(ratio):
     assert not (changed & ~maskable).any(), "CLS, SEP and padding are never hidden"
     words = int(maskable.sum())
     assert abs(int(changed.sum()) / words - ratio) < 3 * math.sqrt(ratio * (1 - ratio) / words)
+
+
+def test_the_words_hidden_are_those_that_are_masked():
+    ids, maskable = captions(100)
+    rows = fold_in_rows(2, torch.arange(100))
+    assert torch.equal(mask_words(ids, maskable, 4, 0.5, rows) == 4, hidden_words(maskable, 0.5, rows))
 
 
 def test_a_ratio_of_zero_hides_no_word():

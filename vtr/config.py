@@ -126,8 +126,10 @@ class ObjectiveConfig:
     loss: str = "softmax"  # sigmoid: each pair on its own (SigLIP); give model.learn_temperature = true with it
 
     def __post_init__(self) -> None:
-        _choice("objective", name=(self.name, ("mac", "contrastive")), mask=(self.mask, ("per_frame", "tube")))
-        _choice("objective", loss=(self.loss, ("softmax", "sigmoid")))
+        _choice(
+            "objective", name=(self.name, ("mac", "contrastive")), mask=(self.mask, ("per_frame", "tube", "block")),
+            loss=(self.loss, ("softmax", "sigmoid")),
+        )  # fmt: skip
         _share("objective", mask_ratio=self.mask_ratio, word_ratio=self.word_ratio)
 
 
