@@ -8,7 +8,8 @@ import torch
 from literal_encoder import encode
 
 from vtr.errors import ConfigError
-from vtr.masking import visible_cells, visible_count
+from vtr.masking import hidden_cells, visible_cells, visible_count
+from vtr.models.positions import fit_space, fit_time
 from vtr.models.video import IMAGENET_MEAN, IMAGENET_STD, VideoEncoder
 from vtr.rng import fold_in_rows
 
@@ -196,19 +197,42 @@ def test_every_parameter_learns():
     assert not [name for name, p in encoder.named_parameters() if not p.grad.any()]
 
 
-@pytest.mark.parametrize(
-    ("shape", "said"),
-    [
-        ((1, 6, 3, 16, 16), "6 slots of 4 x 4 cells"),
-        ((1, 4, 3, 20, 20), "4 slots of 5 x 5 cells"),
-        ((1, 4, 3, 8, 32), "4 slots of 2 x 8 cells"),  # as many cells, in other places
-    ],
-)
-def test_a_clip_without_positions_is_refused(shape, said):
-    with pytest.raises(
-        ConfigError, match=f"a clip of {said}, this encoder has positions for 4 slots of 4 x 4\n  hint: use"
-    ):
-        small()(torch.zeros(shape, dtype=torch.uint8))
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("shape", [(1, 6, 3, 16, 16), (1, 4, 3, 20, 20), (1, 4, 3, 8, 32), (1, 9, 3, 24, 8)])
+def test_any_frame_count_and_resolution(attention, shape):
+    """As an encoder does that has these positions, interpolated, for its own."""
+    encoder, clips = small(attention), torch.randint(0, 256, shape, dtype=torch.uint8)
+    rows, columns = shape[3] // 4, shape[4] // 4
+    assert encoder(clips).shape == (1, 1 + shape[1] * rows * columns, 12)
+    if rows == columns:
+        other = small(attention, frames=shape[1], size=shape[3])
+        space = fit_space(encoder.pos_embed[0, 1:], (4, 4), (rows, columns))
+        weights = encoder.state_dict()
+        weights["pos_embed"] = torch.cat([encoder.pos_embed[:, :1], space[None]], dim=1)
+        weights["temporal_embed"] = fit_time(encoder.temporal_embed[0], shape[1])[None]
+        other.load_state_dict(weights)
+        torch.testing.assert_close(encoder(clips), other(clips), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("tubelet", [1, 2])
+def test_a_mask_token_takes_the_place_of_a_patch_and_not_its_position(attention, tubelet):
+    encoder, clips = small(attention, tubelet=tubelet), bytes_of()
+    token = torch.randn(1, 1, 12)
+    hidden = hidden_cells(cells(2, 4 // tubelet, 16, 6, "block"), 16)
+    out = encoder(clips, hidden=hidden, mask_token=token)
+    assert out.shape == encoder(clips).shape
+    grid = hidden.view(2, 4 // tubelet, 1, 1, 4, 1, 4, 1).expand(-1, -1, tubelet, 3, -1, 4, -1, 4)
+    other = torch.where(grid.reshape(clips.shape), 255 - clips, clips)
+    assert torch.equal(encoder(other, hidden=hidden, mask_token=token), out), "what is behind it has no influence"
+    assert not torch.equal(encoder(clips, hidden=hidden, mask_token=token + 1), out)
+    none = torch.zeros_like(hidden)
+    assert torch.equal(encoder(clips, hidden=none, mask_token=token), encoder(clips))
+    with torch.no_grad():  # all hidden and no positions: all tokens of a clip are the same
+        encoder.pos_embed[:, 1:] = 0
+        encoder.temporal_embed[:] = 0
+    everywhere = encoder(clips, hidden=~none, mask_token=token)[:, 1:]
+    torch.testing.assert_close(everywhere, everywhere[:1, :1].expand_as(everywhere), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

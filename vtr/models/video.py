@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError
 from vtr.models.attention import DividedBlock
 from vtr.models.patches import visible_patches
+from vtr.models.positions import fit_space, fit_time
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ATTENTIONS = ("divided", "joint")
@@ -26,7 +27,7 @@ class VideoEncoder(nn.Module):
     A float clip is taken as normalised; a uint8 clip is normalised here, after its hidden patches are dropped.
     `divided`: time then space attention in each block. `joint`: every visible token sees every other (timm's blocks).
     Patch p of slot t has the position `pos[1+p] + temporal[t]`; `temporal` starts at zero; CLS has `pos[0]` alone; a
-    clip with fewer slots uses the first rows of `temporal`.
+    clip with fewer slots uses the first rows of `temporal`; for more slots, or another grid, they are interpolated.
     """
 
     mean: Tensor
@@ -94,27 +95,30 @@ class VideoEncoder(nn.Module):
         self.pos_embed[0, 1:] = grid.reshape(side * side, self.width)
         self.temporal_embed[0] = sincos(self.slots, self.width)
 
-    def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        clips: Tensor,
+        visible: Tensor | None = None,
+        hidden: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> Tensor:
         """`visible` (B,S,k) int64: the cells each slot shows, ascending; None shows all.
 
-        Raises ConfigError when the clip is longer, or of another height or width, than this encoder has positions for.
+        Where `hidden` (B,S,n) bool is True, `mask_token` (1,1,D) stands in the patch's place, which keeps its position.
+        Raises ConfigError when the clip does not divide into patches.
         """
         patches = visible_patches(clips, visible, self.patch, self.tubelet)
         batch, slots = patches.shape[:2]
         rows, columns = clips.shape[-2] // self.patch, clips.shape[-1] // self.patch
-        if slots > self.slots or (rows, columns) != (self.grid, self.grid):
-            raise ConfigError(
-                f"a clip of {slots} slots of {rows} x {columns} cells, this encoder has positions for "
-                f"{self.slots} slots of {self.grid} x {self.grid}",
-                "use the frames and size that it was trained with (data.frames, data.size)",
-            )
         if not patches.is_floating_point():
             rgb = patches.view(*patches.shape[:-1], 3, -1).to(self.patch_embed.weight.dtype)
             patches = ((rgb - self.mean) / self.std).flatten(-2)
         x = self.patch_embed(patches)
-        space = self.pos_embed[0, 1:]
+        if hidden is not None and mask_token is not None:
+            x = torch.where(hidden[..., None], mask_token.to(x.dtype), x)
+        space = fit_space(self.pos_embed[0, 1:], (self.grid, self.grid), (rows, columns))
         space = space[None, None] if visible is None else space[visible]  # (B,S,k,D)
-        x = x + space + self.temporal_embed[:, :slots, None]
+        x = x + space + fit_time(self.temporal_embed[0], slots)[None, :, None]
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(batch, -1, -1)
         x = torch.cat([cls, x.flatten(1, 2)], dim=1)
         for block in self.blocks:

@@ -1,0 +1,39 @@
+"""Positions for clips of another frame count or resolution than they were made for.
+
+Letters: S slots, n cells of a grid, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def fit_space(table: Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+    """(n,D) positions of a `grid` of rows and columns -> those of the `wanted` one, by bicubic interpolation.
+
+    Of the same grid they come back as they are, to the bit.
+    """
+    if grid == wanted:
+        return table
+    image = table.float().T.reshape(1, -1, *grid)
+    return F.interpolate(image, wanted, mode="bicubic", align_corners=False)[0].flatten(1).T.to(table.dtype)
+
+
+def fit_time(table: Tensor, slots: int) -> Tensor:
+    """(S,D) -> (slots,D): the first rows for a shorter clip (Frozen in Time), linear interpolation for a longer one."""
+    if slots <= len(table):
+        return table[:slots]
+    line = table.float().T[None]
+    return F.interpolate(line, slots, mode="linear", align_corners=True)[0].T.to(table.dtype)
+
+
+def grow_time(table: Tensor, slots: int, how: str = "zeros") -> Tensor:
+    """(S,D) -> (slots,D), for training on with longer clips: `zeros` after the rows that there are, or `interpolate`.
+
+    Source: Frozen in Time (arXiv:2104.00650), section 3.3 (a curriculum of frames), which compares the two.
+    """
+    if how == "interpolate" or slots <= len(table):
+        return fit_time(table, slots)
+    return torch.cat([table, table.new_zeros(slots - len(table), table.shape[1])])
