@@ -40,7 +40,7 @@ def test_every_shipped_recipe_builds(name: str, words, tmp_path: Path) -> None:
         objective = build.make_objective(config, model, words)
         clips = torch.zeros(2, config.data.frames, 3, config.data.size, config.data.size, dtype=torch.uint8)
         assert model.encode_video(clips).shape == (2, config.model.embed_dim)
-    assert isinstance(objective, MAC)
+    assert type(objective).__name__.lower() == name.split("-", maxsplit=1)[0]
     if name == "mac-base":
         assert 170 < parameters(model) < 190, "ViT-B with time attention, and DistilBERT"
     shape = build.clip_shape(config)

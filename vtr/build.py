@@ -26,6 +26,7 @@ from vtr.objectives.mac import MAC
 if TYPE_CHECKING:
     from torch import nn
 
+EXTRAS = "objective.safetensors"  # where a checkpoint keeps what training alone needs: decoders, heads, a snapshot
 TEXT = "text"  # where a run keeps the configuration of a text model that is not our own
 BF16_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -139,6 +140,35 @@ def write_run(folder: Path, config: Config, model: DualEncoder, tokenizer: Capti
     tokenizer.save(folder / "tokenizer")
     if config.model.text:  # its architecture, so that the run needs neither the hub nor the directory it came from
         model.text.model.config.save_pretrained(folder / TEXT)
+
+
+def extras(objective: nn.Module) -> dict[str, torch.Tensor]:
+    """What an objective has beside its model, by name."""
+    return {name: value for name, value in objective.state_dict().items() if not name.startswith("model.")}
+
+
+def write_extras(folder: Path, objective: nn.Module) -> None:
+    """Writes what training alone needs, where the objective has such parts."""
+    from safetensors.torch import save
+
+    state = {name: value.detach().contiguous().cpu() for name, value in extras(objective).items()}
+    if state:
+        (folder / EXTRAS).write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def read_extras(folder: Path, objective: nn.Module) -> None:
+    """What `write_extras` wrote, back into an objective of the same config. Raises RunError when it does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not extras(objective):
+        return
+    whole = {name: value for name, value in objective.state_dict().items() if name.startswith("model.")}
+    try:
+        matching(objective, whole | load_file(folder / EXTRAS), str(folder / EXTRAS))
+    except (OSError, SafetensorError, VtrError) as error:
+        why = error.message if isinstance(error, VtrError) else str(error)
+        raise RunError(f"{folder} cannot be gone on from: {why}", "start over with --fresh") from error
 
 
 def load_parts(path: Path) -> tuple[Config, DualEncoder, CaptionTokenizer, Path]:

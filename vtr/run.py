@@ -86,6 +86,9 @@ def run(
             _begin(out, record, config, anew=latest is None)
         accelerator.wait_for_everyone()
         plan = make_plan(config, len(index), record)
+        objective = build.make_objective(config, model.train(), words)
+        if latest is not None:
+            build.read_extras(latest, objective)
         dataset = training_data(config, index)
 
         def stream(step: int) -> Iterable[Any]:
@@ -100,16 +103,20 @@ def run(
             finally:
                 model.train()
 
+        def write(folder: Path) -> None:
+            build.write_run(folder, config, model, words)
+            build.write_extras(folder, objective)
+
         try:
             with workers_watched():
                 return train(
-                    build.make_objective(config, model.train(), words),
-                    make_optimizer(config, model, plan.batch_size),
+                    objective,
+                    make_optimizer(config, objective, plan.batch_size),
                     accelerator,
                     stream,
                     plan,
                     out,
-                    lambda folder: build.write_run(folder, config, model, words),
+                    write,
                     partial(score, evaluate) if evaluate else None,
                 )
         except OSError as error:
@@ -167,11 +174,11 @@ def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
     )
 
 
-def make_optimizer(config: Config, model: DualEncoder, batch: int) -> Any:
-    """Fused AdamW over the model's parameters, the learning rate scaled to the global batch."""
+def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> Any:
+    """Fused AdamW over the model and what is trained with it, the learning rate scaled to the global batch."""
     optim = config.optim
     return torch.optim.AdamW(
-        parameter_groups(model.named_parameters(), optim.weight_decay),
+        parameter_groups(objective.named_parameters(), optim.weight_decay),
         lr=scaled_lr(optim.lr, batch, optim.lr_batch, optim.lr_cap),
         betas=(optim.beta1, optim.beta2),
         fused=True,

@@ -70,6 +70,7 @@ def train(
     quarantine = Quarantine(out / "quarantine.jsonl")
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
     world = accelerator.num_processes
+    after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
 
     def save(step: int) -> Path:
         def write(folder: Path) -> None:
@@ -110,6 +111,8 @@ def train(
             optimizer.zero_grad(set_to_none=True)
 
             done = step + 1
+            if after_step is not None:  # MILES moves its snapshot here
+                after_step(done)
             clock.step(plan.batch_size)
             stopping = _agreed(stop, accelerator) if world == 1 or done % plan.log_every == 0 else False
             saving = stopping or done % plan.save_every == 0 or done == plan.steps
