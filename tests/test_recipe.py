@@ -118,7 +118,7 @@ def test_every_setting_survives_the_round_trip(tmp_path: Path) -> None:
     """Any value, not just the defaults: each field is moved in turn."""
     texts = {"video": "local-dir:/tmp/Würfel", "text": 'a "quoted" \\ name', "decoder": "pyav", "attention": "joint",
              "time_init": "qkv", "positions": "sincos", "pool": "last", "name": "contrastive", "mask": "tube",
-             "precision": "bf16", "device": "cuda:1"}  # fmt: skip
+             "precision": "bf16", "device": "cuda:1", "loss": "sigmoid"}  # fmt: skip
 
     def moved(name: str, old: object) -> object:
         if isinstance(old, bool):
