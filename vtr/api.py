@@ -71,14 +71,18 @@ def finetune(
     eval_shards: Path | str | None = None,
     fresh: bool = False,
 ) -> Path:
-    """Trains a run's weights on, full view, by contrast alone: its recipe's [finetune] and `overrides` on top."""
-    from vtr.build import load_parts
-    from vtr.checkpoint import WEIGHTS, sha256
+    """Trains the weights of a run (or `frozen:PATH`) on, full view, by contrast alone.
+
+    The settings are the source's, its recipe's [finetune] and `overrides`, each on top of the one before.
+    """
+    from vtr.build import load_source
+    from vtr.checkpoint import sha256
     from vtr.data.index import ShardIndex
     from vtr.run import Start, run
 
-    old, model, words, folder = load_parts(Path(source))
-    if folder.resolve().is_relative_to(Path(out).resolve()):
+    found = load_source(source)
+    old = found.config
+    if found.weights.resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the run to start from", "give another --out")
     defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0}
     config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
@@ -89,11 +93,10 @@ def finetune(
             f"fine-tuning keeps the model of {source}: {'; '.join(changed)}", "pretrain with these settings instead"
         )
     index = ShardIndex.open(Path(shards))
-    init = sha256(folder / WEIGHTS)
+    init = sha256(found.weights)
     scorer = _scorer(eval_shards)
-    return run(
-        "finetune", config, index, Path(out), lambda: Start(model, words), init=init, evaluate=scorer, fresh=fresh
-    )
+    start = Start(found.model, found.tokenizer)
+    return run("finetune", config, index, Path(out), lambda: start, init=init, evaluate=scorer, fresh=fresh)
 
 
 def evaluate(
@@ -173,7 +176,7 @@ def search(
 
     The query is embedded by the run that the export names, or by `run`, whose weights must be the same.
     """
-    from vtr.build import load_model
+    from vtr.build import is_here, load_model
     from vtr.retrieval.embed import embed_captions
     from vtr.retrieval.embeddings import VIDEO
     from vtr.retrieval.index import ExactIndex
@@ -185,7 +188,7 @@ def search(
         raise InputError(f"-k {k} asks for no hits", "give at least 1")
     rows = read(Path(embeddings)).only(VIDEO)
     wanted, model = rows.meta.get("weights_sha256", ""), rows.meta.get("model", "")
-    if run is None and not (model and Path(model).is_dir()):
+    if run is None and not is_here(model):
         raise RunError(f"{embeddings} was made by the run {model!r}, which is not here", "give that run with --run RUN")
     loaded = load_model(run or model, device)
     if loaded.weights_sha256 != wanted:

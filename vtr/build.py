@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,11 +17,12 @@ from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, InputError, RunError, VtrError
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder
-from vtr.models.text import TextEncoder, pretrained_text, small_text
+from vtr.models.text import TextEncoder, pretrained_text, small_text, text_of
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import load_timm, matching
 from vtr.objectives.contrastive import Contrastive
 from vtr.objectives.mac import MAC
+from vtr.released import is_released, open_released, parse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,6 +55,25 @@ class Loaded:
             "frames": str(data.frames),
         }
 
+    def embed_video(self, clips: torch.Tensor) -> torch.Tensor:
+        """(B,T,3,H,W) normalised float or uint8 -> (B,E), rows of length 1."""
+        return self.embedder.embed_video(clips)
+
+    def embed_text(self, ids: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
+        """(B,L) int64, (B,L) bool -> (B,E), rows of length 1."""
+        return self.embedder.embed_text(ids, attention)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a model comes from and what it is; `weights` is the file that its vectors depend on."""
+
+    name: Path
+    config: Config
+    model: DualEncoder
+    tokenizer: CaptionTokenizer
+    weights: Path
+
 
 def make_tokenizer(config: Config, captions: Iterable[str]) -> CaptionTokenizer:
     """The pretrained text model's own tokenizer, or a new WordPiece vocabulary of `captions`."""
@@ -63,16 +83,23 @@ def make_tokenizer(config: Config, captions: Iterable[str]) -> CaptionTokenizer:
     return tokenizers.train(captions, data.words, model.vocabulary, fixed=data.fixed_length)
 
 
-def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = None) -> DualEncoder:
-    """The dual encoder of `config`. With `kept`, a checkpoint whose weights are to follow, nothing is fetched."""
+def make_model(
+    config: Config, tokenizer: CaptionTokenizer, kept: Path | None = None, text_config: Any = None
+) -> DualEncoder:
+    """The dual encoder of `config`. Nothing is fetched when its weights are to follow.
+
+    That is so with `kept`, a checkpoint of ours, and with `text_config`, the shape of the text model of another's.
+    """
     model, data = config.model, config.data
     video = VideoEncoder(
         model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.attention, model.time_init, model.positions,
     )  # fmt: skip
-    if model.video and kept is None:
+    if model.video and kept is None and text_config is None:
         load_timm(video, model.video)
-    if model.text:
+    if text_config is not None:
+        text = text_of(text_config)
+    elif model.text:
         text = pretrained_text(model.text) if kept is None else pretrained_text(str(kept / TEXT), weights=False)
     else:
         text = small_text(
@@ -193,10 +220,30 @@ def load_parts(path: Path) -> tuple[Config, DualEncoder, CaptionTokenizer, Path]
     return config, model, words, folder
 
 
-def load_model(path: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
-    """A run, or one of its checkpoints, ready to embed. Raises RunError when it is neither."""
-    config, model, words, folder = load_parts(Path(path))
+def load_source(source: Path | str) -> Source:
+    """The model on the CPU that `source` names: a run, one of its checkpoints, or `frozen:PATH` (`vtr.released`).
+
+    Raises RunError, DataError or ConfigError when it cannot be loaded.
+    """
+    name = str(source)
+    if not is_released(name):
+        config, model, words, folder = load_parts(Path(source))
+        return Source(Path(source).resolve(), config, model, words, folder / checkpoint.WEIGHTS)
+    found = open_released(name)
+    model = make_model(found.config, found.tokenizer, text_config=found.text)
+    matching(model, found.state, name)
+    return Source(Path(found.name), found.config, model, found.tokenizer, found.path)
+
+
+def is_here(name: str) -> bool:
+    """Whether there is something at `name`, a source as `load_source` takes it."""
+    return parse(name)[1].is_file() if is_released(name) else bool(name) and Path(name).is_dir()
+
+
+def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
+    """What `load_source` finds, ready to embed. Raises what that raises."""
+    found = load_source(source)
     where = device(device_name)
     dtype = DTYPES[precision(precision_name, where)]
-    sha256 = checkpoint.sha256(folder / checkpoint.WEIGHTS)
-    return Loaded(Path(path).resolve(), config, Embedder(model, where, dtype), words, sha256)
+    sha256 = checkpoint.sha256(found.weights)
+    return Loaded(found.name, found.config, Embedder(found.model, where, dtype), found.tokenizer, sha256)

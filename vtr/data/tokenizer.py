@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vtr.errors import DataError, WorkError
+from vtr.errors import ConfigError, DataError, WorkError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -112,6 +112,31 @@ def pretrained(name: str, length: int, *, fixed: bool = False) -> CaptionTokeniz
     special = {key: str(value) for key in SPECIAL if (value := getattr(whole, key, None))}
     special.setdefault("pad_token", str(whole.eos_token))
     return CaptionTokenizer(whole.backend_tokenizer, special, length, fixed=fixed)
+
+
+class LaterTokenizer(CaptionTokenizer):
+    """The tokenizer `name`, fetched when it is first used: vectors of clips and of token ids need none.
+
+    What is used of it, not the making of it, raises WorkError when it cannot be had, ConfigError when it knows more
+    tokens than the `rows` of the model that it is for.
+    """
+
+    def __init__(self, name: str, length: int, rows: int) -> None:
+        self._wanted = name, length, rows
+
+    def __getattr__(self, attribute: str) -> Any:
+        # Asked for what is not there yet. A copy in another process is asked for `__setstate__` before all else.
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        name, length, rows = self._wanted
+        fetched = pretrained(name, length)
+        if fetched.vocabulary > rows:
+            raise ConfigError(
+                f"the tokenizer of {name!r} has {fetched.vocabulary} tokens, the weights have {rows}",
+                "name the text model that the weights were trained with: frozen:PATH,text=NAME",
+            )
+        vars(self).update(vars(fetched))
+        return vars(self)[attribute]
 
 
 def train(captions: Iterable[str], length: int, vocabulary: int = 8192, *, fixed: bool = False) -> CaptionTokenizer:

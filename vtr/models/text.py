@@ -53,6 +53,13 @@ def pretrained_text(name: str, *, weights: bool = True) -> Any:
         ) from error
 
 
+def text_of(config: Any) -> Any:
+    """A transformers encoder of `config`'s shape with new weights."""
+    from transformers import AutoModel
+
+    return AutoModel.from_config(config)
+
+
 def small_text(vocabulary: int, width: int, depth: int, heads: int, length: int, pad_id: int = 0) -> Any:
     """A DistilBERT of any size with new weights, without dropout: what a small model trains from scratch."""
     from transformers import DistilBertConfig, DistilBertModel

@@ -1,0 +1,119 @@
+"""`frozen:PATH` and `miles:PATH`: a released checkpoint where a run could stand.
+
+A name may go on with options: `frozen:PATH,text=NAME|DIR,frames=N,size=N,words=N,heads=N,text_heads=N`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vtr.config import Config, DataConfig, ModelConfig, ObjectiveConfig
+from vtr.data.tokenizer import CaptionTokenizer, LaterTokenizer
+from vtr.errors import ConfigError
+from vtr.models.released import Released, heads, read_dual
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KINDS = ("frozen", "miles")
+OPTIONS = {"text": str, "frames": int, "size": int, "words": int, "heads": int, "text_heads": int}
+TEXT = "distilbert-base-uncased"  # what both were trained with
+TEMPERATURE = 0.05  # fixed in both
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A released checkpoint as the parts of a run: what `vtr.build` makes a model of."""
+
+    path: Path
+    config: Config
+    tokenizer: CaptionTokenizer
+    text: Any  # a transformers configuration
+    state: dict[str, Tensor]
+    unused: dict[str, str]
+    name: str  # what opens it again, from any directory
+
+
+def is_released(name: str) -> bool:
+    """Whether `name` is of the form `frozen:PATH`."""
+    return name.partition(":")[0] in KINDS and ":" in name
+
+
+def parse(name: str) -> tuple[str, Path, dict[str, Any]]:
+    """`frozen:PATH,frames=8` -> ("frozen", PATH, {"frames": 8}). Raises ConfigError for an unknown or wrong option."""
+    kind, _, rest = name.partition(":")
+    path, *pairs = rest.split(",")
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals and not options:  # a comma in the path
+            path += f",{pair}"
+            continue
+        wanted = OPTIONS.get(key)
+        if wanted is None:
+            raise ConfigError(f"{name}: there is no option {key!r}", f"options are: {', '.join(OPTIONS)}")
+        if wanted is int and not (value.isdecimal() and int(value) > 0):
+            raise ConfigError(f"{name}: {key} = {value!r} is no whole number above 0", f"write {key}=4, say")
+        options[key] = wanted(value)
+    if not path:
+        raise ConfigError(f"{name} names no file", f"write {kind}:PATH.pth")
+    return kind, Path(path).expanduser(), options
+
+
+def open_released(name: str) -> Opened:
+    """Raises DataError for a file that cannot be read, ConfigError for one of another model or a wrong option.
+
+    The text model's name is the option, or what the file says, or DistilBERT's; only the tokenizer is taken from it,
+    and only when captions come as text.
+    """
+    from transformers import DistilBertConfig
+
+    kind, path, options = parse(name)
+    found = read_dual(path, kind)
+    config = _config(found, options)
+    text = DistilBertConfig(n_heads=_text_heads(config.model.text, options, found), **found.text)
+    state = found.state | {"log_temperature": torch.tensor(math.log(TEMPERATURE))}
+    words = LaterTokenizer(config.model.text, config.data.words, found.text["vocab_size"])
+    if "text" in options and Path(options["text"]).is_dir():
+        options["text"] = str(Path(options["text"]).resolve())
+    again = ",".join([f"{kind}:{path.resolve()}", *(f"{key}={value}" for key, value in options.items())])
+    return Opened(path, config, words, text, state, found.unused, again)
+
+
+def _text_heads(name: str, options: dict[str, Any], found: Released) -> int:
+    """Of the option, of the text model's directory where it is one, else 64 wide as in every released model."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return int(options.get("text_heads") or json.loads((Path(name) / "config.json").read_text())["n_heads"])
+    return heads(found.text["dim"])
+
+
+def _config(found: Released, options: dict[str, Any]) -> Config:
+    video, frames = found.video, options.get("frames", found.video["frames"])
+    size = options.get("size", video["size"])
+    data = DataConfig(
+        frames=frames,
+        size=size,
+        resize=round(size * 256 / 224),
+        words=options.get("words", found.text["max_position_embeddings"]),
+    )
+    model = ModelConfig(
+        text=options.get("text", found.text_name or TEXT),
+        width=video["width"],
+        depth=video["depth"],
+        heads=options.get("heads", heads(video["width"])),
+        patch=video["patch"],
+        attention="divided",
+        time_init="qkv",
+        pool="cls",
+        embed_dim=found.embed_dim,
+        temperature=TEMPERATURE,
+    )
+    return dataclasses.replace(Config(), data=data, model=model, objective=ObjectiveConfig(name="contrastive"))
