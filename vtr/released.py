@@ -1,6 +1,7 @@
 """`frozen:PATH` and `miles:PATH`: a released checkpoint where a run could stand.
 
-A name may go on with options: `frozen:PATH,text=NAME|DIR,frames=N,size=N,words=N,heads=N,text_heads=N`.
+A name may go on with options: `frozen:PATH,text=NAME|DIR,frames=N,size=N,words=N,heads=N,text_heads=N`. Positions are
+interpolated for another number of frames or another size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from vtr.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from vtr.data.tokenizer import CaptionTokenizer, LaterTokenizer
 from vtr.errors import ConfigError
+from vtr.models.positions import fit_grid, fit_time
 from vtr.models.released import Released, heads, read_dual
 
 if TYPE_CHECKING:
@@ -81,6 +83,9 @@ def open_released(name: str) -> Opened:
     config = _config(found, options)
     text = DistilBertConfig(n_heads=_text_heads(config.model.text, options, found), **found.text)
     state = found.state | {"log_temperature": torch.tensor(math.log(TEMPERATURE))}
+    side, cells = config.data.size // config.model.patch, found.video["size"] // config.model.patch
+    state["video.pos_embed"] = fit_grid(state["video.pos_embed"], cells, side)
+    state["video.temporal_embed"] = fit_time(state["video.temporal_embed"][0], config.data.frames)[None]
     words = LaterTokenizer(config.model.text, config.data.words, found.text["vocab_size"])
     if "text" in options and Path(options["text"]).is_dir():
         options["text"] = str(Path(options["text"]).resolve())

@@ -47,6 +47,19 @@ def test_the_released_models_embeddings(tmp_path: Path, kind: str, legacy: bool,
     assert (model.config.data.frames, model.config.data.size) == (3, 16)
 
 
+def test_more_frames_and_another_size(tmp_path: Path) -> None:
+    """As the encoder does with clips that it has no positions for; and such a model is an encoder of that size."""
+    path = files.write(tmp_path / "x.pth", files.state(64))
+    own = build.load_model(f"frozen:{path}", "cpu", "fp32")
+    other = build.load_model(f"frozen:{path},frames=5,size=32", "cpu", "fp32")
+    clips = torch.randn(2, 5, 3, 32, 32)
+    torch.testing.assert_close(other.embed_video(clips), own.embed_video(clips), rtol=1e-4, atol=1e-5)
+    assert (other.config.data.frames, other.config.data.size, other.config.data.resize) == (5, 32, 37)
+    fewer = build.load_model(f"frozen:{path},frames=2", "cpu", "fp32")
+    clips = torch.randn(2, 2, 3, 16, 16)
+    assert torch.equal(fewer.embed_video(clips), own.embed_video(clips))
+
+
 def test_what_is_known_and_unused_is_named_with_its_reason(tmp_path: Path) -> None:
     extra = {
         "text_model.embeddings.position_ids": torch.arange(20)[None],

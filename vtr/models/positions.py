@@ -21,6 +21,11 @@ def fit_space(table: Tensor, grid: tuple[int, int], wanted: tuple[int, int]) -> 
     return F.interpolate(image, wanted, mode="bicubic", align_corners=False)[0].flatten(1).T.to(table.dtype)
 
 
+def fit_grid(table: Tensor, side: int, wanted: int) -> Tensor:
+    """(1,1+side^2,D) -> (1,1+wanted^2,D): as `fit_space` on square grids, with CLS in front as it is."""
+    return torch.cat([table[:, :1], fit_space(table[0, 1:], (side, side), (wanted, wanted))[None]], dim=1)
+
+
 def fit_time(table: Tensor, slots: int) -> Tensor:
     """(S,D) -> (slots,D): the first rows for a shorter clip (Frozen in Time), linear interpolation for a longer one."""
     if slots <= len(table):
