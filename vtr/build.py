@@ -123,7 +123,10 @@ def make_objective(config: Config, model: DualEncoder, tokenizer: CaptionTokeniz
 def clip_shape(config: Config) -> ClipShape:
     """How videos become clips; augmentation concerns training datasets alone."""
     data = config.data
-    return ClipShape(data.frames, data.size, data.resize, data.crop_min, data.flip, data.decoder)
+    return ClipShape(
+        data.frames, data.size, data.resize, data.crop_min, data.flip, data.decoder, data.sampler, data.stride,
+        still=config.model.tubelet,
+    )  # fmt: skip
 
 
 def device(name: str) -> torch.device:

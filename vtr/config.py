@@ -39,6 +39,8 @@ class DataConfig:
     """How a stored video becomes a clip of `frames` x `size` x `size` pixels, and a caption `words` tokens."""
 
     frames: int = 4
+    sampler: str = "segments"  # one frame of each of `frames` equal segments; dense: a window, `stride` frames apart
+    stride: int = 1
     size: int = 224
     resize: int = 256  # short side before the crop of `size` in evaluation
     crop_min: float = 0.5  # training crops cover at least this share of the picture; 1 gives the evaluation crop
@@ -46,14 +48,16 @@ class DataConfig:
     words: int = 32  # longest caption in tokens, special ones included
     decoder: str = "auto"  # auto: decord where sharding has proven it right, else PyAV; pyav: always PyAV
     workers: int = 2
+    time_limit_s: float = 60.0  # for decoding one clip, in a worker
     cache_gb: float = 0.0  # decoded frames held in memory, shared by the workers
     fixed_length: bool = False  # pad all captions to `words`, for compiled models
 
     def __post_init__(self) -> None:
-        _at_least("data", 1, frames=self.frames, size=self.size, resize=self.resize)
+        _at_least("data", 1, frames=self.frames, size=self.size, resize=self.resize, stride=self.stride)
+        _at_least("data", 1, time_limit_s=self.time_limit_s)
         _at_least("data", 3, words=self.words)
         _at_least("data", 0, workers=self.workers, cache_gb=self.cache_gb)
-        _choice("data", decoder=(self.decoder, ("auto", "pyav")))
+        _choice("data", decoder=(self.decoder, ("auto", "pyav")), sampler=(self.sampler, ("segments", "dense")))
         if not 0 < self.crop_min <= 1:
             raise ConfigError(f"data.crop_min = {self.crop_min}, it must be above 0 and at most 1", "0.5 is usual")
         if self.resize < self.size:

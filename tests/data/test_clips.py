@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from vtr.data.clips import evaluation_crop, resized_size, segment_frames, to_short_side, training_crop
+from vtr.data.clips import (
+    dense_frames,
+    evaluation_crop,
+    frame_numbers,
+    resized_size,
+    segment_frames,
+    to_short_side,
+    training_crop,
+)
 from vtr.rng import generator
 
 
@@ -111,3 +119,23 @@ def test_no_flip_unless_asked_for() -> None:
     for seed in range(30):
         clip = training_crop(np.ascontiguousarray(ramp), 32, 0.5, False, generator(seed)).int()
         assert (clip[..., 1:] >= clip[..., :-1]).all()
+
+
+def test_a_dense_window_in_the_middle_or_anywhere() -> None:
+    assert dense_frames(10, 3, 2).tolist() == [2, 4, 6]
+    assert dense_frames(10, 4).tolist() == [3, 4, 5, 6]
+    starts = {int(dense_frames(10, 3, 2, generator(seed))[0]) for seed in range(200)}
+    assert starts == set(range(6))
+    for seed in range(20):
+        assert np.diff(dense_frames(300, 16, 4, generator(seed))).tolist() == [4] * 15
+
+
+def test_a_video_too_short_for_the_window_is_seen_whole() -> None:
+    assert dense_frames(9, 4, 4, generator(0)).tolist() == [0, 3, 5, 8]
+    assert dense_frames(1, 3, 4).tolist() == [0, 0, 0]
+    assert dense_frames(13, 4, 4).tolist() == dense_frames(13, 4, 4, generator(1)).tolist() == [0, 4, 8, 12]
+
+
+def test_a_sampler_by_its_name() -> None:
+    assert frame_numbers("dense", 10, 3, 2).tolist() == [2, 4, 6]
+    assert frame_numbers("segments", 10, 4, 2).tolist() == segment_frames(10, 4).tolist()

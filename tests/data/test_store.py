@@ -192,3 +192,21 @@ def test_every_tricky_file_has_its_outcome(store: str, tmp_path: Path) -> None:
                 codes = entry.get("codes") or [entry["first_code"] + k for k in range(entry["frames"])]
                 shown = stored.read_frames(index, i, range(about["frames"]))
                 assert [barcode(picture) for picture in shown] == [codes[k] for k in chosen], name
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="no system that counts the bytes a process reads")
+def test_reading_some_frames_touches_their_bytes_alone(frames: tuple[list[Sample], Path]) -> None:
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    _, out = frames
+    index = ShardIndex.open(out)
+    wanted = {"0003.jpg", "0007.jpg"}
+    size = sum(member.size for member in index.members(3) if member.ext in wanted)
+    assert size < sum(member.size for member in index.members(3)) / 3
+    stored.fetch(index, 2, [1])  # the tar is open, the columns of the index are loaded
+    before = bytes_read()
+    counting = bytes_read() - before  # what asking costs
+    before = bytes_read()
+    encoded = stored.fetch(index, 3, [7, 3, 7])
+    assert bytes_read() - before - counting == size == sum(map(len, encoded.parts))

@@ -28,6 +28,31 @@ def segment_frames(count: int, frames: int, rng: np.random.Generator | None = No
     return (first + last) // 2 if rng is None else rng.integers(first, last + 1)
 
 
+def dense_frames(
+    count: int, frames: int, stride: int = 1, rng: np.random.Generator | None = None
+) -> npt.NDArray[np.int64]:
+    """(T,) frame numbers of a window, `stride` apart: it starts anywhere, or stands in the middle without `rng`.
+
+    A video too short for the stride is seen whole, at a smaller one; shorter than T, it repeats frames.
+    # n=10, T=3, stride 2 -> a span of 5 frames: [0 2 4] ... [5 7 9]; without rng [2 4 6]
+    """
+    span = (frames - 1) * stride + 1
+    if span > count:
+        return np.linspace(0, count - 1, frames).round().astype(np.int64)
+    room = count - span
+    start = room // 2 if rng is None else int(rng.integers(room + 1))
+    return start + stride * np.arange(frames, dtype=np.int64)
+
+
+def frame_numbers(
+    sampler: str, count: int, frames: int, stride: int = 1, rng: np.random.Generator | None = None
+) -> npt.NDArray[np.int64]:
+    """(T,) frame numbers below `count` by `sampler`: "segments" or "dense"."""
+    if sampler == "dense":
+        return dense_frames(count, frames, stride, rng)
+    return segment_frames(count, frames, rng)
+
+
 def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     """(height, width) with the shorter one at `short_side`, in the same proportion."""
     scale = short_side / min(height, width)

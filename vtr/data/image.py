@@ -29,15 +29,19 @@ def extension(data: bytes, suffix: str = "") -> str | None:
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-def decode(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, limits: Limits = DEFAULT, at_least: int = 0) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a JPEG, PNG or WebP, turned as its EXIF says; of an animation the first picture.
 
+    With `at_least`, a JPEG comes at 1/2, 1/4 or 1/8 of its size where its short side stays that long: libjpeg then
+    leaves out what would be thrown away, which of a photograph is most of the work.
     Raises VideoError: `corrupt`, or `too-large` before decoding.
     """
     limits.check("max_bytes", len(data), f"the image has {len(data)} bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             limits.check("max_pixels", picture.width * picture.height, f"a picture of {picture.width}x{picture.height}")
+            if at_least and min(picture.size) >= 2 * at_least:
+                picture.draft(None, (at_least, at_least))  # JPEG alone; the others stay as they are
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip, not scale
                 grey = (np.asarray(picture) >> 8).astype(np.uint8)

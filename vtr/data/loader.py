@@ -1,124 +1,49 @@
-"""Stored samples to batches: read, decode, sample frames, crop, tokenize.
+"""Items to batches: workers decode ahead, under a watch, and captions are tokenized.
 
-Letters: B batch, T frames. Every draw is addressed by (seed, epoch, sample), so a batch is the same whoever makes it.
+Letters: B batch, T frames. A batch is the same whoever makes it: see `vtr.data.dataset`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from vtr.data import stored, video
-from vtr.data.cache import FrameCache
-from vtr.data.clips import evaluation_crop, segment_frames, to_short_side, training_crop
-from vtr.data.index import ShardIndex
+from vtr.data.crew import Beat
+from vtr.data.dataset import ClipDataset, ClipShape, Item
+from vtr.data.reading import Reading
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import VideoError, VtrError, WorkError
-from vtr.rng import generator
+from vtr.data.watch import Watch, quiet_children
+from vtr.errors import VtrError, WorkError
 from vtr.types import Batch
+
+__all__ = ["ClipDataset", "ClipShape", "Errors", "Item", "batches", "workers_watched"]
 
 # (key, kind, message) of each sample of a batch that could not be read.
 Errors: TypeAlias = list[tuple[str, str, str]]
-
-
-@dataclass(frozen=True)
-class ClipShape:
-    """How a clip is cut from a video: see `vtr.config.DataConfig` for each field."""
-
-    frames: int
-    size: int
-    resize: int
-    crop_min: float = 1.0
-    flip: bool = False
-    decoder: str = "auto"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One sample: clip (T,3,H,W) uint8, its caption, its number; `error` says why the clip is empty."""
-
-    clip: Tensor
-    caption: str
-    sample: int
-    key: str
-    error: tuple[str, str] | None = None
-
-
-class ClipDataset(Dataset[Item]):
-    """`dataset[(epoch, sample)] -> Item`. `training` draws frames, crop and caption; else the middle and the first."""
-
-    def __init__(
-        self,
-        index: ShardIndex,
-        shape: ClipShape,
-        *,
-        training: bool = False,
-        seed: int = 0,
-        cache: FrameCache | None = None,
-    ) -> None:
-        self.index, self.shape, self.training, self.seed, self.cache = index, shape, training, seed, cache
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, address: tuple[int, int]) -> Item:
-        epoch, i = address
-        rng = generator(self.seed, epoch, i) if self.training else None
-        captions = self.index.captions(i)
-        # A caption is drawn first, so that it does not depend on what decoding draws.
-        caption = captions[int(rng.integers(len(captions)))] if rng is not None else captions[0]
-        try:
-            return Item(self._clip(i, rng), caption, i, self.index.key(i))
-        except VideoError as failure:
-            error = failure.kind, failure.message
-        except OSError as failure:  # the disk, not the video; to training it is the same
-            error = "corrupt", f"{self.index.key(i)} in {self.index.root} cannot be read: {failure.strerror}"
-        # The slot stays, as a row that the loss leaves out: nothing else takes its place.
-        clip = torch.zeros(self.shape.frames, 3, self.shape.size, self.shape.size, dtype=torch.uint8)
-        return Item(clip, caption, i, self.index.key(i), error)
-
-    def _clip(self, i: int, rng: np.random.Generator | None) -> Tensor:
-        shape = self.shape
-        numbers = segment_frames(int(self.index.fact(i, "frames")), shape.frames, rng)
-        frames = self._frames(i, numbers.tolist())
-        if rng is None or shape.crop_min == 1.0:
-            clip = evaluation_crop(frames, shape.resize, shape.size)
-            return clip.flip(-1) if rng is not None and shape.flip and rng.random() < 0.5 else clip
-        return training_crop(frames, shape.size, shape.crop_min, shape.flip, rng)
-
-    def _frames(self, i: int, numbers: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        if self.cache is None or i >= self.cache.held:
-            return self._decode(i, numbers)
-        held = self.cache.get(i)
-        if held is None:
-            held = to_short_side(self._decode(i, range(int(self.index.fact(i, "frames")))), self.shape.resize)
-            self.cache.put(i, held)
-        return held[numbers]
-
-    def _decode(self, i: int, numbers: Sequence[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        if self.shape.decoder == "pyav" and self.index.fact(i, "decoder") == "decord":
-            return video.read_frames(self.index.read_video(i), numbers, "pyav")
-        return stored.read_frames(self.index, i, numbers)
+Slot: TypeAlias = tuple[int, int]
+TIME_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Items -> (Batch, errors): clips stacked, captions tokenized; or the first of `found` that is an error."""
+    """Items -> (Batch, errors, reading): clips stacked, captions tokenized; or the first `found` that is an error."""
 
     tokenizer: CaptionTokenizer
 
-    def __call__(self, found: list[Item | VtrError]) -> tuple[Batch, Errors] | VtrError:
+    def __call__(self, found: list[Item | VtrError]) -> tuple[Batch, Errors, Reading] | VtrError:
         items = [item for item in found if isinstance(item, Item)]
         if len(items) < len(found):
             return next(item for item in found if isinstance(item, VtrError))
@@ -132,23 +57,65 @@ class Collate:
             ok=torch.tensor([item.error is None for item in items]),
             keys=tuple(item.key for item in items),
         )
-        return batch, [(item.key, *item.error) for item in items if item.error is not None]
+        reading = Reading()
+        for item in items:
+            if item.error is None:
+                reading.count(item.path, item.seconds)
+        return batch, [(item.key, *item.error) for item in items if item.error is not None], reading
 
 
 def batches(
     dataset: ClipDataset,
-    slots: Iterable[list[tuple[int, int]]],
+    slots: Iterable[list[Slot]],
     tokenizer: CaptionTokenizer,
     workers: int,
     pin: bool = False,
+    time_limit_s: float = TIME_LIMIT_S,
+    reading: Reading | None = None,
 ) -> Iterator[tuple[Batch, Errors]]:
     """(Batch, errors) of each of `slots`, lists of (epoch, sample); workers decode ahead, one thread each.
 
-    Raises what reading a sample raises beside VideoError; use it inside `workers_watched`.
+    A sample whose decoding takes a worker longer than `time_limit_s`, or crashes it, becomes an error of the batch, and
+    the workers start anew from that batch on; with no `workers` it is decoded here, without a limit. `reading` counts
+    what was decoded. Raises what reading a sample raises beside VideoError; use it inside `workers_watched`.
     """
+    source, pending = iter(slots), deque[list[Slot]]()
+    again = True
+    while again:
+        again = False
+        watch = Watch(workers, time_limit_s)
+        rows, processes = _start(dataset, _replay(pending, source), tokenizer, workers, pin, watch)
+        with watch.over(processes):
+            try:
+                for found in rows:
+                    pending.popleft()
+                    if isinstance(found, VtrError):
+                        raise found
+                    batch, errors, counts = found
+                    if reading is not None:
+                        reading.add(counts)
+                    yield batch, errors
+            except RuntimeError as error:
+                lost = watch.lost(processes) if "DataLoader worker" in str(error) else {}
+                if not lost:
+                    raise
+                for sample, kind in lost.items():
+                    dataset.lost[sample] = _loss(dataset, sample, kind, time_limit_s)
+                again = True
+
+
+def _start(
+    dataset: ClipDataset,
+    slots: Iterator[list[Slot]],
+    tokenizer: CaptionTokenizer,
+    workers: int,
+    pin: bool,
+    watch: Watch,
+) -> tuple[Iterator[Any], list[Any]]:
+    """The loader's rows, and its processes."""
     # The cache is anonymous memory, which only forked children share.
     fork = multiprocessing.get_context("fork") if workers and dataset.cache is not None else None
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_children():
         # As many as were asked for, be it more than there are processors: reading waits on disks too.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
@@ -158,14 +125,26 @@ def batches(
             num_workers=workers,
             pin_memory=pin,
             multiprocessing_context=fork,
-            worker_init_fn=_settle,
+            worker_init_fn=partial(_settle, watch.memory),
             prefetch_factor=3 if workers else None,
         )
         rows = iter(loader)
-    for found in rows:
-        if isinstance(found, VtrError):
-            raise found
-        yield found
+    return rows, list(getattr(rows, "_workers", []))
+
+
+def _replay(pending: deque[list[Slot]], source: Iterator[list[Slot]]) -> Iterator[list[Slot]]:
+    """What is `pending` (handed out, but not come back), then `source`, all of which is noted in `pending`."""
+    yield from list(pending)
+    for slots in source:
+        pending.append(slots)
+        yield slots
+
+
+def _loss(dataset: ClipDataset, sample: int, kind: str, time_limit_s: float) -> tuple[str, str]:
+    key = dataset.index.key(sample)
+    if kind == "timeout":
+        return "timeout", f"{key} in {dataset.index.root} was not decoded within {time_limit_s:g} s"
+    return "corrupt", f"{key} in {dataset.index.root} crashes its decoder"
 
 
 @contextmanager
@@ -195,13 +174,27 @@ class _Telling(Dataset[Any]):
             return error
 
 
-def _settle(worker: int) -> None:  # noqa: ARG001
+def _settle(memory: list[Any], worker: int) -> None:
     torch.set_num_threads(1)
+    info: Any = get_worker_info()
+    if info is not None:  # its dataset is this process's own
+        info.dataset.dataset.beat = Beat(memory[worker])
     # A forked worker has its parent's handlers. Ctrl-C reaches the whole group of processes, and the parent decides
     # what becomes of it; but when the parent ends its workers, they must end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _keep_memory()
     threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """Tells glibc to keep what is freed: frames come and go by the megabyte, and each new page costs a fault."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none, and loses nothing else
+        if mallopt is not None:
+            m_trim_threshold, m_mmap_threshold = -1, -3
+            mallopt(m_trim_threshold, 1 << 28)
+            mallopt(m_mmap_threshold, 1 << 25)
 
 
 def _follow_parent() -> None:

@@ -3,40 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from vtr.data import image, video
-from vtr.data.index import ShardIndex
+from vtr.data import image, jpeg, video
 from vtr.data.limits import DEFAULT, Limits
 from vtr.data.tar import IMAGE_EXTS
 from vtr.errors import VideoError
 
+if TYPE_CHECKING:
+    from vtr.data.index import ShardIndex
 
-def read_frames(index: ShardIndex, i: int, numbers: Sequence[int], limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
-    """(T, H, W, 3) uint8 RGB: the frames `numbers` of sample `i`, counted from 0 to `index.fact(i, "frames")`.
 
-    Numbers may repeat and come in any order. Raises VideoError: `no-frames` for a number past the end, `corrupt` or
-    `truncated` for bytes that are not those that were written, and what decoding raises.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes that the frames `numbers` of a sample are decoded from, and by what: decord, pyav, jpeg or image.
+
+    `parts` is the video file; the pictures of the distinct numbers, ascending, of a frame store; or the one image.
     """
-    stored, decoder = index.fact(i, "store"), index.fact(i, "decoder")
-    if stored != "frames" and decoder != "image":
-        return video.read_frames(index.read_video(i), numbers, decoder, limits)
+
+    decoder: str
+    parts: tuple[bytes, ...]
+    numbers: tuple[int, ...]
+
+
+def fetch(index: ShardIndex, i: int, numbers: Sequence[int], decoder: str = "auto") -> Encoded:
+    """Reads what the frames `numbers` of sample `i` need; they count from 0 to `index.fact(i, "frames")`.
+
+    `decoder` "pyav" takes PyAV where sharding has found decord right. Raises VideoError: `no-frames` for a number past
+    the end, `corrupt` or `truncated` for bytes that are not those that were written.
+    """
+    wanted = tuple(int(number) for number in numbers)
+    stored, own = index.fact(i, "store"), index.fact(i, "decoder")
+    if stored != "frames" and own != "image":
+        return Encoded("pyav" if decoder == "pyav" else own, (index.read_video(i),), wanted)
     count = index.fact(i, "frames")
-    for number in numbers:
+    for number in wanted:
         if not 0 <= number < count:
             raise VideoError(
                 "no-frames", f"{index.key(i)} has {count} stored frames, number {number} was asked for", "ask for fewer"
             )
     if stored != "frames":
         ext = next(member.ext for member in index.members(i) if member.ext.rsplit(".", 1)[-1] in IMAGE_EXTS)
-        return np.stack([decode_jpeg(index.read(i, [ext])[ext], limits)] * len(numbers))
-    pictures = index.read(i, {f"{number:04d}.jpg" for number in numbers})
-    decoded = {ext: decode_jpeg(data, limits) for ext, data in pictures.items()}
-    return np.stack([decoded[f"{number:04d}.jpg"] for number in numbers])
+        return Encoded("image", (index.read(i, [ext])[ext],), wanted)
+    pictures = index.read(i, {f"{number:04d}.jpg" for number in wanted})
+    parts = [pictures[f"{number:04d}.jpg"] for number in sorted(set(wanted))]
+    return Encoded("jpeg", tuple(parts), wanted)
+
+
+def decode(encoded: Encoded, limits: Limits = DEFAULT, at_least: int = 0) -> npt.NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 RGB of what `fetch` read. Needs no index: this is where native code may hang or crash.
+
+    An image is decoded at a fraction of its size as long as its short side stays `at_least` so long (0: as it is).
+    Raises VideoError as `video.read_frames` and `image.decode`.
+    """
+    if encoded.decoder == "image":
+        return np.stack([image.decode(encoded.parts[0], limits, at_least)] * len(encoded.numbers))
+    if encoded.decoder == "jpeg":
+        decoded = [decode_jpeg(part, limits) for part in encoded.parts]
+        place = {number: n for n, number in enumerate(sorted(set(encoded.numbers)))}
+        return np.stack([decoded[place[number]] for number in encoded.numbers])
+    return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits)
+
+
+def read_frames(index: ShardIndex, i: int, numbers: Sequence[int], limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 RGB: the frames `numbers` of sample `i`, which may repeat and come in any order.
+
+    Raises VideoError as `fetch` and `decode`.
+    """
+    return decode(fetch(index, i, numbers), limits)
 
 
 def decode_jpeg(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a stored picture: a JPEG, PNG or WebP. Raises VideoError as `image.decode`."""
-    return image.decode(data, limits)
+    picture = jpeg.decode(data, limits)
+    return image.decode(data, limits) if picture is None else picture

@@ -1,0 +1,143 @@
+"""A stored sample to an item of training or evaluation: read, decode, choose frames, crop, choose a caption.
+
+Letters: T frames. Every draw is addressed by (seed, epoch, sample), so an item is the same whoever makes it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vtr.data import stored
+from vtr.data.cache import FrameCache
+from vtr.data.clips import evaluation_crop, frame_numbers, to_short_side, training_crop
+from vtr.data.crew import Beat
+from vtr.data.index import ShardIndex
+from vtr.data.watch import native
+from vtr.errors import VideoError
+from vtr.rng import generator
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """How a clip is cut from a video: see `vtr.config.DataConfig` for each field.
+
+    An image becomes a clip of `still` frames, as few as the model takes (its tubelet).
+    """
+
+    frames: int
+    size: int
+    resize: int
+    crop_min: float = 1.0
+    flip: bool = False
+    decoder: str = "auto"
+    sampler: str = "segments"
+    stride: int = 1
+    still: int = 1
+
+    @property
+    def at_least(self) -> int:
+        """The shortest side that a picture must have for no crop of it to be enlarged."""
+        # The smallest box of `training_crop` has crop_min of the area in a proportion of 3:4.
+        return max(self.resize, math.ceil(self.size / math.sqrt(0.75 * self.crop_min)))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample: clip (T,3,H,W) uint8, its caption, its number; `error` says why the clip is empty.
+
+    `path` is what decoded it (decord, pyav, jpeg, image, cache) and `seconds` the processor time from bytes to clip.
+    """
+
+    clip: Tensor
+    caption: str
+    sample: int
+    key: str
+    error: tuple[str, str] | None = None
+    path: str = ""
+    seconds: float = 0.0
+
+
+class ClipDataset(Dataset[Item]):
+    """`dataset[(epoch, sample)] -> Item`. `training` draws frames, crop and caption; else the middle and the first.
+
+    `lost` names samples that are not to be tried again, and why; `beat` is where a watch sees what is being decoded.
+    """
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        shape: ClipShape,
+        *,
+        training: bool = False,
+        seed: int = 0,
+        cache: FrameCache | None = None,
+    ) -> None:
+        self.index, self.shape, self.training, self.seed, self.cache = index, shape, training, seed, cache
+        self.lost: dict[int, tuple[str, str]] = {}
+        self.beat: Beat | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, address: tuple[int, int]) -> Item:
+        epoch, i = address
+        rng = generator(self.seed, epoch, i) if self.training else None
+        captions = self.index.captions(i)
+        # A caption is drawn first, so that it does not depend on what decoding draws.
+        caption = captions[int(rng.integers(len(captions)))] if rng is not None else captions[0]
+        still = self.index.fact(i, "decoder") == "image"
+        count = self.shape.still if still else self.shape.frames
+        try:
+            if i in self.lost:
+                raise VideoError(*self.lost[i])
+            clip, path, seconds = self._clip(i, count, rng)
+            return Item(clip, caption, i, self.index.key(i), None, path, seconds)
+        except VideoError as failure:
+            error = failure.kind, failure.message
+        except OSError as failure:  # the disk, not the video; to training it is the same
+            error = "corrupt", f"{self.index.key(i)} in {self.index.root} cannot be read: {failure.strerror}"
+        # The slot stays, as a row that the loss leaves out: nothing else takes its place.
+        clip = torch.zeros(count, 3, self.shape.size, self.shape.size, dtype=torch.uint8)
+        return Item(clip, caption, i, self.index.key(i), error)
+
+    def _clip(self, i: int, count: int, rng: np.random.Generator | None) -> tuple[Tensor, str, float]:
+        shape, cache = self.shape, self.cache
+        have = int(self.index.fact(i, "frames"))
+        numbers = frame_numbers(shape.sampler, have, count, shape.stride, rng).tolist()
+        if cache is not None and i < cache.held:
+            return self._cached(i, have, numbers, cache, rng)
+        encoded = stored.fetch(self.index, i, numbers, shape.decoder)
+        begin = time.process_time()
+        frames = self._decode(i, encoded, shape.at_least)
+        return self.crop(frames, rng), encoded.decoder, time.process_time() - begin
+
+    def _cached(
+        self, i: int, have: int, numbers: list[int], cache: FrameCache, rng: np.random.Generator | None
+    ) -> tuple[Tensor, str, float]:
+        held, path, begin = cache.get(i), "cache", time.process_time()
+        if held is None:
+            encoded = stored.fetch(self.index, i, range(have), self.shape.decoder)
+            held, path = to_short_side(self._decode(i, encoded), self.shape.resize), encoded.decoder
+            cache.put(i, held)
+        return self.crop(held[numbers], rng), path, time.process_time() - begin
+
+    def _decode(self, i: int, encoded: stored.Encoded, at_least: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        # Reading is over: what takes long from here on hangs in native code.
+        with native(self.beat, i):
+            return stored.decode(encoded, at_least=at_least)
+
+    def crop(self, frames: np.ndarray[Any, np.dtype[np.uint8]], rng: np.random.Generator | None) -> Tensor:
+        """(T,H,W,3) uint8 -> (T,3,size,size) uint8: with `rng` a random crop, else the middle."""
+        shape = self.shape
+        if rng is None or shape.crop_min == 1.0:
+            clip = evaluation_crop(frames, shape.resize, shape.size)
+            return clip.flip(-1) if rng is not None and shape.flip and rng.random() < 0.5 else clip
+        return training_crop(frames, shape.size, shape.crop_min, shape.flip, rng)

@@ -1,0 +1,93 @@
+"""What reading a run's data took: which decoder how many clips went through, and how fast a core does them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vtr.data.dataset import ClipDataset
+
+OF_VIDEO = ("decord", "pyav")
+
+
+@dataclass
+class Reading:
+    """Clips and processor seconds by path: decord, pyav, jpeg (a frame store), image, cache (held decoded)."""
+
+    clips: Counter[str] = field(default_factory=Counter)
+    seconds: Counter[str] = field(default_factory=Counter)
+
+    def count(self, path: str, seconds: float) -> None:
+        """Counts one clip."""
+        self.clips[path] += 1
+        self.seconds[path] += seconds  # type: ignore[assignment]
+
+    def add(self, other: Reading) -> None:
+        """Counts all that `other` has."""
+        self.clips.update(other.clips)
+        self.seconds.update(other.seconds)
+
+    def rate(self, *paths: str) -> float:
+        """Clips a second that one core reads by `paths` (by all of them, if none is given); 0 where it read none."""
+        chosen = paths or tuple(self.clips)
+        seconds = float(sum(self.seconds[path] for path in chosen))
+        return sum(self.clips[path] for path in chosen) / seconds if seconds else 0.0
+
+    def record(self) -> dict[str, Any]:
+        """As plain data: clips by path, and clips a second per core by path."""
+        return {
+            "clips": dict(self.clips),
+            "clips_per_core_s": {path: round(self.rate(path), 2) for path in self.clips},
+        }
+
+    def lines(self, frame_store: float = 0.0) -> list[str]:
+        """For the person who watches; `frame_store` is what `frame_store_rate` measured, 0 if it did not."""
+        if not self.clips:
+            return []
+        parts = ", ".join(
+            f"{count} by {path} ({self.rate(path):.0f}/s)" for path, count in self.clips.most_common() if count
+        )
+        lines = [f"clips read: {parts} per core"]
+        if frame_store:
+            lines.append(
+                f"from a frame store one core would read about {frame_store:.0f}/s instead of "
+                f"{self.rate(*OF_VIDEO):.0f}/s: vtr shard --store frames"
+            )
+        return lines
+
+
+def frame_store_rate(dataset: ClipDataset, samples: int = 3) -> float:
+    """Clips a second that one core would read of `dataset` from a frame store, measured on its first few videos.
+
+    Their frames are stored as `vtr shard --store frames` does, in memory, and read as training would. 0 without videos.
+    """
+    import time
+
+    from vtr.data import stored
+    from vtr.data.limits import DEFAULT
+    from vtr.data.store import FrameStore
+    from vtr.errors import VtrError
+    from vtr.rng import generator
+
+    shape, index, seconds, done = dataset.shape, dataset.index, [], 0
+    for i in range(min(len(index), 50 * samples)):
+        if done == samples:
+            break
+        if index.fact(i, "decoder") not in OF_VIDEO:
+            continue
+        try:
+            data = index.read_video(i)
+            pictures = FrameStore(frames=shape.frames).prepare(data, "", DEFAULT).members
+        except VtrError:
+            continue
+        encoded = stored.Encoded("jpeg", tuple(part for _, part in pictures), tuple(range(len(pictures))))
+        taken = []
+        for turn in range(4):
+            begin = time.process_time()
+            dataset.crop(stored.decode(encoded), generator(turn) if dataset.training else None)
+            taken.append(time.process_time() - begin)
+        seconds.append(min(taken))
+        done += 1
+    return len(seconds) / sum(seconds) if seconds else 0.0
