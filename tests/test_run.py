@@ -58,7 +58,13 @@ def pretrain(config: Config, shards: Path, out: Path, stop: int = 0) -> Path:
 
 
 def test_what_a_run_leaves(run: Path, nano: Path) -> None:
-    assert sorted(p.name for p in run.iterdir()) == ["checkpoints", "config.toml", "metrics.jsonl", "run.json"]
+    assert sorted(p.name for p in run.iterdir()) == [
+        "checkpoints", "config.toml", "metrics.jsonl", "reading.json", "run.json"
+    ]  # fmt: skip
+    reading = json.loads((run / "reading.json").read_text())
+    assert reading["clips"] == {"pyav": 48}
+    assert reading["clips_per_core_s"]["pyav"] > 1
+    assert reading["frame_store_clips_per_core_s"] > 1
     assert recipe.load(str(run / "config.toml")) == recipe.load(str(nano))
     assert json.loads((run / "run.json").read_text())["verb"] == "pretrain"
     assert [p.name for p in checkpoint.steps(run)] == ["step-00000004", "step-00000006"]

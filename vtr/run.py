@@ -1,6 +1,7 @@
 """A training run put together: its directory, its parts, its data, and the loop over them.
 
-`RUN/` holds run.json (what it is), config.toml, metrics.jsonl, quarantine.jsonl where needed, and checkpoints/.
+`RUN/` holds run.json (what it is), config.toml, metrics.jsonl, reading.json (what decoding took), checkpoints/, and
+quarantine.jsonl where needed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
 
 from vtr import build, checkpoint, recipe
 from vtr.atomic import explain_os_error, locked, write_bytes
@@ -24,6 +26,7 @@ from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, batches, workers_watched
 from vtr.data.order import training_slots
+from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, RunError
 from vtr.models.dual import DualEncoder
@@ -34,10 +37,11 @@ from vtr.training.loop import Plan, train
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-RECORD = "run.json"
+RECORD, READING = "run.json", "reading.json"
 # What a run may be taken up with other values of: none changes what it learns.
 FREE = (
-    "data.workers", "train.device", "train.log_every", "train.save_every", "train.eval_every", "train.keep",
+    "data.workers", "data.time_limit_s",
+    "train.device", "train.log_every", "train.save_every", "train.eval_every", "train.keep",
 )  # fmt: skip
 
 
@@ -89,12 +93,13 @@ def run(
         objective = build.make_objective(config, model.train(), words)
         if latest is not None:
             build.read_extras(latest, objective)
-        dataset = training_data(config, index)
+        dataset, reading = training_data(config, index), Reading()
 
         def stream(step: int) -> Iterable[Any]:
             rank, world = accelerator.process_index, accelerator.num_processes
             slots = training_slots(index.shard_of, config.train.seed, plan.batch_size, step, rank, world)
-            return batches(dataset, slots, words, config.data.workers, pin=where.type == "cuda")
+            data = config.data
+            return batches(dataset, slots, words, data.workers, where.type == "cuda", data.time_limit_s, reading)
 
         def score(evaluate: Callable[[build.Loaded], dict[str, float]]) -> dict[str, float]:
             embedder = Embedder(model, accelerator.device, build.DTYPES[precision])
@@ -109,7 +114,7 @@ def run(
 
         try:
             with workers_watched():
-                return train(
+                path = train(
                     objective,
                     make_optimizer(config, objective, plan.batch_size),
                     accelerator,
@@ -119,8 +124,23 @@ def run(
                     write,
                     partial(score, evaluate) if evaluate else None,
                 )
+            if accelerator.is_main_process:
+                _tell_reading(reading, dataset, out)
         except OSError as error:
             raise explain_os_error(error, "while training", out) from error
+        return path
+
+
+def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
+    """Keeps which path how many clips took, in reading.json, and says it; with what a frame store would give."""
+    if not reading.clips:
+        return
+    videos = sum(reading.clips[path] for path in OF_VIDEO)
+    rate = frame_store_rate(dataset) if 2 * videos > reading.clips.total() else 0.0
+    record = {**reading.record(), "frame_store_clips_per_core_s": round(rate, 2) if rate else None}
+    write_bytes(out / READING, json.dumps(record, indent=1).encode())
+    for line in reading.lines(rate):
+        Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ SOI FFD8 | segment: FF marker, length 2, body | ... | SOF0..2: FF C0-C2, length,
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,8 +34,11 @@ def decode(data: bytes, limits: Limits) -> npt.NDArray[np.uint8] | None:
     except ImportError:  # newer releases leave pictures to another package
         return None
     try:
-        # A bytearray, for torch warns of memory that it must not write to.
-        picture = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        with warnings.catch_warnings():
+            # It is to leave torchvision one day; until then nothing installed by default is as fast.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            # A bytearray, for torch warns of memory that it must not write to.
+            picture = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
     except RuntimeError:
         return None
     # It has decoded rows of pixels and shows them as planes: back to rows costs nothing.

@@ -50,7 +50,7 @@ class Reading:
             f"{count} by {path} ({self.rate(path):.0f}/s)" for path, count in self.clips.most_common() if count
         )
         lines = [f"clips read: {parts} per core"]
-        if frame_store:
+        if frame_store > 2 * self.rate(*OF_VIDEO):
             lines.append(
                 f"from a frame store one core would read about {frame_store:.0f}/s instead of "
                 f"{self.rate(*OF_VIDEO):.0f}/s: vtr shard --store frames"
