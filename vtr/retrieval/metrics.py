@@ -110,9 +110,9 @@ def matrix_ranks(scores: Floats, caption_video: Rows) -> dict[str, Ranks]:
     if scores.ndim != 2 or scores.size == 0 or scores.dtype.kind != "f":
         raise DataError(f"scores have shape {scores.shape} and type {scores.dtype}, wanted floats (captions, videos)")
     captions, videos = scores.shape
-    _check_pairs(caption_video, captions, videos, every_video=True)
+    check_pairs(caption_video, captions, videos, every_video=True)
     score = scores[np.arange(captions), caption_video]
-    best, own = _best(score, ~np.isnan(score), caption_video, videos)
+    best, own = best_own(score, ~np.isnan(score), caption_video, videos)
     nan = int(np.count_nonzero(np.isnan(scores)))
     t2v = Side.of(score)
     v2t = Side.of(best)
@@ -120,8 +120,8 @@ def matrix_ranks(scores: Floats, caption_video: Rows) -> dict[str, Ranks]:
         side.better[:] = np.count_nonzero(scores > queries, axis=axis)
         side.equal[:] = np.count_nonzero(scores == queries, axis=axis)
     return {
-        "t2v": _ranks(t2v, ~np.isnan(score), np.ones(captions, np.int64), videos, nan),
-        "v2t": _ranks(v2t, own > 0, own, captions, nan),
+        "t2v": counted(t2v, ~np.isnan(score), np.ones(captions, np.int64), videos, nan),
+        "v2t": counted(v2t, own > 0, own, captions, nan),
     }
 
 
@@ -133,13 +133,13 @@ def _rank(text: Floats, video: Floats, caption_video: Rows, block: int, *, t2v: 
             f"text embeddings have {text.shape[1]} dimensions, video embeddings {video.shape[1]}",
             "embed both with the same model",
         )
-    _check_pairs(caption_video, captions, videos, every_video=v2t)
+    check_pairs(caption_video, captions, videos, every_video=v2t)
 
     # Rows that are not finite stay out of the tiles: they beat nothing, and what asks for them ranks last.
     ranked = text_ok & video_ok[caption_video]
     score = np.full(captions, np.inf, dtype=np.float32)
     score[ranked] = pair_scores(text, video, np.flatnonzero(ranked), caption_video[ranked])
-    best, own = _best(score, ranked, caption_video, videos)
+    best, own = best_own(score, ranked, caption_video, videos)
     rows = Side.of(score[text_ok]) if t2v else None
     columns = Side.of(best[video_ok]) if v2t else None
     if text_ok.any() and video_ok.any():
@@ -150,13 +150,14 @@ def _rank(text: Floats, video: Floats, caption_video: Rows, block: int, *, t2v: 
     nan = captions * videos - int(text_ok.sum()) * int(video_ok.sum())
     result = {}
     if rows is not None:
-        result["t2v"] = _ranks(_spread(rows, text_ok), ranked, np.ones(captions, np.int64), videos, nan)
+        result["t2v"] = counted(_spread(rows, text_ok), ranked, np.ones(captions, np.int64), videos, nan)
     if columns is not None:
-        result["v2t"] = _ranks(_spread(columns, video_ok), own > 0, own, captions, nan)
+        result["v2t"] = counted(_spread(columns, video_ok), own > 0, own, captions, nan)
     return result
 
 
-def _check_pairs(caption_video: Rows, captions: int, videos: int, *, every_video: bool) -> None:
+def check_pairs(caption_video: Rows, captions: int, videos: int, *, every_video: bool) -> None:
+    """Raises DataError: not one row of a video a caption; with `every_video`, a video without a caption."""
     if caption_video.shape != (captions,) or caption_video.dtype.kind not in "iu":
         raise DataError(
             f"caption_video has shape {caption_video.shape} and type {caption_video.dtype}, "
@@ -176,7 +177,7 @@ def _check_pairs(caption_video: Rows, captions: int, videos: int, *, every_video
         )
 
 
-def _best(
+def best_own(
     score: NDArray[np.floating], ranked: NDArray[np.bool_], caption_video: Rows, videos: int
 ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
     """Each video's best own score (N,), +inf where it has none, and how many own captions reach it (N,)."""
@@ -193,7 +194,7 @@ def _spread(side: Side, ok: NDArray[np.bool_]) -> Side:
     return full
 
 
-def _ranks(side: Side, ranked: NDArray[np.bool_], own: NDArray[np.int64], gallery: int, nan: int) -> Ranks:
+def counted(side: Side, ranked: NDArray[np.bool_], own: NDArray[np.int64], gallery: int, nan: int) -> Ranks:
     """The counts as Ranks, with queries whose own items have no score behind everything else."""
     return Ranks(
         better=np.where(ranked, side.better, gallery - 1),

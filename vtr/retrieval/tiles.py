@@ -31,12 +31,12 @@ class Side:
     A score of +inf asks for no count: nothing lies above it and nothing ties with it.
     """
 
-    score: NDArray[np.float32]
+    score: Floats
     better: NDArray[np.int64]
     equal: NDArray[np.int64]
 
     @classmethod
-    def of(cls, score: NDArray[np.float32]) -> Side:
+    def of(cls, score: Floats) -> Side:
         """A side with nothing counted yet."""
         return cls(score, np.zeros(len(score), np.int64), np.zeros(len(score), np.int64))
 

@@ -1,0 +1,115 @@
+"""Embeddings of any origin: exports, clip-retrieval's layout, plain npy files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vtr.errors import DataError
+from vtr.retrieval import paired
+from vtr.retrieval.metrics import both_directions
+
+
+def plain(folder, **change):
+    rng = np.random.default_rng(0)
+    files = {
+        "video": rng.standard_normal((5, 8)) * 3,
+        "text": rng.standard_normal((7, 8)),
+        "caption_video": np.array([0, 1, 2, 3, 3, 0, 1]),
+    } | change
+    folder.mkdir(exist_ok=True)
+    for name, array in files.items():
+        if array is not None:
+            np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+def test_plain_files_are_read_and_made_unit_rows(tmp_path):
+    found = paired.read(plain(tmp_path))
+    assert (found.text.shape, found.video.shape, found.text.dtype) == ((7, 8), (5, 8), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(found.video, axis=1), 1, atol=1e-6)
+    assert found.ids == list("01234")
+    assert found.captioned.tolist() == [True] * 4 + [False]
+    described = found.described()
+    assert described.ids == list("0123")
+    both_directions(described.text, described.video, described.owner)
+
+
+def test_names_and_captions(tmp_path):
+    plain(tmp_path)
+    (tmp_path / "videos.txt").write_text("".join(f"clip {i}\n" for i in range(5)))
+    (tmp_path / "captions.txt").write_text("\n".join(f"ein Satz über {i}" for i in range(7)), "utf-8")
+    found = paired.read(tmp_path)
+    assert (found.ids[4], found.captions[6]) == ("clip 4", "ein Satz über 6")
+    (tmp_path / "videos.txt").write_text("one\n")
+    with pytest.raises(DataError, match=r"videos.txt has 1 lines, wanted 5"):
+        paired.read(tmp_path)
+
+
+def test_an_export_of_ours(tmp_path, run, test_shards):
+    from vtr import api
+
+    for layout in ("parquet", "npy"):
+        api.embed(run, test_shards, tmp_path / layout, format=layout, captions=True, device="cpu", precision="fp32")
+    one, other = (paired.read(tmp_path / layout) for layout in ("parquet", "npy"))
+    np.testing.assert_array_equal(one.text, other.text)
+    assert one.captions == other.captions
+    assert one.meta["weights_sha256"] == other.meta["weights_sha256"]
+    assert one.split_sha256() == other.split_sha256()
+
+
+def test_parquet_of_another_origin(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(1)
+    rows = {
+        "id": ["a", "b", "a", "b", "b"],
+        "modality": ["video", "video", "text", "text", "text"],
+        "embedding": [row.tolist() for row in rng.standard_normal((5, 4)) * 7],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "mine.parquet")
+    found = paired.read(tmp_path)
+    assert found.owner.tolist() == [0, 1, 1]
+    np.testing.assert_allclose(np.linalg.norm(found.text, axis=1), 1, atol=1e-6)
+
+
+def test_the_split_hash_knows_no_order_but_every_word():
+    ids, captions, owner = ["b", "a"], ["x", "y", "z"], np.array([0, 1, 1])
+    wanted = paired.split_sha256(ids, captions, owner)
+    assert paired.split_sha256(["a", "b"], ["y", "z", "x"], np.array([0, 0, 1])) == wanted
+    assert paired.split_sha256(["a", "b"], ["y", "z", "X"], np.array([0, 0, 1])) != wanted
+    assert paired.split_sha256(["a", "c"], ["y", "z", "x"], np.array([0, 0, 1])) != wanted
+
+
+def test_unit_rows():
+    rows = np.array([[3, 4], [0, 0], [np.nan, 1], [1, 0]], np.float64)
+    np.testing.assert_array_equal(paired.unit_rows(rows), np.float32([[0.6, 0.8], [np.nan] * 2, [np.nan] * 2, [1, 0]]))
+    unit = np.float32([[0.6, 0.8], [1, 0]])
+    assert paired.unit_rows(unit) is unit
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": None}, r"has no text.npy"),
+        ({"caption_video": None}, r"has no caption_video.npy"),
+        ({"caption_video": np.arange(6) % 5}, r"caption_video.npy has 6 rows, .*text.npy has 7"),
+        ({"caption_video": np.arange(7)}, "gives text 5 the video 5, but there are 5 videos"),
+        ({"caption_video": np.ones(7)}, "type float64, wanted one integer a text"),
+        ({"video": np.ones((5, 8), int)}, r"type int64, wanted floats \(rows, dimensions\)"),
+        ({"video": np.ones(5)}, r"shape \(5,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, change, message):
+    with pytest.raises(DataError, match=message):
+        paired.read(plain(tmp_path, **change))
+
+
+def test_a_torn_file_and_a_folder_without_texts(tmp_path, embeddings):
+    plain(tmp_path)
+    (tmp_path / "text.npy").write_bytes((tmp_path / "text.npy").read_bytes()[:90])
+    with pytest.raises(DataError, match="cannot be read as npy"):
+        paired.read(tmp_path)
+    with pytest.raises(DataError, match="of modality 'video' alone, evaluation needs texts and videos"):
+        paired.read(embeddings)

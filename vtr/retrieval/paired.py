@@ -1,0 +1,152 @@
+"""What is scored: texts and videos as unit vectors, and which text is of which video; from any tool's files.
+
+Letters: C texts, N videos, E dimensions. Beside the two layouts of store.py, a folder of plain npy files is read:
+
+    video.npy          (N, E) floats
+    text.npy           (C, E) floats
+    caption_video.npy  (C,) for each text the row of its video, counted from 0
+    videos.txt         N lines, what the videos are called; optional
+    captions.txt       C lines; optional
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtr.errors import DataError
+from vtr.retrieval.exact import Floats, Rows
+
+VIDEO, TEXT, OWNER = "video.npy", "text.npy", "caption_video.npy"
+_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Paired:
+    """(C, E) texts, (N, E) videos, and for each text the row (C,) of its video."""
+
+    text: Floats
+    video: Floats
+    owner: NDArray[np.int64]
+    ids: list[str]  # N
+    captions: list[str]  # C
+    meta: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def captioned(self) -> NDArray[np.bool_]:
+        """(N,) which videos have a text; the others are distractors for texts and no queries."""
+        return np.bincount(self.owner, minlength=len(self.video)) > 0
+
+    def described(self) -> Paired:
+        """The same without the videos that no text is of."""
+        kept = self.captioned
+        if kept.all():
+            return self
+        row = np.cumsum(kept) - 1
+        ids = [name for name, keep in zip(self.ids, kept, strict=True) if keep]
+        return replace(self, video=self.video[kept], owner=row[self.owner], ids=ids)
+
+    def split_sha256(self) -> str:
+        """Names the test set: which videos with which captions, in whatever order they stand."""
+        return split_sha256(self.ids, self.captions, self.owner)
+
+
+def split_sha256(ids: Sequence[str], captions: Sequence[str], owner: Rows) -> str:
+    """SHA-256 of one line a video, sorted: the JSON list of its id and its captions, these in their own order."""
+    several: list[list[str]] = [[] for _ in ids]
+    for caption, video in zip(captions, owner.tolist(), strict=True):
+        several[video].append(caption)
+    lines = sorted(json.dumps([name, *own]) for name, own in zip(ids, several, strict=True))
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def read(directory: Path) -> Paired:
+    """An export of `vtr embed`, clip-retrieval's layout, Parquet of that shape, or plain npy files; made unit rows.
+
+    Raises DataError: none of these, a torn file, a caption of no video, shapes that do not fit.
+    """
+    if (directory / VIDEO).is_file() or (directory / TEXT).is_file():
+        found = _plain(directory)
+    else:
+        from vtr.retrieval.embeddings import TEXT as OF_TEXT
+        from vtr.retrieval.embeddings import VIDEO as OF_VIDEO
+        from vtr.retrieval.store import read as read_export
+
+        rows = read_export(directory)
+        if OF_TEXT not in rows.modality or OF_VIDEO not in rows.modality:
+            there = OF_VIDEO if OF_VIDEO in rows.modality else OF_TEXT
+            raise DataError(
+                f"{directory} holds embeddings of modality {there!r} alone, evaluation needs texts and videos",
+                "embed with: vtr embed RUN --shards DIR --out DIR --captions",
+            )
+        text, video, owner = rows.pairs()
+        texts = [c if isinstance(c, str) else " ".join(c) for c in rows.only(OF_TEXT).captions]
+        found = Paired(text, video, owner, rows.only(OF_VIDEO).ids, texts, rows.meta)
+    return replace(found, text=unit_rows(found.text), video=unit_rows(found.video))
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """(N, E) floats -> float32 of length 1; a row that is not finite stays so, one of length 0 becomes NaN.
+
+    Rows that have length 1 already, to float32's own precision, are left as they are, bit for bit.
+    """
+    out: Floats | None = None
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            length = np.sqrt(np.einsum("ij,ij->i", part, part))
+            if out is None and bool(np.all(~np.isfinite(length) | (np.abs(length - 1) < 1e-5))):
+                continue
+            if out is None:
+                out = rows.astype(np.float32)
+            out[start : start + _ROWS] = np.where(np.isfinite(length), part.T / length, np.nan).T
+    return rows if out is None else out
+
+
+def _plain(directory: Path) -> Paired:
+    for name in (VIDEO, TEXT, OWNER):
+        if not (directory / name).is_file():
+            raise DataError(
+                f"{directory} has no {name}",
+                f"plain embeddings are {VIDEO}, {TEXT} and {OWNER} (for each text its video's row, from 0)",
+            )
+    video, text = (_array(directory / name, "f", 2, "floats (rows, dimensions)") for name in (VIDEO, TEXT))
+    owner = _array(directory / OWNER, "iu", 1, "one integer a text")
+    if len(owner) != len(text):
+        raise DataError(f"{directory / OWNER} has {len(owner)} rows, {directory / TEXT} has {len(text)}")
+    wrong = np.flatnonzero((owner < 0) | (owner >= len(video)))
+    if len(wrong):
+        raise DataError(
+            f"{directory / OWNER} gives text {wrong[0]} the video {owner[wrong[0]]}, but there are {len(video)} videos",
+            "it holds rows of video.npy, counted from 0",
+        )
+    ids = _lines(directory / "videos.txt", len(video)) or [str(i) for i in range(len(video))]
+    captions = _lines(directory / "captions.txt", len(text)) or [f"text {i}" for i in range(len(text))]
+    return Paired(text, video, owner.astype(np.int64), ids, captions)
+
+
+def _array(path: Path, kinds: str, ndim: int, wanted: str) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as npy: {error}", "write it anew with numpy.save") from error
+    if array.ndim != ndim or array.dtype.kind not in kinds or not array.size:
+        raise DataError(f"{path} has shape {array.shape} and type {array.dtype}, wanted {wanted}")
+    return array
+
+
+def _lines(path: Path, count: int) -> list[str]:
+    if not path.is_file():
+        return []
+    lines = path.read_text("utf-8", errors="replace").split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if len(lines) != count:
+        raise DataError(f"{path} has {len(lines)} lines, wanted {count}: one for each row")
+    return lines
