@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from vtr.errors import ConfigError, InputError, RunError
 if TYPE_CHECKING:
     from vtr.build import Loaded
     from vtr.data.manifest import ShardSummary
+    from vtr.evaluation import Result
 
 OF_THE_WEIGHTS = ("model.", "data.frames:", "data.size:", "data.words:")
 
@@ -100,34 +101,55 @@ def finetune(
 
 
 def evaluate(
-    run: Path | str | Loaded,
-    shards: Path | str,
+    run: Path | str | Loaded | None = None,
+    shards: Path | str | Sequence[Path | str] = (),
     *,
+    embeddings: Path | str | None = None,
+    frames: int | None = None,
     device: str = "auto",
     precision: str = "auto",
     batch_size: int = 32,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """R@1, R@5, R@10 (percent), MdR and MnR of text-to-video ("t2v") and video-to-text ("v2t") on all of `shards`."""
-    from vtr.build import clip_shape, load_model
-    from vtr.data.index import ShardIndex
-    from vtr.retrieval import embed as embedding
-    from vtr.retrieval.metrics import both_directions, summarize
+    command: str | None = None,
+    **asked: Any,
+) -> Result:
+    """R@1, R@5, R@10 (percent), MdR and MnR of text-to-video ("t2v") and video-to-text ("v2t"), and how sure they are.
 
-    loaded = load_model(run, device, precision) if isinstance(run, (str, Path)) else run
-    index = ShardIndex.open(Path(shards))
-    captions, owner = embedding.captions_of(index)
-    video = embedding.embed_videos(
-        loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
-        batch=batch_size, workers=workers, progress=progress,
-    )  # fmt: skip
-    text = embedding.embed_captions(loaded.embedder, loaded.tokenizer, captions)
-    ranks = both_directions(text, video, owner)
-    nan = ranks["t2v"].nan
-    result: dict[str, Any] = {direction: summarize(found) for direction, found in ranks.items()}
-    result |= {"videos": len(index), "captions": len(captions), "nan": nan, **loaded.meta, "shards": str(shards)}
-    return result
+    Of a run or another model (see `vtr.build.load_model`) on all of `shards`, or of `embeddings` alone. `frames`: of a
+    clip, for models of single images. `asked` goes to `vtr.evaluation.Asked`: the protocol, tricks, the probe. The
+    result is the record of `vtr.retrieval.result`; `result.write(FILE)` keeps it with the rank of every query.
+    """
+    from vtr import evaluation
+    from vtr.build import load_model
+
+    how = evaluation.Asked(**asked)
+    several = [Path(at) for at in ([shards] if isinstance(shards, (str, Path)) else shards)]
+    if (run is None) == (embeddings is None):
+        raise InputError("nothing, or two things, to evaluate", "give a run and --shards, or --embeddings DIR")
+    if embeddings is not None:
+        at = several[0] if several else None
+        return evaluation.of_embeddings(Path(embeddings), how, shards=at, command=command)
+    loaded = load_model(run, device, precision, frames) if isinstance(run, (str, Path)) else run
+    assert loaded is not None  # noqa: S101
+    return evaluation.of_model(
+        loaded, several, how, batch=batch_size, workers=workers, progress=progress, command=command
+    )
+
+
+def ranks_name(out: Path) -> str:
+    """What the file of ranks beside the result file `out` is called."""
+    from vtr.retrieval.result import ranks_path
+
+    return ranks_path(out).name
+
+
+def compare(a: Path | str, b: Path | str, *, column: str = "raw", seed: int = 0) -> dict[str, Any]:
+    """A paired test of two result files over the same queries; see `vtr.retrieval.compare`."""
+    from vtr.retrieval import result
+    from vtr.retrieval.compare import compare as compared
+
+    return compared(result.read(Path(a)), result.read(Path(b)), column=column, seed=seed)
 
 
 def embed(
@@ -218,7 +240,7 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
     ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
 
     def score(loaded: Loaded) -> dict[str, float]:
-        result = evaluate(loaded, shards, workers=loaded.config.data.workers)
+        result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0)
         return {f"{way} {name}": result[way][name] for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR")}
 
     return score

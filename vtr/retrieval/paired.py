@@ -117,8 +117,8 @@ def _plain(directory: Path) -> Paired:
                 f"{directory} has no {name}",
                 f"plain embeddings are {VIDEO}, {TEXT} and {OWNER} (for each text its video's row, from 0)",
             )
-    video, text = (_array(directory / name, "f", 2, "floats (rows, dimensions)") for name in (VIDEO, TEXT))
-    owner = _array(directory / OWNER, "iu", 1, "one integer a text")
+    video, text = (array(directory / name, "f", 2, "floats (rows, dimensions)") for name in (VIDEO, TEXT))
+    owner = array(directory / OWNER, "iu", 1, "one integer a text")
     if len(owner) != len(text):
         raise DataError(f"{directory / OWNER} has {len(owner)} rows, {directory / TEXT} has {len(text)}")
     wrong = np.flatnonzero((owner < 0) | (owner >= len(video)))
@@ -132,7 +132,8 @@ def _plain(directory: Path) -> Paired:
     return Paired(text, video, owner.astype(np.int64), ids, captions)
 
 
-def _array(path: Path, kinds: str, ndim: int, wanted: str) -> NDArray[Any]:
+def array(path: Path, kinds: str, ndim: int, wanted: str) -> NDArray[Any]:
+    """The npy file, mapped. Raises DataError: torn, or not of the wanted kind and number of dimensions."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -37,6 +37,17 @@ def intervals(ranks: Ranks, cluster: Rows | None = None, *, seed: int = 0, draws
     queries had the same outcome the interval has no width: the bootstrap knows of no other outcome.
     Source: Efron, Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; clusters: Cameron et al. 2008.
     """
+    return bounds(drawn(ranks, cluster, seed=seed, draws=draws))
+
+
+def bounds(values: Mapping[str, Floats64]) -> dict[str, Interval]:
+    """{name: (D,) drawn numbers} -> {name: (low, high)}."""
+    ends = {name: np.percentile(rows, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]) for name, rows in values.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def drawn(ranks: Ranks, cluster: Rows | None = None, *, seed: int = 0, draws: int = DRAWS) -> dict[str, Floats64]:
+    """(D,) each: the numbers of `summarize` of queries drawn again with replacement, cluster by cluster."""
     values = per_query(ranks)
     number = _numbered(cluster, len(ranks.better))
     count = int(number.max()) + 1
@@ -48,10 +59,8 @@ def intervals(ranks: Ranks, cluster: Rows | None = None, *, seed: int = 0, draws
         *totals, queries = weight @ sums
         means[draw] = np.array(totals) / queries
         medians[draw] = _median(sorted_rank, np.cumsum(weight[sorted_number]))
-    drawn = {**dict(zip(values, means.T, strict=True)), "MdR": medians}
-    ends = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    bounds = {name: np.percentile(drawn[name], ends) for name in (*TESTED[:-1], "MdR", "MnR")}
-    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+    found = {**dict(zip(values, means.T, strict=True)), "MdR": medians}
+    return {name: found[name] for name in (*TESTED[:-1], "MdR", "MnR")}
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,49 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vtr.retrieval import rows
+from vtr.retrieval.formats import number
+
 if TYPE_CHECKING:
     from rich.table import Table
-
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+    from rich.text import Text
 
 
-def results_table(result: Mapping[str, Mapping[str, float]]) -> Table:
-    """{"t2v": {"R@1": 61.2, ...}, "v2t": {...}}, as `summarize` gives them -> a row a direction; R@K in percent."""
+def results_table(record: Mapping[str, Any]) -> Table:
+    """A result, as `vtr.retrieval.result` has it -> a row a direction and column; intervals stand below the numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    names = rows.metrics(record)
+    table = Table(title=_printable(rows.title(record)), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    before = ""
+    for line in rows.lines(record):
+        if before and before != line.column:
+            table.add_section()
+        before = line.column
+        head = Text(_printable(f"{line.column}, theirs" if line.theirs else line.column))
+        head.append(f"\n{line.source if line.theirs else line.direction}", style="dim")
+        table.add_row(head, *(_cell(line, name) for name in names), style="italic" if line.theirs else "")
+    return table
+
+
+def differences_table(found: Mapping[str, Any]) -> Table:
+    """What `compare` gives -> a row a number: A, B, B - A with its interval, and the adjusted p."""
+    from rich import box
     from rich.table import Table
 
-    table = Table()
-    table.add_column("direction")
-    for name in METRICS:
-        table.add_column(name, justify="right")
-    for direction, numbers in result.items():
-        table.add_row(DIRECTIONS.get(direction, direction), *(f"{numbers[name]:.1f}" for name in METRICS))
+    table = Table(box=box.SIMPLE_HEAD, title=f"column {found['column']}", title_justify="left")
+    for name in ("", "A", "B", "B - A", "95 %", "p (Holm)"):
+        table.add_column(name, justify="left" if not name else "right")
+    for one in found["differences"]:
+        low, high = one["interval"]
+        cells = (f"{one['a']:.1f}", f"{one['b']:.1f}", f"{one['difference']:+.1f}", f"{low:+.1f} .. {high:+.1f}")
+        style = "bold" if one["evidence"] else ""
+        table.add_row(f"{one['direction']} {one['metric']}", *cells, f"{one['p_holm']:.4f}", style=style)
     return table
 
 
@@ -51,6 +77,15 @@ def hits_table(hits: Sequence[Mapping[str, Any]]) -> Table:
             Text(_printable(text)),
         )
     return table
+
+
+def _cell(line: rows.Line, name: str) -> Text:
+    from rich.text import Text
+
+    cell, span = Text(number(line.numbers.get(name))), line.intervals.get(name)
+    if span is not None:
+        cell.append(f"\n{number(span[0])}-{number(span[1])}", style="dim")
+    return cell
 
 
 def _span(start: float | None, end: float | None) -> str:

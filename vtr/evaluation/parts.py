@@ -1,0 +1,145 @@
+"""Shards, or embeddings, to what is scored: vectors by the caption rule, checked and counted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtr.checkpoint import sha256
+from vtr.errors import DataError, InputError
+from vtr.evaluation.asked import Asked
+from vtr.retrieval import protocols, score
+from vtr.retrieval.paired import Paired
+
+if TYPE_CHECKING:
+    from vtr.build import Loaded
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval.protocols import Protocol, TestSet
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shard directory, or one set of embeddings, ready to be scored, and what the record says of it."""
+
+    scored: score.Part
+    found: TestSet
+    index: ShardIndex | None = None  # where the videos' frames are
+    rows: NDArray[np.int64] | None = None  # the videos' numbers in it
+    lost: dict[str, int] = field(default_factory=dict)  # kinds of undecodable videos
+    lost_names: tuple[str, ...] = ()
+    manifest_sha256: str | None = None
+    captions_full: int = 0
+    encode_s: float = 0.0
+
+
+def embedded(
+    loaded: Loaded,
+    protocol: Protocol | None,
+    at: Path,
+    asked: Asked,
+    batch: int,
+    workers: int,
+    progress: Callable[[int], None] | None,
+) -> Part:
+    """The videos and captions of the shards `at`, embedded. Raises what `of_model` does."""
+    from vtr.build import clip_shape
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval.embed import embed_captions
+    from vtr.retrieval.views import TRUE, embed_views
+
+    index = ShardIndex.open(at)
+    rule = protocols.rule_of(protocol, asked.captions)
+    own = [index.captions(i) for i in range(len(index))]
+    split = protocols.split_of(protocol, index.facts("split").tolist())
+    # Counts are checked before the work, and again after it: a video may turn out not to be readable.
+    protocols.check(
+        protocol, rule, split, _counts(rule, own), most_captions=max(map(len, own)), allow_partial=asked.allow_partial
+    )
+    seen = embed_views(
+        loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
+        probe=asked.probe, leave_out=asked.allow_partial, batch=batch, workers=workers, progress=progress,
+    )  # fmt: skip
+    own = [own[i] for i in seen.rows]
+    found = protocols.check(
+        protocol, rule, split, _counts(rule, own), most_captions=max(map(len, own)), lost=len(seen.unread),
+        allow_partial=asked.allow_partial,
+    )  # fmt: skip
+    queries = protocols.queries(own, rule)
+    texts = [asked.prompt.replace("{}", text) if rule == "classes" else text for text in queries.texts]
+    begin = time.perf_counter()
+    vectors = embed_captions(loaded.embedder, loaded.tokenizer, texts)
+    spent = time.perf_counter() - begin
+    keys = [index.key(int(i)) for i in seen.rows]
+    views = {name: rows for name, rows in seen.vectors.items() if name != TRUE}
+    if rule == "classes":
+        place = {name: number for number, name in enumerate(queries.texts)}
+        label = np.array([place[several[0]] for several in own])
+        pair = Paired(seen.vectors[TRUE], vectors, label, queries.texts, keys)
+    else:
+        pair = Paired(vectors, seen.vectors[TRUE], np.array(queries.owner), keys, queries.texts)
+    manifest = at / "manifest.json"
+    skipped = _skipped(manifest)
+    return Part(
+        scored=score.Part(pair, split, rule == "classes", views),
+        found=found,
+        index=index,
+        rows=seen.rows,
+        lost=dict(Counter(kind for _, kind in seen.unread) + Counter(skipped)),
+        lost_names=tuple(key for key, _ in seen.unread),
+        manifest_sha256=sha256(manifest) if manifest.is_file() else None,
+        captions_full=_full(loaded, texts),
+        encode_s=seen.encode_s + spent,
+    )
+
+
+def given(found: Paired, protocol: Protocol | None, asked: Asked) -> Part:
+    """Embeddings as they are: the rule is the protocol's, but nothing can be joined or left out any more."""
+    rule = protocols.rule_of(protocol, None)
+    captions = np.bincount(found.owner, minlength=len(found.video))
+    most = int(captions.max())
+    if protocol is not None and len(protocol.splits) > 1:
+        raise InputError(
+            f"{protocol.name} needs the split and the names of the classes, which embeddings do not have",
+            "give a run and --shards",
+        )
+    if rule == "paragraph" and most > 1:
+        raise DataError(
+            f"a video has {most} texts, paragraph retrieval has one", "embed all captions of a video as one text"
+        )
+    split = protocol.splits[0] if protocol else ""
+    counts = len(found.video), len(found.text)
+    checked = protocols.check(
+        protocol, rule, split, counts, most_captions=most, allow_partial=asked.allow_partial
+    )  # fmt: skip
+    return Part(score.Part(found, split), checked)
+
+
+def _counts(rule: str, captions: list[list[str]]) -> tuple[int, int]:
+    return len(captions), len(protocols.queries(captions, rule).texts)
+
+
+def _full(loaded: Loaded, texts: list[str]) -> int:
+    """Texts that take all the tokens there are."""
+    full = 0
+    for at in range(0, len(texts), 4096):
+        attention = loaded.tokenizer(texts[at : at + 4096]).attention
+        full += int((attention.sum(axis=1) >= loaded.tokenizer.length).sum())
+    return full
+
+
+def _skipped(manifest: Path) -> dict[str, int]:
+    """Videos that sharding left out; those without a caption are no loss to a test set."""
+    if not manifest.is_file():
+        return {}
+    try:
+        return {kind: n for kind, n in json.loads(manifest.read_text())["skipped"].items() if kind != "no-caption"}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{manifest} is damaged", "shard again") from error

@@ -1,0 +1,120 @@
+"""Parts to the record of a result: every column scored, and what a reader has to know of the test set."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtr.evaluation.asked import Asked
+from vtr.evaluation.parts import Part
+from vtr.retrieval import paired, protocols, result, score, stats
+from vtr.retrieval.exact import Floats
+from vtr.retrieval.published import published
+from vtr.version import __version__
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vtr.retrieval.protocols import Protocol
+
+NAMED = 5  # undecodable videos that a result names
+
+
+class Result(dict[str, Any]):
+    """The record of an evaluation, as `vtr.retrieval.result.FIELDS` describes it, with its evidence."""
+
+    def __init__(self, record: dict[str, Any], columns: list[score.Scored], parts: list[Part]) -> None:
+        super().__init__(record)
+        self.columns, self.parts = columns, parts
+
+    def ranks(self) -> pa.Table:
+        """A row a query and column; see `result.ranks_table`."""
+        return result.ranks_table(self.columns, [part.scored for part in self.parts])
+
+    def write(self, path: Path) -> None:
+        """The result file and its ranks beside it. Raises WorkError: the disk is full."""
+        result.write(path, self, self.ranks())
+
+
+def recorded(
+    parts: list[Part],
+    asked: Asked,
+    protocol: Protocol | None,
+    about: dict[str, Any],
+    bank: Floats | None,
+    begin: float,
+) -> Result:
+    """The result of `parts`, scored; `about` says of the model and of where the data are. `begin`: when all began."""
+    columns = score.score([part.scored for part in parts], bank=bank, dsl=asked.dsl)
+    raw, others = columns[0], columns[1:]
+    sets = [part.found for part in parts]
+    problems = list(dict.fromkeys(problem for one in sets for problem in one.problems))
+    first = sets[0]
+    kinds = sum((Counter(part.lost) for part in parts), Counter[str]())
+    videos = sum(one.found[0] for one in sets)
+    captions = first.found[1] if first.rule == "classes" else sum(one.found[1] for one in sets)
+    expected = [sum(n) if None not in (n := [one.expected[i] for one in sets]) else None for i in (0, 1)]  # type: ignore[arg-type]
+    several = len(parts) > 1
+    record = {
+        "schema": result.SCHEMA,
+        "t2v": None,
+        "v2t": None,
+        **_numbers(raw, asked),
+        "columns": {one.name: {**_numbers(one, asked), "assumes": score.ASSUMES[one.name]} for one in others},
+        "probe": {one.name: _numbers(one, asked) for one in score.probe([part.scored for part in parts])} or None,
+        "splits": {
+            part.found.split: _numbers(score.score([part.scored])[0], asked) for part in parts if several
+        },
+        "published": [row.record() for row in published(first.name)] if not problems else [],
+        "protocol": {
+            "name": first.name, "title": first.title, "rule": first.rule, "rule_in_words": protocols.RULES[first.rule],
+            "split": ", ".join(one.split for one in sets), "modality": first.modality,
+            "partial": bool(problems), "problems": problems,
+        },
+        "expected": {"videos": expected[0], "captions": first.expected[1] if first.rule == "classes" else expected[1]},
+        "found": {"videos": videos, "captions": captions},
+        "undecodable": {
+            "count": kinds.total(), "kinds": dict(kinds),
+            "first": [name for part in parts for name in part.lost_names][:NAMED],
+        },
+        "videos": videos,
+        "captions": captions,
+        "nan": sum(next(iter(ranks.values())).nan for ranks in raw.ranks),
+        "distractors": sum(
+            0 if part.scored.actions else int((~part.scored.paired.captioned).sum()) for part in parts
+        ),
+        "captions_full": sum(part.captions_full for part in parts),
+        "similarity": result.SIMILARITY,
+        "tie_rule": result.TIE_RULE,
+        "interval": {
+            "level": stats.LEVEL, "draws": asked.draws, "of": "videos, with all their captions", "how": "percentile"
+        },
+        "seed": asked.seed,
+        "manifest_sha256": [part.manifest_sha256 for part in parts if part.manifest_sha256],
+        "split_sha256": _split_sha256(parts),
+        "ranks": None,
+        "seconds": {"encoders": sum(part.encode_s for part in parts), "all": time.perf_counter() - begin},
+        "version": __version__,
+        **about,
+    }  # fmt: skip
+    if protocol is not None and protocol.rule == "classes":
+        record["protocol"]["prompt"] = asked.prompt
+    return Result(result.ordered(record), columns, parts)
+
+
+def _numbers(scored: score.Scored, asked: Asked) -> dict[str, Any]:
+    return {**scored.numbers(), "intervals": scored.intervals(asked.seed, asked.draws) if asked.draws else None}
+
+
+def _split_sha256(parts: list[Part]) -> str:
+    if not parts[0].scored.actions:
+        return parts[0].scored.paired.split_sha256()
+    # A video's class is its caption.
+    pairs = [part.scored.paired for part in parts]
+    keys = [f"{part.found.split}/{key}" for part, one in zip(parts, pairs, strict=True) for key in one.captions]
+    names = [one.ids[label] for one in pairs for label in one.owner]
+    return paired.split_sha256(keys, names, np.arange(len(keys)))

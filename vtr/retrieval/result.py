@@ -1,0 +1,180 @@
+"""The result file: what was evaluated, on what, how, with which numbers. One schema, whatever the origin.
+
+`result.json` beside `result.ranks.parquet`, a row for each query; together they are enough for a paired test later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vtr.errors import DataError
+from vtr.retrieval.atomic import written_aside
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vtr.retrieval.score import Part, Scored
+
+SCHEMA = "vtr-eval-1"
+TIE_RULE = (
+    "expectation under random tie-breaking: R@K is the chance of a hit, MdR and MnR take 1 + better + (equal - 1) / 2; "
+    "NaN ranks last"
+)
+SIMILARITY = "float32 dot products of unit vectors, exact to the last bit"
+
+# Every key of a result file, in its order, and what it means. docs/evaluation.md has the same list.
+FIELDS: Mapping[str, str] = {
+    "schema": "the name of this schema",
+    "t2v": "text to video, raw: R@1, R@5, R@10 (percent), MdR, MnR; not for actions",
+    "v2t": "video to text, raw; for actions top-1 and top-5",
+    "intervals": "95 % bootstrap intervals of these numbers: direction, number, [low, high]",
+    "columns": "the tricks that were asked for, each with its numbers, intervals and what it assumes",
+    "probe": "the temporal probe: the numbers and intervals with shuffled and reversed frames and with one frame",
+    "splits": "for actions, the numbers of each split; v2t is then their mean",
+    "published": "what papers report under this protocol: theirs, not measured here; none for a part",
+    "protocol": "name, title, caption rule, partial, and problems: what is not as the protocol says",
+    "expected": "videos and captions (for actions classes) as published, null where no count is",
+    "found": "videos and captions that were evaluated",
+    "undecodable": "videos that sharding or reading had to leave out: count, kinds, and the first names",
+    "videos": "found videos",
+    "captions": "found captions, for actions classes",
+    "nan": "similarities that are not numbers; they rank last",
+    "distractors": "videos without a caption: in the gallery, no queries",
+    "model": "the run, checkpoint or model",
+    "weights_sha256": "SHA-256 of its weights",
+    "preprocessing": "how a video becomes a clip",
+    "frames": "frames of a clip",
+    "resolution": "height and width of a clip in pixels",
+    "precision": "of the encoders' arithmetic",
+    "words": "the longest caption in tokens",
+    "captions_full": "captions that fill all tokens, so may be cut",
+    "similarity": "how similarities are computed",
+    "tie_rule": "what equal similarities count as",
+    "interval": "how intervals were made: level, draws, what is drawn",
+    "seed": "of the bootstrap",
+    "shards": "where the data were",
+    "embeddings": "where the embeddings were, null for a run",
+    "manifest_sha256": "SHA-256 of each shard directory's manifest.json",
+    "split_sha256": "SHA-256 of ids and captions that were evaluated, in any order",
+    "ranks": "the Parquet file of per-query ranks, beside this file",
+    "seconds": "wall clock: in the encoders, and in all of the evaluation",
+    "version": "of vtr",
+    "command": "the command line, null from Python",
+}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A result file and its ranks."""
+
+    path: Path
+    record: dict[str, Any]
+    ranks: pa.Table
+
+
+def ordered(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with its keys in the order of FIELDS. Raises KeyError for one that is missing or not among them."""
+    if set(record) != set(FIELDS):
+        raise KeyError(f"not a record: {sorted(set(record) ^ set(FIELDS))}")
+    return {name: record[name] for name in FIELDS}
+
+
+def ranks_table(columns: list[Scored], parts: list[Part]) -> pa.Table:
+    """A row a query: column, direction, split, id (the video's), text ("" where a video asks), and its rank.
+
+    That is better, equal, own and gallery as in `Ranks`, rank (expected, from 1), and cluster (the video's number).
+    """
+    import pyarrow as pa
+
+    tables = []
+    for scored in columns:
+        for part, ranks, clusters in zip(parts, scored.ranks, scored.clusters, strict=True):
+            for way, found in ranks.items():
+                ids, texts = _queries(part, way)
+                count = len(ids)
+                same = {"column": scored.name, "direction": way, "split": part.split}
+                tables.append(
+                    pa.table(
+                        {
+                            **{name: pa.array([value] * count, pa.string()) for name, value in same.items()},
+                            "id": pa.array(ids, pa.string()),
+                            "text": pa.array(texts, pa.string()),
+                            "better": found.better,
+                            "equal": found.equal,
+                            "own": found.own,
+                            "gallery": np.full(count, found.gallery),
+                            "rank": found.expected(),
+                            "cluster": clusters[way],
+                        }
+                    )
+                )
+    return pa.concat_tables(tables)
+
+
+def write(path: Path, record: Mapping[str, Any], ranks: pa.Table) -> None:
+    """Writes `path`, JSON, and the ranks beside it, both whole or neither. Raises WorkError: the disk is full."""
+    import pyarrow.parquet as pq
+
+    beside = ranks_path(path)
+    text = as_json({**record, "ranks": beside.name})
+    with written_aside([beside, path]) as (first, second):
+        pq.write_table(ranks, first, compression="zstd")
+        second.write_text(text + "\n", encoding="utf-8")
+
+
+def ranks_path(path: Path) -> Path:
+    """Where the ranks of the result `path` are."""
+    return path.with_name(f"{path.stem}.ranks.parquet")
+
+
+def as_json(value: Any) -> str:
+    """JSON; a number that is not finite becomes null, for JSON has none."""
+    return json.dumps(_finite(value), indent=1, default=str, ensure_ascii=False)
+
+
+def read(path: Path) -> Read:
+    """A result file with its ranks. Raises DataError: it is none, or its ranks are missing or of another file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    hint = "`vtr eval RUN --shards DIR --out FILE` writes one"
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a result: {error}", hint) from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise DataError(f"{path} is no result file of the schema {SCHEMA}", hint)
+    beside = path.with_name(str(record.get("ranks")))
+    try:
+        with pq.ParquetFile(beside) as opened:
+            ranks = opened.read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path} comes with ranks in {beside.name}, which cannot be read: {str(error).splitlines()[0]}",
+            "keep both files together, or evaluate again",
+        ) from error
+    return Read(path, record, ranks)
+
+
+def _queries(part: Part, way: str) -> tuple[list[str], list[str]]:
+    paired = part.paired
+    if part.actions:  # the queries stand as texts, their captions are the videos' names
+        return paired.captions, [""] * len(paired.captions)
+    if way == "t2v":
+        return [paired.ids[i] for i in paired.owner], paired.captions
+    ids = [paired.ids[i] for i in np.flatnonzero(paired.captioned)]
+    return ids, [""] * len(ids)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,0 +1,94 @@
+"""A result as lines of a table: ours with their intervals, the probe's, and what papers report, marked as theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vtr.retrieval.score import RAW
+
+METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
+TOPS = ("top-1", "top-5")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: `column` (raw, +DSL, shuffled frames, a paper's model), what is asked for, and its numbers."""
+
+    column: str
+    direction: str
+    numbers: Mapping[str, float]
+    intervals: Mapping[str, list[float]]
+    theirs: bool = False
+    source: str = ""
+
+
+def metrics(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The numbers that a result has."""
+    return TOPS if record["protocol"]["rule"] == "classes" else METRICS
+
+
+def lines(record: Mapping[str, Any]) -> list[Line]:
+    """The lines of a result: raw, tricks, probe, splits, then what papers report."""
+    names = directions(record)
+    found = _ours(RAW, record, names)
+    for column, numbers in record["columns"].items():
+        found += _ours(column, numbers, names)
+    for view, numbers in (record["probe"] or {}).items():
+        found += _ours(view if view == "one frame" else f"{view} frames", numbers, names)
+    for split, numbers in record["splits"].items():
+        found += _ours(f"split {split}", numbers, names)
+    for row in record["published"]:
+        label = f"{row['model']}, {row['setting']}"
+        found.append(Line(label, names["t2v"], row["t2v"], {}, theirs=True, source=row["source"]))
+    return found
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """What was evaluated on: the protocol, the counts, and that it is a part where it is."""
+    protocol, found = record["protocol"], record["found"]
+    what = "class names" if protocol["rule"] == "classes" else "captions"
+    videos = f"{protocol.get('modality', 'video')}s"
+    text = f"{protocol['title']}: {found['videos']} {videos}, {found['captions']} {what}"
+    return f"{text}. {partial(record)}" if protocol["partial"] else text
+
+
+def partial(record: Mapping[str, Any]) -> str:
+    """ "PARTIAL: 879 of 1000 videos", or "" for a whole test set."""
+    protocol = record["protocol"]
+    return f"PARTIAL: {', '.join(protocol['problems'])}" if protocol["partial"] else ""
+
+
+def notes(record: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table has to know, a sentence each."""
+    found = []
+    lost = record["undecodable"]["count"]
+    if lost:
+        found.append(f"{lost} could not be decoded: {', '.join(record['undecodable']['first'])}")
+    if record["nan"]:
+        found.append(f"{record['nan']} similarities are NaN and rank last")
+    if record["distractors"]:
+        found.append(f"{record['distractors']} videos have no caption: they are in the gallery, and no queries")
+    if record["captions_full"]:
+        found.append(f"{record['captions_full']} captions fill all {record['words']} tokens, so may be cut")
+    for column, numbers in record["columns"].items():
+        found.append(f"{column} assumes {numbers['assumes']}")
+    if record["published"]:
+        found.append("theirs: as the papers report them, not measured here")
+        cautions = {f"{row['model']}: {row['note']}" for row in record["published"] if row["note"]}
+        found += sorted(cautions)
+    return found
+
+
+def directions(record: Mapping[str, Any]) -> dict[str, str]:
+    """What to call the directions."""
+    if record["protocol"]["rule"] == "classes":
+        return {"t2v": "", "v2t": "video to class"}
+    item = record["protocol"].get("modality", "video")
+    return {"t2v": f"text to {item}", "v2t": f"{item} to text"}
+
+
+def _ours(column: str, of: Mapping[str, Any], names: Mapping[str, str]) -> list[Line]:
+    intervals = of.get("intervals") or {}
+    return [Line(column, names[way], of[way], intervals.get(way, {})) for way in ("t2v", "v2t") if of.get(way)]

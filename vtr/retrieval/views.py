@@ -1,0 +1,104 @@
+"""Shards to vectors for evaluation: each clip decoded once and embedded as it is, and with its order of time destroyed.
+
+A model that does not use time scores the same on all views; that is what the temporal probe shows.
+Letters: B batch, T frames, N videos, E joint embedding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
+from vtr.data.order import evaluation_slots
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import InputError, WorkError
+from vtr.models.embedder import Embedder
+from vtr.rng import fold_in_rows, uniform
+
+TRUE = "true"
+# (B,T,3,H,W) clips and the numbers (B,) of their samples -> clips of the same shape.
+View = Callable[[Tensor, Tensor], Tensor]
+Vectors = NDArray[np.float32]
+
+
+def shuffled(clips: Tensor, samples: Tensor) -> Tensor:
+    """Each clip's frames in a random order, the same one for the same sample in every evaluation."""
+    order = uniform(fold_in_rows(0, samples), clips.shape[1]).argsort(dim=1)
+    return clips.gather(1, order[:, :, None, None, None].expand_as(clips))
+
+
+def reverse(clips: Tensor, samples: Tensor) -> Tensor:  # noqa: ARG001
+    """The last frame first."""
+    return clips.flip(1)
+
+
+def one_frame(clips: Tensor, samples: Tensor) -> Tensor:  # noqa: ARG001
+    """The middle frame in the place of all."""
+    middle = clips.shape[1] // 2
+    return clips[:, middle : middle + 1].expand_as(clips)
+
+
+PROBES: Mapping[str, View] = {"shuffled": shuffled, "reversed": reverse, "one frame": one_frame}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """(N, E) of the videos that could be read, by view; `rows` (N,) are their numbers in the index."""
+
+    vectors: dict[str, Vectors]
+    rows: NDArray[np.int64]
+    unread: list[tuple[str, str]]  # (key, kind) of the others
+    encode_s: float  # seconds in the encoder
+
+
+def embed_views(
+    embedder: Embedder,
+    index: ShardIndex,
+    shape: ClipShape,
+    tokenizer: CaptionTokenizer,
+    *,
+    probe: bool = False,
+    leave_out: bool = False,
+    batch: int = 32,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Seen:
+    """The vectors of all samples of `index`, with `probe` of all views; with `leave_out` without unreadable ones.
+
+    Raises WorkError: a video that cannot be read (unless `leave_out`), or none that can. InputError: a probe of one
+    frame.
+    """
+    if probe and shape.frames < 2:
+        raise InputError("clips of one frame have no order to probe", "leave out --probe")
+    views: dict[str, View] = {TRUE: lambda clips, samples: clips, **(PROBES if probe else {})}  # noqa: ARG005
+    found: dict[str, list[Vectors]] = {name: [] for name in views}
+    rows, unread, spent = [], [], 0.0
+    with workers_watched():
+        slots = evaluation_slots(len(index), batch)
+        for clips, errors in batches(ClipDataset(index, shape), slots, tokenizer, workers):
+            if errors and not leave_out:
+                key, kind, message = errors[0]
+                raise WorkError(
+                    f"{key} in {index.root} cannot be read ({kind}): {message}",
+                    "make the shards anew, or give --allow-partial: the result then says what is missing",
+                )
+            unread += [(key, kind) for key, kind, _ in errors]
+            if clips.ok.any():
+                good, samples = clips.clips[clips.ok], clips.samples[clips.ok]
+                rows.append(samples.numpy())
+                begin = time.perf_counter()
+                for name, view in views.items():
+                    found[name].append(embedder.embed_video(view(good, samples)).cpu().numpy())
+                spent += time.perf_counter() - begin
+            if progress:
+                progress(len(clips))
+    if not rows:
+        raise WorkError(f"none of the {len(index)} videos of {index.root} can be read", "make the shards anew")
+    return Seen({name: np.concatenate(all_) for name, all_ in found.items()}, np.concatenate(rows), unread, spent)
