@@ -137,13 +137,6 @@ def evaluate(
     )
 
 
-def ranks_name(out: Path) -> str:
-    """What the file of ranks beside the result file `out` is called."""
-    from vtr.retrieval.result import ranks_path
-
-    return ranks_path(out).name
-
-
 def compare(a: Path | str, b: Path | str, *, column: str = "raw", seed: int = 0) -> dict[str, Any]:
     """A paired test of two result files over the same queries; see `vtr.retrieval.compare`."""
     from vtr.retrieval import result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
+from vtr.retrieval import formats, rows
 from vtr.retrieval.table import hits_table, results_table
 
 
@@ -18,12 +20,90 @@ def printed(table, width=100):
     return out.getvalue()
 
 
+NUMBERS = {"R@1": 61.24, "R@5": 100.0, "R@10": 100.0, "MdR": 1.0, "MnR": 1234.5}
+INTERVALS = {name: [value - 1, value + 1.06] for name, value in NUMBERS.items()}
+
+
+def record(**change):
+    """A result, as little of it as tables look at."""
+    protocol = {
+        "name": "own", "title": "own data", "rule": "all", "partial": False, "problems": [], "modality": "video"
+    }  # fmt: skip
+    return {
+        "t2v": NUMBERS, "v2t": {**NUMBERS, "R@1": 5.0}, "intervals": {"t2v": INTERVALS, "v2t": INTERVALS},
+        "columns": {}, "probe": None, "splits": {}, "published": [], "protocol": protocol,
+        "found": {"videos": 12, "captions": 24}, "undecodable": {"count": 0, "first": []},
+        "nan": 0, "distractors": 0, "captions_full": 0, "words": 32,
+    } | change  # fmt: skip
+
+
+PARTIAL = {"partial": True, "problems": ["879 of 1000 videos"], "title": "MSR-VTT 1k-A", "rule": "one"}
+FULL = record(
+    protocol=record()["protocol"] | PARTIAL,
+    columns={"+DSL": {"t2v": NUMBERS, "intervals": {"t2v": INTERVALS}, "assumes": "all at once"}},
+    probe={"shuffled": {"t2v": NUMBERS, "intervals": None}},
+    published=[{"model": "MAC & co", "setting": "fine-tuned", "source": "arXiv:1", "note": "", "t2v": {"R@1": 38.9}}],
+    nan=3,
+)
+
+
 def test_results():
-    numbers = {"R@1": 61.24, "R@5": 100.0, "R@10": 100.0, "MdR": 1.0, "MnR": 1234.5}
-    lines = printed(results_table({"t2v": numbers, "v2t": {**numbers, "R@1": 5}})).splitlines()
-    assert lines[1].replace("┃", " ").split() == ["direction", "R@1", "R@5", "R@10", "MdR", "MnR"]
-    assert lines[3].replace("│", " ").split() == ["text", "to", "video", "61.2", "100.0", "100.0", "1.0", "1234.5"]
-    assert lines[4].replace("│", " ").split() == ["video", "to", "text", "5.0", "100.0", "100.0", "1.0", "1234.5"]
+    lines = [line.split() for line in printed(results_table(record())).splitlines() if line.strip()]
+    assert lines[0] == ["own", "data:", "12", "videos,", "24", "captions"]
+    assert lines[1] == ["R@1", "R@5", "R@10", "MdR", "MnR"]
+    assert lines[3] == ["raw", "61.2", "100.0", "100.0", "1.0", "1234.5"]
+    assert lines[4] == ["text", "to", "video", "60.2-62.3", "99.0-101.1", "99.0-101.1", "0.0-2.1", "1233.5-1235.6"]
+    assert lines[5][:2] == ["raw", "5.0"]
+    assert lines[6][:3] == ["video", "to", "text"]
+
+
+def test_results_fit_a_terminal_of_eighty():
+    numbers = dict.fromkeys(NUMBERS, 100.0)
+    ends = {name: [100.0, 100.0] for name in NUMBERS}
+    out = printed(results_table(record(t2v=numbers, intervals={"t2v": ends, "v2t": ends})), width=80)
+    assert "…" not in out
+    assert sum("text to video" in line for line in out.splitlines()) == 1
+
+
+def test_every_format_marks_a_part_and_what_is_theirs():
+    rich = printed(results_table(FULL), width=120)
+    for text in (rich, *(write(FULL) for write in formats.TEXTS.values())):
+        assert "PARTIAL: 879 of 1000 videos" in text
+        assert "theirs" in text
+        assert "+DSL" in text
+        assert "shuffled frames" in text
+        assert "arXiv:1" in text
+
+
+def test_markdown():
+    lines = formats.markdown(FULL).splitlines()
+    assert lines[2:4] == ["| | direction | R@1 | R@5 | R@10 | MdR | MnR |", "|---|---|---:|---:|---:|---:|---:|"]
+    assert lines[4].startswith("| raw | text to video | 61.2 [60.2, 62.3] | 100.0 [99.0, 101.1] |")
+    assert lines[-5].startswith("| MAC & co, fine-tuned (theirs, arXiv:1) | text to video | 38.9 | - |")
+    assert lines[-3] == "- 3 similarities are NaN and rank last"
+    assert {line.count("|") for line in lines if line.startswith("|")} == {8}
+
+
+def test_latex_is_escaped():
+    text = formats.latex(FULL)
+    assert r"MAC \& co, fine-tuned (theirs, arXiv:1)" in text
+    assert r"61.2 {\scriptsize [60.2, 62.3]}" in text
+    assert text.count(r"\\") == 1 + len(rows.lines(FULL))
+    title = formats.latex(record(protocol=record()["protocol"] | {"title": r"50% of_it #1 {a} \b ~^ $"}))
+    assert r"50\% of\_it \#1 \{a\} \textbackslash{}b \textasciitilde{}\textasciicircum{} \$" in title
+
+
+def test_csv_is_a_row_a_number():
+    found = list(csv.DictReader(io.StringIO(formats.as_csv(FULL))))
+    assert len(found) == 5 * 2 + 5 + 5 + 1
+    first, last = found[0], found[-1]
+    assert (first["metric"], float(first["value"]), float(first["low"])) == ("R@1", 61.24, 60.24)
+    assert (last["whose"], last["value"], last["low"], last["source"]) == ("theirs", "38.9", "", "arXiv:1")
+
+
+def test_a_title_steers_nothing():
+    out = printed(results_table(record(protocol=record()["protocol"] | {"title": "[red]\x1b[31mx"})))
+    assert "\x1b" not in out
 
 
 def test_hits():

@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, warn
+from vtr.cli.app import app, counting, examples, print_json, print_text
 
 COMPARE = "compare"
 comparing = typer.Typer(rich_markup_mode="rich")
@@ -32,7 +32,7 @@ class _Eval(TyperCommand):
     "eval",
     cls=_Eval,
     epilog=examples(
-        "vtr eval runs/mac-ft --shards shards/test --report report.html",
+        "vtr eval runs/mac-ft --shards shards/test --probe",
         "vtr eval --embeddings embeddings --dsl --format markdown",
     ),
 )
@@ -60,7 +60,6 @@ def evaluate(
     ] = None,
     dsl: Annotated[bool, typer.Option("--dsl", help="Add the column +DSL (transductive).")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="Add shuffled, reversed and single frames.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
     format: Annotated[str, typer.Option("--format", help="rich, markdown, latex or csv.")] = "rich",
     as_json: o.Json = False,
@@ -80,10 +79,10 @@ def evaluate(
     from vtr import api
     from vtr.errors import InputError
     from vtr.retrieval.formats import FORMATS
+    from vtr.retrieval.result import ranks_path
 
-    for name, path in (("--out", out), ("--report", report)):
-        if path is not None and path.is_dir():
-            raise InputError(f"{name} {path} is a directory", "name a file")
+    if out is not None and out.is_dir():
+        raise InputError(f"--out {out} is a directory", "name a file, result.json say")
     if format not in FORMATS:
         raise InputError(f"the format {format!r} is unknown", f"choose one of: {', '.join(FORMATS)}")
     if (run is None) == (embeddings is None) or (run is not None and not shards):
@@ -97,15 +96,13 @@ def evaluate(
         )  # fmt: skip
     # Printed first, written last, for a full disk must not cost the figures.
     if out is not None:
-        result["ranks"] = api.ranks_name(out)
+        result["ranks"] = ranks_path(out).name
     if as_json:
         print_json(result)
     else:
         _show(result, format)
     if out is not None:
         result.write(out)
-    if report is not None:
-        result.report(report)
 
 
 @comparing.command(
@@ -137,11 +134,12 @@ def _show(result: Any, format: str) -> None:
     from rich.console import Console
 
     from vtr.retrieval import formats, rows
-    from vtr.retrieval.table import results_table
+    from vtr.retrieval.table import printable, results_table
 
     if format != "rich":
         print_text(formats.TEXTS[format](result))
         return
-    Console().print(results_table(result))
+    console = Console()
+    console.print(results_table(result))
     for note in rows.notes(result):
-        warn(note)
+        console.print(printable(note), style="dim", markup=False, highlight=False)

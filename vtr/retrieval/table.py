@@ -21,8 +21,15 @@ def results_table(record: Mapping[str, Any]) -> Table:
     from rich.text import Text
 
     names = rows.metrics(record)
-    table = Table(title=_printable(rows.title(record)), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column("")
+    table = Table(
+        title=printable(rows.title(record)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column("", min_width=len("text to video"))
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     before = ""
@@ -30,7 +37,7 @@ def results_table(record: Mapping[str, Any]) -> Table:
         if before and before != line.column:
             table.add_section()
         before = line.column
-        head = Text(_printable(f"{line.column}, theirs" if line.theirs else line.column))
+        head = Text(printable(f"{line.column}, theirs" if line.theirs else line.column))
         head.append(f"\n{line.source if line.theirs else line.direction}", style="dim")
         table.add_row(head, *(_cell(line, name) for name in names), style="italic" if line.theirs else "")
     return table
@@ -72,9 +79,9 @@ def hits_table(hits: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             str(hit["rank"]),
             f"{hit['score']:.3f}",
-            Text(_printable(str(hit["id"]))),
+            Text(printable(str(hit["id"]))),
             _span(hit.get("start_s"), hit.get("end_s")),
-            Text(_printable(text)),
+            Text(printable(text)),
         )
     return table
 
@@ -94,6 +101,7 @@ def _span(start: float | None, end: float | None) -> str:
     return f"{start:.1f}-{end:.1f} s"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text without what could steer a terminal."""
     # A caption is anybody's text: an escape sequence in it must not steer the reader's terminal.
     return "".join(char if char.isprintable() else " " for char in text)

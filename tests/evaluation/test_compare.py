@@ -1,0 +1,74 @@
+"""Result files kept, read back and compared."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from vtr import api
+from vtr.errors import DataError, InputError
+
+
+def results(folder, seed, noise, shift=0, videos=300, keep=None):
+    """A result of made-up embeddings whose texts lie `noise` away from their videos."""
+    rng = np.random.default_rng(11)
+    video = rng.standard_normal((videos, 16))
+    owner = np.repeat(np.arange(videos), 2)
+    text = video[owner] + noise * np.random.default_rng(seed).standard_normal((2 * videos, 16))
+    place = np.random.default_rng(seed).permutation(videos)  # the same set in another order
+    again = np.argsort(place)
+    where = folder / f"e{seed}-{noise}-{shift}"
+    where.mkdir()
+    np.save(where / "video.npy", video[place])
+    np.save(where / "text.npy", text)
+    np.save(where / "caption_video.npy", again[owner])
+    (where / "videos.txt").write_text("".join(f"v{i + shift}\n" for i in place))
+    (where / "captions.txt").write_text("".join(f"caption {i}\n" for i in range(2 * videos)))
+    out = folder / f"{seed}-{noise}-{shift}.json"
+    api.evaluate(embeddings=where, dsl=True, draws=50).write(out)
+    return out
+
+
+def test_a_result_and_itself(tmp_path):
+    a = results(tmp_path, 1, 1.0)
+    found = api.compare(a, a)
+    assert found["verdict"] == "no evidence of a difference"
+    assert all(one["difference"] == 0 and one["p_holm"] == 1 for one in found["differences"])
+    assert found["queries"] == {"t2v": 600, "v2t": 300}
+    json.dumps(found)
+
+
+def test_a_better_model_is_called_better_in_either_order(tmp_path):
+    a, b = results(tmp_path, 1, 1.0), results(tmp_path, 2, 0.7)
+    forth, back = api.compare(a, b), api.compare(b, a)
+    assert forth["verdict"].startswith("B is better in t2v R@1")
+    assert back["verdict"].startswith("A is better in t2v R@1")
+    assert "MnR" in forth["verdict"]  # where lower is better
+    ranks = {one["direction"] + one["metric"]: one for one in forth["differences"]}
+    assert ranks["t2vMnR"]["difference"] < 0 < ranks["t2vR@1"]["difference"]
+    assert api.compare(a, b, column="+DSL")["column"] == "+DSL"
+
+
+def test_equal_models_show_no_evidence(tmp_path):
+    found = api.compare(results(tmp_path, 1, 1.0), results(tmp_path, 20, 1.0))
+    assert found["verdict"] == "no evidence of a difference"
+    assert any(one["difference"] != 0 for one in found["differences"])
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    a = results(tmp_path, 1, 1.0)
+    with pytest.raises(DataError, match="are of different test sets"):
+        api.compare(a, results(tmp_path, 1, 1.0, shift=5))
+    with pytest.raises(InputError, match=r"has no column '\+VTM'"):
+        api.compare(a, a, column="+VTM")
+    other = tmp_path / "other.json"
+    other.write_text('{"t2v": {}}')
+    with pytest.raises(DataError, match="is no result file of the schema vtr-eval-1"):
+        api.compare(a, other)
+    with pytest.raises(DataError, match="cannot be read as a result"):
+        api.compare(a, tmp_path / "nowhere.json")
+    a.with_name(f"{a.stem}.ranks.parquet").unlink()
+    with pytest.raises(DataError, match=r"comes with ranks in .*parquet, which cannot be read"):
+        api.compare(a, a)

@@ -1,0 +1,200 @@
+"""Evaluations of a real run, of embeddings, by protocol, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vtr import api
+from vtr.data import synthetic
+from vtr.errors import DataError, InputError, RunError, WorkError
+from vtr.retrieval import protocols, result
+from vtr.retrieval.metrics import summarize, text_to_video_ranks
+
+CPU = {"device": "cpu", "precision": "fp32"}
+
+
+def sharded(folder: Path, captions: list[list[str]], split: str = "test") -> Path:
+    """Shards of as many little videos, with these captions."""
+    rows = []
+    folder.mkdir(parents=True)
+    for n, (scene, own) in enumerate(zip(synthetic.scenes(1, "test"), captions, strict=False)):
+        (folder / f"v{n}.mp4").write_bytes(synthetic.encode(synthetic.render(scene)))
+        rows += [{"video": f"v{n}.mp4", "caption": caption, "split": split} for caption in own]
+    with (folder / "captions.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["video", "caption", "split"])
+        writer.writeheader()
+        writer.writerows(rows)
+    api.shard("table", str(folder / "captions.csv"), folder / "shards", workers=1)
+    return folder / "shards"
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Five videos of two captions each."""
+    return sharded(
+        tmp_path_factory.mktemp("several") / "s", [[f"a red circle {n}", f"a blue square {n}"] for n in range(5)]
+    )
+
+
+def test_a_record_has_every_field_and_no_other(run, test_shards):
+    found = api.evaluate(run, test_shards, dsl=True, bank=test_shards, probe=True, draws=50, **CPU)
+    assert tuple(found) == tuple(result.FIELDS)
+    assert (found["videos"], found["captions"]) == (12, 12)
+    assert set(found["columns"]) == {"+QB-Norm", "+DSL"}
+    assert set(found["columns"]["+QB-Norm"]) == {"t2v", "intervals", "assumes"}
+    assert set(found["probe"]) == {"shuffled", "reversed", "one frame"}
+    assert found["precision"] == "float32"
+    assert found["resolution"] == [32, 32]
+    assert len(found["manifest_sha256"][0]) == len(found["split_sha256"]) == 64
+    for way in ("t2v", "v2t"):
+        for name, value in found[way].items():
+            low, high = found["intervals"][way][name]
+            assert low <= value <= high
+    assert 0 < found["seconds"]["encoders"] < found["seconds"]["all"]
+
+
+def test_the_tricks_and_the_probe_leave_the_headline_alone(run, test_shards):
+    plain = api.evaluate(run, test_shards, draws=0, **CPU)
+    found = api.evaluate(run, test_shards, dsl=True, bank=test_shards, probe=True, draws=0, **CPU)
+    assert (plain["t2v"], plain["v2t"]) == (found["t2v"], found["v2t"])
+    assert plain["intervals"] is None
+    assert plain["columns"] == {}
+
+
+def test_embeddings_of_a_run_give_what_the_run_gives(run, test_shards, tmp_path):
+    api.embed(run, test_shards, tmp_path / "e", captions=True, **CPU)
+    ours = api.evaluate(run, test_shards, dsl=True, bank=test_shards, **CPU)
+    theirs = api.evaluate(embeddings=tmp_path / "e", dsl=True, bank=tmp_path / "e", shards=test_shards)
+    for key in ("t2v", "v2t", "intervals", "columns", "split_sha256", "weights_sha256", "nan"):
+        assert ours[key] == theirs[key], key
+    assert theirs["embeddings"] == str(tmp_path / "e")
+
+
+def test_many_captions_by_each_rule(run, several):
+    counts = {}
+    for rule in protocols.CHOICES:
+        found = api.evaluate(run, several, captions=rule, draws=0, **CPU)
+        counts[rule] = found["captions"]
+        assert found["protocol"]["rule"] == rule
+    assert counts == {"all": 10, "first": 5, "paragraph": 5}
+
+
+def test_a_protocol_refuses_its_name(run, several):
+    with pytest.raises(DataError, match=r"this is not MSVD: 5 of 670 videos") as told:
+        api.evaluate(run, several, protocol="msvd", **CPU)
+    assert "--allow-partial" in told.value.hint
+    part = api.evaluate(run, several, protocol="msvd", allow_partial=True, draws=0, **CPU)
+    assert part["protocol"]["partial"]
+    assert part["protocol"]["problems"] == ["5 of 670 videos"]
+    assert part["published"] == []  # a part's number has none to stand beside
+    assert part["expected"] == {"videos": 670, "captions": None}
+
+
+def test_papers_stand_beside_a_whole_protocol(run, several, monkeypatch):
+    small = protocols.Protocol("msvd", "MSVD", "msvd", ("test",), "all")
+    monkeypatch.setattr(protocols.Protocol, "expected", lambda self, split: (5, 10))
+    monkeypatch.setattr(protocols, "PROTOCOLS", {"msvd": small})
+    found = api.evaluate(run, several, protocol="msvd", draws=0, **CPU)
+    assert [row["model"] for row in found["published"]] == ["MILES", "MILES"]
+    assert found["published"][0]["source"] == "arXiv:2204.12408"
+
+
+@pytest.fixture(scope="module")
+def actions(tmp_path_factory):
+    """Two splits of eight videos of four classes."""
+    names = ["run", "jump", "brush hair", "eat"]
+    folder = tmp_path_factory.mktemp("actions")
+    return [sharded(folder / f"{n}", [[names[i % 4]] for i in range(8)], f"test{n}") for n in (1, 2)]
+
+
+def test_actions_are_videos_to_class_names(run, actions):
+    one = api.evaluate(run, actions[0], protocol="hmdb51", allow_partial=True, prompt="a person who does {}", **CPU)
+    assert (one["t2v"], one["captions"], one["protocol"]["split"]) == (None, 4, "test1")
+    assert set(one["v2t"]) == {"top-1", "top-5"}
+    assert one["v2t"]["top-5"] == 100
+    assert one["protocol"]["problems"] == ["8 of 1530 videos", "4 of 51 classes"]
+    part = one.parts[0].scored.paired  # queries stand as texts, classes as videos
+    ranks = text_to_video_ranks(part.text, part.video, part.owner)
+    assert one["v2t"]["top-1"] == summarize(ranks)["R@1"]
+    assert [part.ids[label] for label in part.owner] == ["run", "jump", "brush hair", "eat"] * 2
+    plain = api.evaluate(run, actions[0], protocol="hmdb51", allow_partial=True, draws=0, **CPU)
+    assert not np.array_equal(plain.parts[0].scored.paired.video, part.video)  # the prompt was used
+
+
+def test_several_splits_have_a_mean(run, actions):
+    both = api.evaluate(run, actions, protocol="hmdb51", allow_partial=True, probe=True, draws=40, **CPU)
+    assert set(both["splits"]) == {"test1", "test2"}
+    mean = np.mean([both["splits"][split]["v2t"]["top-1"] for split in both["splits"]])
+    assert both["v2t"]["top-1"] == pytest.approx(mean)
+    low, high = both["intervals"]["v2t"]["top-1"]
+    assert low <= mean <= high
+    assert len(both.ranks()) == 16
+    assert both["videos"] == 16
+
+
+def test_a_video_that_cannot_be_read_stops_or_is_left_out_by_name(run, test_shards, tmp_path):
+    damaged = shutil.copytree(test_shards, tmp_path / "s")
+    tar = next(damaged.glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    from vtr.data.index import ShardIndex
+
+    member = next(m for m in ShardIndex.open(damaged).members(3) if m.ext == "mp4")
+    data[member.offset + 60 : member.offset + 200] = bytes(140)
+    tar.write_bytes(data)
+    with pytest.raises(WorkError, match=r"test-0\d+ in .* cannot be read \(corrupt\)"):
+        api.evaluate(run, damaged, **CPU)
+    part = api.evaluate(run, damaged, allow_partial=True, draws=0, **CPU)
+    assert (part["videos"], part["expected"]["videos"]) == (11, 12)
+    assert part["undecodable"]["kinds"] == {"corrupt": 1}
+    assert part["undecodable"]["first"] == [ShardIndex.open(damaged).key(3)]
+    assert part["protocol"]["problems"] == ["11 of 12 videos"]
+
+
+def test_captions_that_fill_all_tokens_are_counted(run, tmp_path):
+    shards = sharded(tmp_path / "s", [["a red circle"], ["a red circle moves left " * 12], ["a blue square"]])
+    assert api.evaluate(run, shards, draws=0, **CPU)["captions_full"] == 1
+
+
+def test_a_video_without_text_is_a_distractor(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "video.npy", rng.standard_normal((6, 8)))
+    np.save(tmp_path / "text.npy", rng.standard_normal((5, 8)))
+    np.save(tmp_path / "caption_video.npy", np.array([0, 1, 2, 3, 3]))
+    found = api.evaluate(embeddings=tmp_path)
+    assert found["distractors"] == 2
+    assert len(found.ranks().filter(found.ranks()["direction"].to_numpy() == "v2t")) == 4
+    with pytest.raises(DataError, match="DSL wants a right answer for every video"):
+        api.evaluate(embeddings=tmp_path, dsl=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"protocol": "nonsense"}, "the protocol 'nonsense' is unknown"),
+        ({"captions": "each"}, "the caption rule 'each' is unknown"),
+        ({"prompt": "no place"}, "has no place for a class"),
+        ({"seed": -1}, "--seed -1 must be at least 0"),
+        ({"frames": 7}, "takes clips of 4 frames, not 7"),
+        ({"shards": []}, "no shards to evaluate on"),
+        ({"shards": ["TEST", "TEST"]}, "several shard directories are for splits of action protocols"),
+        ({"embeddings": "somewhere"}, "nothing, or two things, to evaluate"),
+    ],
+)
+def test_what_does_not_fit_is_refused(run, test_shards, given, message):
+    shards = [test_shards if at == "TEST" else at for at in given.pop("shards", ["TEST"])]
+    with pytest.raises(InputError, match=message):
+        api.evaluate(run, shards, **CPU, **given)
+
+
+def test_embeddings_refuse_what_needs_a_model(embeddings, run, actions, test_shards):
+    with pytest.raises(InputError, match="change what is embedded"):
+        api.evaluate(embeddings=embeddings, probe=True)
+    with pytest.raises(RunError):
+        api.evaluate(embeddings, test_shards)
+    with pytest.raises(InputError, match="QB-Norm and DSL are of retrieval"):
+        api.evaluate(run, actions[0], protocol="hmdb51", allow_partial=True, dsl=True, **CPU)

@@ -1,0 +1,58 @@
+"""The temporal probe's views of a clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vtr.build import clip_shape, load_model
+from vtr.data.index import ShardIndex
+from vtr.errors import InputError
+from vtr.retrieval import views
+from vtr.retrieval.embed import embed_videos
+
+
+def clips(batch=5, frames=6):
+    return torch.arange(batch * frames, dtype=torch.uint8).view(batch, frames, 1, 1, 1).expand(-1, -1, 3, 2, 2)
+
+
+def order(shown):
+    return shown[:, :, 0, 0, 0]
+
+
+def test_views_change_the_order_and_nothing_else():
+    given, samples = clips(), torch.arange(5)
+    assert order(views.reverse(given, samples)).equal(order(given).flip(1))
+    assert order(views.one_frame(given, samples)).equal(order(given)[:, 3:4].expand(-1, 6))
+    mixed = views.shuffled(given, samples)
+    assert order(mixed).sort(dim=1).values.equal(order(given))
+    assert not order(mixed).equal(order(given))
+
+
+def test_a_sample_is_shuffled_the_same_in_any_batch():
+    given, samples = clips(), torch.tensor([4, 9, 2, 7, 1])
+    whole = order(views.shuffled(given, samples))
+    for row in range(5):
+        assert order(views.shuffled(given[row : row + 1], samples[row : row + 1])).equal(whole[row : row + 1])
+
+
+def test_the_true_view_is_what_embedding_gives(run, test_shards):
+    loaded, index = load_model(run, "cpu", "fp32"), ShardIndex.open(test_shards)
+    shape = clip_shape(loaded.config)
+    seen = views.embed_views(loaded.embedder, index, shape, loaded.tokenizer, probe=True, batch=5)
+    plain = embed_videos(loaded.embedder, index, shape, loaded.tokenizer, batch=5)
+    np.testing.assert_array_equal(seen.vectors["true"], plain)
+    assert seen.rows.tolist() == list(range(12))
+    for name in views.PROBES:
+        assert seen.vectors[name].shape == plain.shape
+        assert not np.allclose(seen.vectors[name], plain, atol=1e-6)
+
+
+def test_one_frame_cannot_be_probed(run, test_shards):
+    import dataclasses
+
+    loaded, index = load_model(run, "cpu", "fp32"), ShardIndex.open(test_shards)
+    shape = dataclasses.replace(clip_shape(loaded.config), frames=1)
+    with pytest.raises(InputError, match="clips of one frame have no order to probe"):
+        views.embed_views(loaded.embedder, index, shape, loaded.tokenizer, probe=True)
