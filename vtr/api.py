@@ -105,7 +105,6 @@ def evaluate(
     shards: Path | str | Sequence[Path | str] = (),
     *,
     embeddings: Path | str | None = None,
-    frames: int | None = None,
     device: str = "auto",
     precision: str = "auto",
     batch_size: int = 32,
@@ -116,9 +115,9 @@ def evaluate(
 ) -> Result:
     """R@1, R@5, R@10 (percent), MdR and MnR of text-to-video ("t2v") and video-to-text ("v2t"), and how sure they are.
 
-    Of a run or another model (see `vtr.build.load_model`) on all of `shards`, or of `embeddings` alone. `frames`: of a
-    clip, for models of single images. `asked` goes to `vtr.evaluation.Asked`: the protocol, tricks, the probe. The
-    result is the record of `vtr.retrieval.result`; `result.write(FILE)` keeps it with the rank of every query.
+    Of a run or another model (see `vtr.build.load_model`) on all of `shards`, or of `embeddings` alone. `asked` goes
+    to `vtr.evaluation.Asked`: the protocol, tricks, the probe. The result is the record of `vtr.retrieval.result`;
+    `result.write(FILE)` keeps it with the rank of every query.
     """
     from vtr import evaluation
     from vtr.build import load_model
@@ -130,7 +129,7 @@ def evaluate(
     if embeddings is not None:
         at = several[0] if several else None
         return evaluation.of_embeddings(Path(embeddings), how, shards=at, command=command)
-    loaded = load_model(run, device, precision, frames) if isinstance(run, (str, Path)) else run
+    loaded = load_model(run, device, precision) if isinstance(run, (str, Path)) else run
     assert loaded is not None  # noqa: S101
     return evaluation.of_model(
         loaded, several, how, batch=batch_size, workers=workers, progress=progress, command=command

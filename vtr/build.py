@@ -243,18 +243,9 @@ def is_here(name: str) -> bool:
     return parse(name)[1].is_file() if is_released(name) else bool(name) and Path(name).is_dir()
 
 
-def load_model(
-    source: Path | str, device_name: str = "auto", precision_name: str = "auto", frames: int | None = None
-) -> Loaded:
-    """What `load_source` finds, ready to embed. Raises what that raises.
-
-    `frames` of a clip can be chosen for models of single images alone; others have their own. Raises InputError.
-    """
+def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
+    """What `load_source` finds, ready to embed. Raises what that raises."""
     found = load_source(source)
-    if frames not in (None, found.config.data.frames):
-        raise InputError(
-            f"{source} takes clips of {found.config.data.frames} frames, not {frames}", "leave out --frames"
-        )
     where = device(device_name)
     dtype = DTYPES[precision(precision_name, where)]
     sha256 = checkpoint.sha256(found.weights)

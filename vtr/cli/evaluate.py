@@ -63,9 +63,6 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
     format: Annotated[str, typer.Option("--format", help="rich, markdown, latex or csv.")] = "rich",
     as_json: o.Json = False,
-    frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Frames of a clip, for image models.", show_default=False)
-    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals.")] = 0,
     batch_size: o.Batch = 32,
     workers: o.Workers = 0,
@@ -90,7 +87,7 @@ def evaluate(
     with counting("videos") as progress:
         result = api.evaluate(
             run, shards or (), embeddings=embeddings, protocol=protocol, captions=captions,
-            allow_partial=allow_partial, prompt=prompt, bank=bank, dsl=dsl, probe=probe, seed=seed, frames=frames,
+            allow_partial=allow_partial, prompt=prompt, bank=bank, dsl=dsl, probe=probe, seed=seed,
             device=device, precision=precision, batch_size=batch_size, workers=workers, progress=progress,
             command=shlex.join(["vtr", *sys.argv[1:]]),
         )  # fmt: skip

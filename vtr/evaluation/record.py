@@ -25,11 +25,16 @@ NAMED = 5  # undecodable videos that a result names
 
 
 class Result(dict[str, Any]):
-    """The record of an evaluation, as `vtr.retrieval.result.FIELDS` describes it, with its evidence."""
+    """The record of an evaluation, as `vtr.retrieval.result.FIELDS` describes it, with its evidence.
 
-    def __init__(self, record: dict[str, Any], columns: list[score.Scored], parts: list[Part]) -> None:
+    `seconds` of wall clock, in the "encoders" and in "all", are no part of it: the same evaluation has the same record.
+    """
+
+    def __init__(
+        self, record: dict[str, Any], columns: list[score.Scored], parts: list[Part], seconds: dict[str, float]
+    ) -> None:
         super().__init__(record)
-        self.columns, self.parts = columns, parts
+        self.columns, self.parts, self.seconds = columns, parts, seconds
 
     def ranks(self) -> pa.Table:
         """A row a query and column; see `result.ranks_table`."""
@@ -97,13 +102,13 @@ def recorded(
         "manifest_sha256": [part.manifest_sha256 for part in parts if part.manifest_sha256],
         "split_sha256": _split_sha256(parts),
         "ranks": None,
-        "seconds": {"encoders": sum(part.encode_s for part in parts), "all": time.perf_counter() - begin},
         "version": __version__,
         **about,
     }  # fmt: skip
     if protocol is not None and protocol.rule == "classes":
         record["protocol"]["prompt"] = asked.prompt
-    return Result(result.ordered(record), columns, parts)
+    spent = {"encoders": sum(part.encode_s for part in parts), "all": time.perf_counter() - begin}
+    return Result(result.ordered(record), columns, parts, spent)
 
 
 def _numbers(scored: score.Scored, asked: Asked) -> dict[str, Any]:

@@ -63,7 +63,6 @@ FIELDS: Mapping[str, str] = {
     "manifest_sha256": "SHA-256 of each shard directory's manifest.json",
     "split_sha256": "SHA-256 of ids and captions that were evaluated, in any order",
     "ranks": "the Parquet file of per-query ranks, beside this file",
-    "seconds": "wall clock: in the encoders, and in all of the evaluation",
     "version": "of vtr",
     "command": "the command line, null from Python",
 }
