@@ -44,23 +44,33 @@ def pretrain(
     shards: Path | str,
     out: Path | str,
     *,
+    init_from: str | None = None,
     eval_shards: Path | str | None = None,
     fresh: bool = False,
 ) -> Path:
-    """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped."""
+    """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped.
+
+    It begins with the weights `init_from` (see `vtr.initial`), where given, which bring settings of their own.
+    """
     from vtr.build import make_model, make_tokenizer
     from vtr.data.index import ShardIndex
+    from vtr.initial import Initial, initial
     from vtr.retrieval.embed import captions_of
     from vtr.run import Start, run
 
     config = recipe.load(config) if isinstance(config, str) else config
     index = ShardIndex.open(Path(shards))
+    begun = initial(config, init_from) if init_from else Initial(config, "")
+    config = begun.config
 
     def start() -> Start:
+        if begun.whole is not None:
+            return Start(begun.whole.model, begun.whole.tokenizer)
         words = make_tokenizer(config, captions_of(index)[0])
         return Start(make_model(config, words), words)
 
-    return run("pretrain", config, index, Path(out), start, evaluate=_scorer(eval_shards), fresh=fresh)
+    scorer = _scorer(eval_shards)
+    return run("pretrain", config, index, Path(out), start, init=begun.name, evaluate=scorer, fresh=fresh)
 
 
 def finetune(

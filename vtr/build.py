@@ -15,6 +15,7 @@ from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, InputError, RunError, VtrError
+from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder
 from vtr.models.text import TextEncoder, pretrained_text, small_text, text_of
@@ -93,10 +94,11 @@ def make_model(
     model, data = config.model, config.data
     video = VideoEncoder(
         model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
-        model.attention, model.time_init, model.positions,
+        model.attention, model.time_init, model.positions, model.pixels, model.activation, model.norm_pre,
     )  # fmt: skip
-    if model.video and kept is None and text_config is None:
-        load_timm(video, model.video)
+    fetch = model.video if kept is None and text_config is None else ""
+    if fetch and not fetch.startswith(PREFIX):
+        load_timm(video, fetch)
     if text_config is not None:
         text = text_of(text_config)
     elif model.text:
@@ -105,9 +107,13 @@ def make_model(
         text = small_text(
             tokenizer.vocabulary, model.text_width, model.text_depth, model.text_heads, data.words, tokenizer.pad_id
         )
-    return DualEncoder(
-        video, TextEncoder(text, model.pool), model.embed_dim, model.temperature, model.learn_temperature
-    )
+    dual = DualEncoder(
+        video, TextEncoder(text, model.pool), model.embed_dim, model.temperature, model.learn_temperature,
+        model.text_head,
+    )  # fmt: skip
+    if fetch.startswith(PREFIX):
+        load_clip(dual, fetch.removeprefix(PREFIX), text=fetch == PREFIX + model.text)
+    return dual
 
 
 def make_objective(config: Config, model: DualEncoder, tokenizer: CaptionTokenizer) -> nn.Module:

@@ -86,6 +86,10 @@ class ModelConfig:
     text_heads: int = 12
     vocabulary: int = 8192  # at most so many word pieces, where the tokenizer is trained on the captions
     pool: str = "cls"
+    text_head: str = "relu"  # before the text's projection: relu (Frozen), or linear: nothing (CLIP)
+    pixels: str = "imagenet"  # the colours' mean and deviation that the video weights want: imagenet, clip, half
+    activation: str = "gelu"  # of the video encoder; OpenAI's CLIP has quick_gelu
+    norm_pre: bool = False  # a norm before the video encoder's blocks, as CLIP's ViTs have it
     embed_dim: int = 256
     temperature: float = 0.05
     learn_temperature: bool = False
@@ -103,6 +107,9 @@ class ModelConfig:
             time_init=(self.time_init, ("qkv", "proj")),
             positions=(self.positions, ("learned", "sincos")),
             pool=(self.pool, ("cls", "mean", "last")),
+            text_head=(self.text_head, ("relu", "linear")),
+            pixels=(self.pixels, ("imagenet", "clip", "half")),
+            activation=(self.activation, ("gelu", "quick_gelu", "gelu_tanh")),
         )
         if not self.temperature > 0:
             raise ConfigError(f"model.temperature = {self.temperature}, it must be above 0", "0.05 is usual")

@@ -11,7 +11,7 @@ from torch import nn
 
 from vtr.errors import ConfigError, WorkError
 from vtr.models.video import VideoEncoder
-from vtr.models.weights import load_timm, matching
+from vtr.models.weights import load_timm, matching, timm_shape
 
 SMALL = {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -68,7 +68,6 @@ def test_what_concerns_time_stays_as_it_began(vit) -> None:
         ({"depth": 1}, r"do not fit this encoder: blocks\.1\.\S+ has no place and 11 more"),
         ({"depth": 3}, r"do not fit this encoder: blocks\.2\.\S+ is missing and 11 more"),
         ({"width": 64}, r"do not fit this encoder: .* is \(1, 1, 32\), wanted \(1, 1, 64\)"),
-        ({"size": 64}, r"do not fit this encoder: pos_embed is \(1, 5, 32\), wanted \(1, 17, 32\)"),
     ],
 )
 def test_weights_of_another_shape_are_refused(vit, given: dict, words: str) -> None:
@@ -77,6 +76,70 @@ def test_weights_of_another_shape_are_refused(vit, given: dict, words: str) -> N
     with pytest.raises(ConfigError, match=words + r"(?s:.*)choose model\.width"):
         load_timm(mine, f"local-dir:{vit[1]}")
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+
+
+def saved(path: Path, model: nn.Module, shape: dict) -> str:
+    from timm.models._hub import save_for_hf
+
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.1 * torch.randn_like(value))
+    save_for_hf(model.eval(), str(path), model_args=shape, safe_serialization=True)
+    return f"local-dir:{path}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vit_base_patch16_clip_quickgelu_224", "vit_base_patch16_clip_224", "vit_base_patch16_224"],
+)
+def test_towers_of_timm(tmp_path: Path, name: str) -> None:
+    """OpenAI's and OpenCLIP's image towers, ImageNet-21k and MAE: with the settings that they bring."""
+    import timm
+
+    model = timm.create_model(name, num_classes=0, **SMALL)
+    where = saved(tmp_path / "vit", model, SMALL)
+    shape = {key.removeprefix("model."): value for key, value in timm_shape(where).items()}
+    assert shape["norm_pre"] == ("clip" in name)
+    assert shape["activation"] == ("quick_gelu" if "quick" in name else "gelu")
+    assert shape["pixels"] == ("clip" if "clip" in name else "half"), "augreg's ViTs want 0.5"
+    mine = VideoEncoder(**shape, frames=2, size=32, attention="joint").eval()
+    load_timm(mine, where)
+    picture = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(mine(picture[:, None]), model.forward_features(picture), rtol=1e-4, atol=1e-4)
+
+
+def test_siglip_has_no_cls(tmp_path: Path) -> None:
+    """The encoder's own stays; the patches' part of the sums is SigLIP's."""
+    import timm
+
+    model = timm.create_model("vit_base_patch16_siglip_224", num_classes=0, **SMALL)
+    where = saved(tmp_path / "vit", model, SMALL)
+    assert timm_shape(where)["model.pixels"] == "half"
+    mine = encoder("joint")
+    cls = mine.cls_token.detach().clone()
+    load_timm(mine, where)
+    assert torch.equal(mine.cls_token, cls)
+    assert not mine.pos_embed[:, 0].any()
+    assert torch.equal(mine.pos_embed[:, 1:], model.pos_embed)
+    assert torch.equal(mine.blocks[1].mlp.fc2.weight, model.blocks[1].mlp.fc2.weight)
+
+
+def test_positions_of_another_grid_are_interpolated(vit) -> None:
+    small, large = encoder("joint"), encoder("joint", size=64)
+    for mine in (small, large):
+        load_timm(mine, f"local-dir:{vit[1]}")
+    picture = torch.randn(1, 1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(large(picture), small(picture), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_another_activation_are_refused(tmp_path: Path) -> None:
+    import timm
+
+    model = timm.create_model("vit_base_patch16_clip_quickgelu_224", num_classes=0, **SMALL)
+    with pytest.raises(ConfigError, match=r"were trained with QuickGELU\(\), this encoder has GELU"):
+        load_timm(encoder("joint"), saved(tmp_path / "vit", model, SMALL))
 
 
 def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ import typer
 Shards = Annotated[Path, typer.Option("--shards", help="Shard directory (made by vtr shard).", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
 EvalShards = Annotated[Path | None, typer.Option("--eval-shards", help="Shards to evaluate on at the end.")]
+InitFrom = Annotated[
+    str | None,
+    typer.Option("--init-from", help="Begin with these weights: a run, frozen:PATH, miles:PATH, clip:NAME, timm:NAME."),
+]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value; may come again.", metavar="KEY=VALUE")
 ]

@@ -20,6 +20,7 @@ def pretrain(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (mac-tiny, mac-base ...) or a TOML file.")],
     shards: o.Shards,
     out: o.Out,
+    init_from: o.InitFrom = None,
     eval_shards: o.EvalShards = None,
     epochs: o.Epochs = None,
     steps: o.Steps = None,
@@ -46,7 +47,7 @@ def pretrain(
     config = recipes.override(recipes.load(recipe), given)
     from vtr import api
 
-    checkpoint = api.pretrain(config, shards, out, eval_shards=eval_shards, fresh=fresh)
+    checkpoint = api.pretrain(config, shards, out, init_from=init_from, eval_shards=eval_shards, fresh=fresh)
     if as_json:
         print_json({"run": str(out), "checkpoint": str(checkpoint)})
     else:

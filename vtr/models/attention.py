@@ -6,10 +6,15 @@ Source: Frozen in Time (arXiv:2104.00650), section 3.1; TimeSformer (arXiv:2102.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
+
+NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
 class GroupAttention(nn.Module):
@@ -64,14 +69,22 @@ class DividedBlock(nn.Module):
     again. Only rounding moves it; its query and key stay zero for good, and the channels of its value stay equal.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, time_init: str = "qkv") -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        time_init: str = "qkv",
+        norm: Callable[[int], nn.Module] = NORM,
+        act: type[nn.Module] = nn.GELU,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = norm(width)
         self.attn = GroupAttention(width, heads)
-        self.norm3 = nn.LayerNorm(width, eps=1e-6)
+        self.norm3 = norm(width)
         self.timeattn = GroupAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.norm2 = norm(width)
+        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=act)
         self.time_init = time_init
 
     def init_time(self) -> None:

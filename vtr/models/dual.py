@@ -18,7 +18,8 @@ from vtr.models.video import VideoEncoder
 class DualEncoder(nn.Module):
     """`encode_video` takes the clip's CLS through `vid_proj`; `encode_text` the caption's vector through `txt_proj`.
 
-    Neither normalises: the loss takes cosines. `temperature` is a fixed number, or learned when `learn_temperature`.
+    A `text_head` of "linear" leaves out the ReLU in front of `txt_proj`, as CLIP does. Neither normalises: the loss
+    takes cosines. `temperature` is a fixed number, or learned when `learn_temperature`.
     """
 
     def __init__(
@@ -28,11 +29,14 @@ class DualEncoder(nn.Module):
         embed_dim: int = 256,
         temperature: float = 0.05,
         learn_temperature: bool = False,
+        text_head: str = "relu",
     ) -> None:
         super().__init__()
         self.video, self.text, self.embed_dim = video, text, embed_dim
         self.vid_proj = nn.Linear(video.width, embed_dim)
-        self.txt_proj = nn.Sequential(nn.ReLU(), nn.Linear(text.width, embed_dim))
+        self.txt_proj = nn.Sequential(
+            nn.ReLU() if text_head == "relu" else nn.Identity(), nn.Linear(text.width, embed_dim)
+        )
         self.learn_temperature = learn_temperature
         # Held as a logarithm, so that no step can make it negative.
         log = torch.tensor(math.log(temperature))

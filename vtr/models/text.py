@@ -43,14 +43,17 @@ def pretrained_text(name: str, *, weights: bool = True) -> Any:
     from transformers import AutoConfig, AutoModel
 
     try:
-        if weights:
-            return AutoModel.from_pretrained(name, trust_remote_code=False)
-        return AutoModel.from_config(AutoConfig.from_pretrained(name, trust_remote_code=False))
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = getattr(config, "text_config", config)  # of CLIP, the text tower alone
+        if not weights:
+            return AutoModel.from_config(config)
+        whole = AutoModel.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise WorkError(
             f"the text model {name!r} could not be loaded: {str(error).splitlines()[0]}",
             "give a local directory made by save_pretrained as model.text, or connect to the model hub",
         ) from error
+    return getattr(whole, "text_model", whole)
 
 
 def text_of(config: Any) -> Any:

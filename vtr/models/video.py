@@ -9,15 +9,23 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from timm.layers import get_act_layer
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError
 from vtr.models.attention import DividedBlock
 from vtr.models.patches import visible_patches
-from vtr.models.positions import fit_space, fit_time
+from vtr.models.positions import fit_grid, fit_space, fit_time, grow_time
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+# What a tower's weights were trained with: mean and deviation of the colours, of 0 to 1.
+PIXELS = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "clip": (CLIP_MEAN, CLIP_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # SigLIP
+}
 ATTENTIONS = ("divided", "joint")
 
 
@@ -45,8 +53,9 @@ class VideoEncoder(nn.Module):
         attention: str = "divided",
         time_init: str = "qkv",
         positions: str = "learned",
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        pixels: str = "imagenet",
+        activation: str = "gelu",
+        norm_pre: bool = False,
     ) -> None:
         super().__init__()
         if attention not in ATTENTIONS:
@@ -66,12 +75,20 @@ class VideoEncoder(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.cells, width))
         self.temporal_embed = nn.Parameter(torch.zeros(1, self.slots, width))
+        # CLIP's ViTs have a norm before the blocks, and another epsilon in all of them.
+        norm = partial(nn.LayerNorm, eps=1e-5 if norm_pre else 1e-6)
+        self.norm_pre: nn.Module = norm(width) if norm_pre else nn.Identity()
+        act = get_act_layer(activation)
         if attention == "divided":
-            self.blocks = nn.ModuleList(DividedBlock(width, heads, time_init=time_init) for _ in range(depth))
+            self.blocks = nn.ModuleList(
+                DividedBlock(width, heads, time_init=time_init, norm=norm, act=act) for _ in range(depth)
+            )
         else:
-            norm = partial(nn.LayerNorm, eps=1e-6)
-            self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+            self.blocks = nn.ModuleList(
+                Block(width, heads, qkv_bias=True, norm_layer=norm, act_layer=act) for _ in range(depth)
+            )
+        self.norm = norm(width)
+        mean, std = PIXELS[pixels]
         self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
         self.apply(_init)
@@ -94,6 +111,14 @@ class VideoEncoder(nn.Module):
         grid = torch.cat([rows[:, None].expand(-1, side, -1), rows[None].expand(side, -1, -1)], dim=-1)
         self.pos_embed[0, 1:] = grid.reshape(side * side, self.width)
         self.temporal_embed[0] = sincos(self.slots, self.width)
+
+    @torch.no_grad()
+    def fit(self, frames: int, size: int, grow: str = "zeros") -> None:
+        """Makes this an encoder for clips of `frames` x `size` x `size`; `grow`: how positions in time become more."""
+        grid, slots = size // self.patch, frames // self.tubelet
+        self.pos_embed = nn.Parameter(fit_grid(self.pos_embed, self.grid, grid).clone())
+        self.temporal_embed = nn.Parameter(grow_time(self.temporal_embed[0], slots, grow)[None].clone())
+        self.grid, self.slots, self.cells = grid, slots, grid**2
 
     def forward(
         self,
@@ -121,6 +146,7 @@ class VideoEncoder(nn.Module):
         x = x + space + fit_time(self.temporal_embed[0], slots)[None, :, None]
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(batch, -1, -1)
         x = torch.cat([cls, x.flatten(1, 2)], dim=1)
+        x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x, slots) if self.attention == "divided" else block(x)
         return self.norm(x)  # type: ignore[no-any-return]

@@ -2,56 +2,126 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import torch
-from torch import Tensor
+from timm.layers import get_act_layer
+from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
-from vtr.models.video import VideoEncoder
+from vtr.models.positions import fit_grid
+from vtr.models.video import PIXELS, VideoEncoder
+
+FIT = "choose model.width, depth, heads, patch, norm_pre and activation as that model has them, or give --init-from"
+# What a ViT of images has no weights for: these begin as the encoder begins them.
+NEW = ("timeattn", "norm3", "temporal_embed")
+# What image models have beside the encoder.
+UNUSED = {
+    r"(head|fc_norm)\..+": "the image classifier",
+    r"attn_pool\..+": "SigLIP's pooling; a clip is pooled by its CLS, which begins anew",
+}
 
 
 def load_timm(encoder: VideoEncoder, name: str) -> None:
     """Fills `encoder` with a timm ViT's weights, by its name or as `local-dir:PATH`; time attention stays as it began.
 
-    A tubelet of t frames takes the patch weight divided by t, so that a still clip looks the same.
     Raises WorkError when the weights cannot be had, ConfigError when they do not fit.
     """
+    model = _timm(name, weights=True)
+    source: dict[str, Tensor] = model.state_dict()
+    if "patch_embed.proj.weight" not in source:
+        raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
+    source["patch_embed.weight"] = source.pop("patch_embed.proj.weight")
+    if "patch_embed.proj.bias" in source:
+        source["patch_embed.bias"] = source.pop("patch_embed.proj.bias")
+    if "cls_token" in source and source["pos_embed"].shape[1] == model.patch_embed.num_patches:
+        # Positions for patches alone (timm's no_embed_class): CLS has none.
+        source["pos_embed"] = _with_cls(source["pos_embed"])
+    activation = model.blocks[0].mlp.act
+    fill_image(encoder, source, activation, name)
+
+
+def timm_shape(name: str) -> dict[str, Any]:
+    """The settings that the timm ViT `name` wants of a recipe. Raises what `load_timm` raises."""
+    with torch.device("meta"):
+        model = _timm(name, weights=False)
+    blocks = getattr(model, "blocks", None)
+    if blocks is None or not hasattr(model, "patch_embed"):
+        raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
+    activation = [act for act in ("gelu", "quick_gelu", "gelu_tanh") if alike(get_act_layer(act)(), blocks[0].mlp.act)]
+    pixels = {mean: pixels for pixels, (mean, _) in PIXELS.items()}
+    shape = {
+        "width": model.embed_dim, "depth": len(blocks), "heads": blocks[0].attn.num_heads,
+        "patch": model.patch_embed.patch_size[0], "norm_pre": not isinstance(model.norm_pre, nn.Identity),
+        "activation": activation[0] if activation else "gelu",
+        "pixels": pixels.get(tuple(model.pretrained_cfg.get("mean", ())), "imagenet"),
+    }  # fmt: skip
+    return {f"model.{key}": value for key, value in shape.items()}
+
+
+def _timm(name: str, *, weights: bool) -> Any:
     from pickle import UnpicklingError
 
     import timm
     from safetensors import SafetensorError
 
     try:
-        source: dict[str, Tensor] = timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+        return timm.create_model(name, pretrained=weights, num_classes=0)
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
+        tried = "the directory" if name.startswith("local-dir:") else "the model hub"
         raise WorkError(
-            f"the timm weights {name!r} could not be loaded: {str(error).splitlines()[0]}",
+            f"the timm weights {name!r} could not be loaded from {tried}: {str(error).splitlines()[0]}",
             "connect to the model hub, or give model.video = 'local-dir:PATH' with a timm model saved there",
         ) from error
-    fit = "choose model.width, depth, heads, patch and data.size as that model has them"
-    if "patch_embed.proj.weight" not in source:
-        raise ConfigError(f"the weights {name!r} are not of a vision transformer", fit)
-    patch = source.pop("patch_embed.proj.weight")  # (D,3,p,p)
+
+
+def fill_image(encoder: VideoEncoder, source: dict[str, Tensor], activation: nn.Module, name: str) -> None:
+    """Fills `encoder` with a ViT's tensors by timm's names, `patch_embed.weight` as the convolution (D,3,p,p) has it.
+
+    A tubelet of t frames takes the patch weight divided by t, so that a still clip looks the same; positions are
+    interpolated for another grid; without a CLS (SigLIP) the encoder's own stays; without a patch bias (CLIP) it is 0.
+    Raises ConfigError when something is left over or missing, or was trained with another activation.
+    """
+    source = {key: value for key, value in source.items() if not any(re.fullmatch(known, key) for known in UNUSED)}
+    wanted: Any = encoder.blocks[0].mlp.act  # type: ignore[union-attr]
+    if not alike(activation, wanted):
+        raise ConfigError(f"the weights {name!r} were trained with {activation}, this encoder has {wanted}", FIT)
     tubelet = encoder.tubelet
+    patch = source["patch_embed.weight"]
     source["patch_embed.weight"] = (patch[:, :, None].expand(-1, -1, tubelet, -1, -1) / tubelet).flatten(1)
-    source["patch_embed.bias"] = source.pop("patch_embed.proj.bias")
     own = encoder.state_dict()
-    strange = [f"{key} has no place" for key in source if key not in own and not key.startswith(("head", "fc_norm"))]
+    source.setdefault("patch_embed.bias", torch.zeros_like(own["patch_embed.bias"]))
+    if "cls_token" not in source:
+        source["cls_token"] = own["cls_token"]
+        source["pos_embed"] = _with_cls(source["pos_embed"])
+    side = math.isqrt(source["pos_embed"].shape[1] - 1)
+    if side**2 == source["pos_embed"].shape[1] - 1:
+        source["pos_embed"] = fit_grid(source["pos_embed"], side, encoder.grid)
     unfit = [
         f"{key} is {tuple(value.shape)}, wanted {tuple(own[key].shape)}"
         for key, value in source.items()
         if key in own and own[key].shape != value.shape
     ]
-    new = ("timeattn", "norm3", "temporal_embed")
-    missing = [f"{key} is missing" for key in own if key not in source and not any(part in key for part in new)]
+    strange = [f"{key} has no place" for key in source if key not in own]
+    missing = [f"{key} is missing" for key in own if key not in source and not any(part in key for part in NEW)]
     problems = unfit + strange + missing
     if problems:
         raise ConfigError(
-            f"the weights {name!r} do not fit this encoder: {problems[0]} and {len(problems) - 1} more", fit
+            f"the weights {name!r} do not fit this encoder: {problems[0]} and {len(problems) - 1} more", FIT
         )
-    with torch.no_grad():
-        encoder.load_state_dict({key: value for key, value in source.items() if key in own}, strict=False)
+    encoder.load_state_dict(source, strict=False)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two activations are the same function; there are several classes of each."""
+    x = torch.linspace(-4, 4, 33, device="cpu")
+    return torch.allclose(one(x), other(x), atol=1e-6)
+
+
+def _with_cls(positions: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(positions[:, :1]), positions], dim=1)
 
 
 def matching(model: torch.nn.Module, state: dict[str, Any], where: str) -> None:

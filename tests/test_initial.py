@@ -1,0 +1,86 @@
+"""A new run begins with another's weights: they are what was there, and training goes on from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vtr import api, build, recipe
+from vtr.errors import ConfigError, RunError
+from vtr.initial import initial
+
+SHORT = {"train.steps": 2, "train.save_every": 2}
+
+
+def test_a_run_as_a_start(run: Path, nano: Path) -> None:
+    """Its model comes whole; masks, frames, size and temperature are the new recipe's."""
+    base = recipe.override(
+        recipe.load(str(nano)),
+        {"model.width": 64, "model.attention": "divided", "model.temperature": 0.1, "objective.mask_ratio": 0.25},
+    )
+    begun = initial(base, str(run))
+    old = build.load_source(run)
+    assert begun.whole is not None
+    assert (begun.config.model.width, begun.config.model.attention) == (32, "joint")
+    assert begun.config.objective.mask_ratio == 0.25
+    assert begun.whole.model.temperature.item() == pytest.approx(0.1)
+    for (name, a), b in zip(begun.whole.model.state_dict().items(), old.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b) or name == "log_temperature"
+
+
+def test_more_frames_and_pixels(run: Path, nano: Path) -> None:
+    """From 4 frames in 2 slots to 8 in 4: new positions in time begin at zero, as in Frozen's curriculum."""
+    base = recipe.override(recipe.load(str(nano)), {"data.frames": 8, "data.size": 48, "data.resize": 56})
+    begun = initial(base, str(run))
+    assert begun.whole is not None
+    video, old = begun.whole.model.video, build.load_source(run).model.video
+    assert video.temporal_embed.shape[1] == 4
+    assert torch.equal(video.temporal_embed[:, :2], old.temporal_embed)
+    assert not video.temporal_embed[:, 2:].any()
+    assert video.pos_embed.shape[1] == 1 + 36
+    rebuilt = build.make_model(begun.config, begun.whole.tokenizer)
+    shapes = {name: value.shape for name, value in rebuilt.state_dict().items()}
+    assert shapes == {name: value.shape for name, value in begun.whole.model.state_dict().items()}
+
+
+def test_pretraining_from_a_run_resumes_and_refuses_another_start(
+    run: Path, nano: Path, shards: Path, tmp_path: Path
+) -> None:
+    config = recipe.override(recipe.load(str(nano)), {**SHORT, "data.frames": 8})
+    first = api.pretrain(config, shards, tmp_path / "out", init_from=str(run))
+    assert api.pretrain(config, shards, tmp_path / "out", init_from=str(run)) == first
+    assert build.load_model(tmp_path / "out", "cpu", "fp32").config.data.frames == 8
+    with pytest.raises(RunError, match=r"was started from the weights [0-9a-f]{12}, not nothing"):
+        api.pretrain(config, shards, tmp_path / "out")
+
+
+def test_a_start_is_used(run: Path, nano: Path, shards: Path, tmp_path: Path) -> None:
+    """With a learning rate of next to nothing the weights stay where they began."""
+    config = recipe.override(recipe.load(str(nano)), {**SHORT, "optim.lr": 1e-12})
+    api.pretrain(config, shards, tmp_path / "out", init_from=str(run))
+    ours, theirs = (build.load_source(path).model.state_dict() for path in (tmp_path / "out", run))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-8)
+
+
+def test_towers_as_a_start(nano: Path, shards: Path, timm_vit: Path, tmp_path: Path) -> None:
+    config = recipe.override(
+        recipe.load(str(nano)), {**SHORT, "model.tubelet": 1, "model.patch": 16, "optim.lr": 1e-12}
+    )
+    api.pretrain(config, shards, tmp_path / "out", init_from=f"timm:local-dir:{timm_vit}")
+    made = build.load_source(tmp_path / "out")
+    assert (made.config.model.patch, made.config.model.video) == (8, f"local-dir:{timm_vit}")
+    from safetensors.torch import load_file
+
+    theirs = load_file(timm_vit / "model.safetensors")
+    torch.testing.assert_close(
+        made.model.video.blocks[0].mlp.fc1.weight, theirs["blocks.0.mlp.fc1.weight"], rtol=1e-5, atol=1e-8
+    )
+
+
+def test_an_objective_that_cannot_train_it(run: Path, nano: Path) -> None:
+    base = recipe.override(recipe.load(str(nano)), {"data.frames": 3, "model.tubelet": 1})
+    with pytest.raises(ConfigError, match="clips of 3 frames of 32 pixels do not divide"):
+        initial(base, str(run))

@@ -1,0 +1,95 @@
+"""`--init-from`: the weights that a new run begins with, and the settings that they bring.
+
+RUN, frozen:PATH, miles:PATH    a whole model: its [model] section comes with it
+clip:NAME, timm:NAME            towers of a model hub or a directory: the sizes and what else they need
+DIRECTORY                       a run, or what transformers or timm have saved there
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from vtr import build, checkpoint, recipe
+from vtr.config import Config
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import InputError
+from vtr.models.clip import PREFIX, clip_shape
+from vtr.models.video import VideoEncoder
+from vtr.models.weights import timm_shape
+from vtr.released import is_released
+
+TIMM = "timm:"
+# What stays as the recipe has it: it concerns training, not what the weights are.
+RECIPE = ("temperature", "learn_temperature", "time_init")
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """`config` with what the weights bring; their `name` or hash; the model, where they are a whole one."""
+
+    config: Config
+    name: str
+    whole: build.Source | None = None
+
+
+def initial(config: Config, source: str) -> Initial:
+    """What `config` becomes when training begins with `source`. Frames, size, masks and schedule stay the recipe's.
+
+    Raises InputError when `source` is nothing of the kind, else what loading it raises.
+    """
+    kind, name = _kind(source)
+    if kind == "clip":
+        brought = clip_shape(name)
+        brought["data.words"] = min(config.data.words, brought["data.words"])
+        return Initial(recipe.override(config, brought), source)
+    if kind == "timm":
+        return Initial(recipe.override(config, timm_shape(name) | {"model.video": name}), source)
+    found = build.load_source(name)
+    kept = {field: getattr(config.model, field) for field in RECIPE}
+    brought_model = dataclasses.replace(found.config.model, video="", **kept)
+    words = found.config.data.words  # a text model of our own has positions for just so many
+    words = min(config.data.words, words) if found.config.model.text else words
+    data = dataclasses.replace(config.data, words=words)
+    config = dataclasses.replace(config, model=brought_model, data=data)
+    video = found.model.video
+    if isinstance(video, VideoEncoder):
+        video.fit(data.frames, data.size)
+    set_temperature(found.model, config)
+    old = found.tokenizer
+    tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)
+    return Initial(config, checkpoint.sha256(found.weights), dataclasses.replace(found, tokenizer=tokenizer))
+
+
+def set_temperature(model: Any, config: Config) -> None:
+    """The recipe's temperature in place of the one that came with the weights."""
+    model.log_temperature.data.fill_(math.log(config.model.temperature))
+    model.log_temperature.requires_grad_(config.model.learn_temperature)
+    model.learn_temperature = config.model.learn_temperature
+
+
+def _kind(source: str) -> tuple[str, str]:
+    for prefix in (PREFIX, TIMM):
+        if source.startswith(prefix):
+            return prefix.removesuffix(":"), source.removeprefix(prefix)
+    path = Path(source).expanduser()
+    if is_released(source) or (path / checkpoint.HASHES).is_file() or (path / checkpoint.FOLDER).is_dir():
+        return "model", source
+    try:
+        settings: dict[str, Any] = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--init-from {source} is no run and no directory with a model in it ({error})",
+            "give a run, frozen:PATH, miles:PATH, clip:NAME, timm:NAME, or a directory made by save_pretrained",
+        ) from error
+    if settings.get("model_type") == "clip":
+        return "clip", str(path)
+    if "architecture" in settings:
+        return "timm", f"local-dir:{path}"
+    raise InputError(
+        f"--init-from {source} holds a {settings.get('model_type', 'model of another kind')}, which is no start",
+        "give CLIP or a timm ViT; a text model alone goes into model.text",
+    )
