@@ -105,7 +105,7 @@ def test_bytes_and_normalised_floats_are_the_same_clip(tubelet, masked):
 
 
 def test_other_means_for_other_weights():
-    encoder = small(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    encoder = small(pixels="half")
     clips = bytes_of()
     torch.testing.assert_close(encoder(clips), encoder(clips.float() / 127.5 - 1), rtol=1e-4, atol=1e-4)
     assert not {"mean", "std"} & set(encoder.state_dict()), "what the weights do not say, the run's config does"
