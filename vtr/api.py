@@ -13,6 +13,7 @@ from vtr.errors import ConfigError, InputError, RunError
 if TYPE_CHECKING:
     from vtr.build import Loaded
     from vtr.data.manifest import ShardSummary
+    from vtr.data.tasks import PlanSummary, TaskSummary
     from vtr.evaluation import Result
 
 OF_THE_WEIGHTS = ("model.", "data.frames:", "data.size:", "data.words:")
@@ -29,14 +30,62 @@ def shard(
     **how: Any,
 ) -> ShardSummary:
     """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`."""
-    from vtr.data import annotations
     from vtr.data.shards import write_shards
 
-    options = annotations.ReaderOptions(split=split, limit=limit, root=root)
-    samples = annotations.read(reader, source, options)
-    given: dict[str, Any] = {"split": split, "limit": limit}
-    census = annotations.take_census(reader, source, options, samples).record()
+    read, given = _reading(reader, source, split, limit, root)
+    samples, census = read()
     return write_shards(samples, Path(out), reader=reader, source=source, options=given, census=census, **how)
+
+
+def plan_shards(
+    reader: str,
+    source: str,
+    out: Path | str,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    root: Path | None = None,
+    **how: Any,
+) -> PlanSummary:
+    """Notes in `out` what `shard` would do, for `shard_task` to do; `how` goes to `vtr.data.tasks.note`."""
+    from vtr.data import tasks
+
+    read, given = _reading(reader, source, split, limit, root)
+    return tasks.note(read, Path(out), reader=reader, source=source, options=given, **how)
+
+
+def shard_task(
+    reader: str,
+    source: str,
+    out: Path | str,
+    task: int,
+    num_tasks: int,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    root: Path | None = None,
+    **how: Any,
+) -> TaskSummary:
+    """Every `num_tasks`-th shard, from `task` on; the last task to end completes `out` as `shard` would have."""
+    from vtr.data import tasks
+
+    read, given = _reading(reader, source, split, limit, root)
+    return tasks.write_task(read, Path(out), task, num_tasks, reader=reader, source=source, options=given, **how)
+
+
+def _reading(
+    reader: str, source: str, split: str | None, limit: int | None, root: Path | None
+) -> tuple[Callable[[], tuple[Any, Any]], dict[str, Any]]:
+    """A function that gives the samples of `source` and their census, and the options that a plan remembers."""
+    from vtr.data import annotations
+
+    options = annotations.ReaderOptions(split=split, limit=limit, root=root)
+
+    def read() -> tuple[Any, Any]:
+        samples = annotations.read(reader, source, options)
+        return samples, annotations.take_census(reader, source, options, samples).record()
+
+    return read, {"split": split, "limit": limit}
 
 
 def pretrain(

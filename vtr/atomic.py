@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vtr.errors import InputError, WorkError
+from vtr.errors import BusyError, WorkError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -64,13 +64,13 @@ def remove_leftovers(folder: Path) -> None:
 def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
     """Holds the lock file `path`; the kernel drops it however the process ends. It is removed at the end.
 
-    Raises InputError at once when another process holds it; `what` names the thing that is locked.
+    Raises BusyError at once when another process holds it; `what` names the thing that is locked.
     """
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if not _try_lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
-                raise InputError(
+                raise BusyError(
                     f"{what} is being written by another process", "wait until it ends, or write somewhere else"
                 )
             if not _is_same_file(handle, path):

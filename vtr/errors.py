@@ -31,6 +31,10 @@ class InputError(VtrError):
     exit_code = 2
 
 
+class BusyError(InputError):
+    """Another process is writing where this one was told to."""
+
+
 class ConfigError(InputError):
     """A recipe, a `--set` or a field of a config is wrong."""
 

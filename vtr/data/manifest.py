@@ -25,6 +25,7 @@ from vtr.data.annotations.sample import JSON
 from vtr.data.index import check_shards
 from vtr.data.index_file import Shard
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
+from vtr.data.pace import Pace
 from vtr.data.plan import Plan, refuse_other
 from vtr.errors import DataError, WorkError
 from vtr.version import __version__
@@ -38,7 +39,7 @@ class ShardSummary:
     """What a shard directory holds.
 
     `nothing_to_do`: it was whole before; `continued`: shards that were done before; `warnings`: how the data set
-    differs from what is published.
+    differs from what is published; `pace`: how quickly clips of it are decoded (`Pace.rates`), where that was measured.
     """
 
     out: Path
@@ -50,19 +51,23 @@ class ShardSummary:
     decoders: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    pace: dict[str, float] | None = field(default=None, compare=False)  # not what it holds
     continued: int = 0
     nothing_to_do: bool = False
 
 
 def finish(
     out: Path,
-    plan: Plan,
+    record: Mapping[str, JSON],
     source: str,
     tasks: Sequence[ShardTask],
     parts: Sequence[Part],
     census: Mapping[str, JSON] | None = None,
 ) -> dict[str, Any]:
-    """Gathers the parts into the index, names what was skipped, writes the manifest and returns it."""
+    """Gathers the parts into the index, names what was skipped, writes the manifest and returns it.
+
+    `record` is that of the plan. Twice is the same as once.
+    """
     skipped = [entry for part in parts for entry in part.skipped]
     shards = [part.shard for part in parts if part.shard is not None]
     table = pa.concat_tables([part_rows(task) for task in tasks])
@@ -80,7 +85,7 @@ def finish(
         "census": dict(census or {}),
         "index": {"sha256": _sha256(out / index_file.NAME), "digest": header.digest},
         "shards": [asdict(shard) for shard in shards],
-        "plan": plan.record(),
+        "plan": dict(record),
     }
     write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     shutil.rmtree(out / PARTS, ignore_errors=True)
@@ -109,14 +114,17 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
     return manifest
 
 
-def summarize(out: Path, manifest: Mapping[str, Any], *, continued: int = 0, nothing_to_do: bool) -> ShardSummary:
-    """The summary of a whole shard directory."""
+def summarize(
+    out: Path, manifest: Mapping[str, Any], parts: Sequence[Part] = (), *, continued: int = 0, nothing_to_do: bool
+) -> ShardSummary:
+    """The summary of a whole shard directory; `parts` tell how quickly it was read."""
     names = ("samples", "captions", "bytes", "duration_s", "decoders", "skipped")
     facts = {name: manifest[name] for name in names}
     return ShardSummary(
         out=out,
         shards=len(manifest["shards"]),
         warnings=tuple(manifest.get("census", {}).get("warnings", ())),
+        pace=sum((part.pace for part in parts), Pace()).rates(),
         continued=continued,
         nothing_to_do=nothing_to_do,
         **facts,

@@ -21,7 +21,9 @@ from vtr.data.annotations.sample import Sample
 from vtr.data.crew import Beat
 from vtr.data.index_file import Shard
 from vtr.data.limits import Limits
-from vtr.data.store import Prepared, Store, VideoStore
+from vtr.data.pace import EVERY, Pace, measure
+from vtr.data.prepared import Prepared
+from vtr.data.store import FrameStore, Store, VideoStore
 from vtr.data.tarwriter import TarWriter
 from vtr.errors import VideoError, WorkError
 
@@ -51,14 +53,22 @@ class ShardTask:
         """The index rows of this shard alone; that this file is there says that the shard is done."""
         return self.out / PARTS / f"{self.number:06d}.parquet"
 
+    def remove_leftovers(self) -> None:
+        """Removes what a writer of this shard that was killed had begun."""
+        for name in (self.tar.name, self.part.name):
+            for begun in self.part.parent.glob(f"{name}.tmp-*"):
+                begun.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a finished shard left: its tar (None when every sample was skipped) and the samples that were skipped."""
+    """What a finished shard left: its tar (None when every sample was skipped), the samples that were skipped, and how
+    quickly some of the others were read back."""
 
     shard: Shard | None
     skipped: tuple[dict[str, str], ...]
     digest: str
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def samples(self) -> int:
@@ -73,12 +83,16 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
     """
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
+    pace = Pace()
     try:
         with replacing(task.tar, aside=task.part.parent) as file:
             writer = TarWriter(file)
             for item, sample in enumerate(task.samples):
                 try:
                     ready, sha256 = _prepare(sample, item, task, beat)
+                    if len(rows) % EVERY == 0:
+                        with beat.native(item):
+                            pace += measure(ready, FrameStore(), task.limits)
                 except VideoError as error:
                     skipped.append(
                         {"key": sample.key, "video": sample.source, "kind": error.kind, "message": error.message}
@@ -88,7 +102,7 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
             size = writer.close()
         if not rows:
             task.tar.unlink()  # a tar without members is an error to most readers
-        part = Part(Shard(task.tar.name, size, len(rows)) if rows else None, tuple(skipped), task.digest)
+        part = Part(Shard(task.tar.name, size, len(rows)) if rows else None, tuple(skipped), task.digest, pace)
         _write_part(task.part, rows, part)
     except OSError as error:
         raise explain_os_error(error, f"while writing {task.tar.name}", task.out) from error
@@ -100,7 +114,7 @@ def read_part(task: ShardTask) -> Part | None:
     try:
         part = _part_of(pq.read_schema(task.part))
         whole = part.shard is None or task.tar.stat().st_size == part.shard.bytes
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     return part if whole and part.digest == task.digest else None
 
@@ -163,7 +177,7 @@ def _write(writer: TarWriter, sample: Sample, ready: Prepared, sha256: str, task
 
 def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
     shard = None if part.shard is None else [part.shard.name, part.shard.bytes, part.shard.samples]
-    meta = json.dumps({"shard": shard, "skipped": part.skipped, "digest": part.digest})
+    meta = json.dumps({"shard": shard, "skipped": part.skipped, "digest": part.digest, "pace": part.pace.record()})
     table = index_file.rows_to_table(rows).replace_schema_metadata({META: meta})
     with replacing(path) as file:
         pq.write_table(table, file)
@@ -172,4 +186,4 @@ def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
 def _part_of(schema: pa.Schema) -> Part:
     meta = json.loads(schema.metadata[META])
     shard = None if meta["shard"] is None else Shard(*meta["shard"])
-    return Part(shard, tuple(meta["skipped"]), meta["digest"])
+    return Part(shard, tuple(meta["skipped"]), meta["digest"], Pace(**meta["pace"]))

@@ -71,18 +71,9 @@ def make_plan(samples: Sequence[Sample], per_shard: int | None, arguments: Mappi
 
 def refuse_other(record: Mapping[str, JSON], plan: Plan, out: Path, source: str) -> None:
     """Raises DataError, saying what differs, unless `record` (of an earlier run into `out`) is that of `plan`."""
-    hint = f"shard into another directory, or remove {out} first"
+    hint = _hint(out)
     new = plan.record()
-    if record.get("format") != FORMAT:
-        raise DataError(f"{out} was sharded by another version of vtr", hint)
-    before, now = _mapping(record.get("arguments")), _mapping(new["arguments"])
-    changed = [
-        f"{name} was {before.get(name)} and is {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise DataError(f"{out} was sharded with other arguments: {', '.join(changed)}", hint)
+    refuse_arguments(record, plan.arguments, out)
     if record.get("samples") != new["samples"]:
         raise DataError(
             f"{source} has changed since {out} was sharded: it gave {record.get('samples')} samples, "
@@ -98,6 +89,24 @@ def refuse_other(record: Mapping[str, JSON], plan: Plan, out: Path, source: str)
                 "the size of a video is another",
                 hint,
             )
+
+
+def refuse_arguments(record: Mapping[str, JSON], arguments: Mapping[str, JSON], out: Path) -> None:
+    """Raises DataError, saying what differs, unless `record` is of a plan with these `arguments`."""
+    if record.get("format") != FORMAT:
+        raise DataError(f"{out} was sharded by another version of vtr", _hint(out))
+    before, now = _mapping(record.get("arguments")), dict(arguments)
+    changed = [
+        f"{name} was {before.get(name)} and is {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise DataError(f"{out} was sharded with other arguments: {', '.join(changed)}", _hint(out))
+
+
+def _hint(out: Path) -> str:
+    return f"shard into another directory, or remove {out} first"
 
 
 def _digest(samples: Sequence[Sample]) -> str:

@@ -8,26 +8,22 @@ last: where it stands, the directory is whole.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from vtr.atomic import explain_os_error, locked, remove_leftovers, write_bytes
+from vtr.data import on_cluster
 from vtr.data.annotations.sample import JSON, Sample
-from vtr.data.crew import Lost, run_tasks
 from vtr.data.limits import Limits
-from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize
-from vtr.data.oneshard import PARTS, Part, ShardTask, read_part, write_shard
-from vtr.data.plan import Plan, make_plan, refuse_other
+from vtr.data.manifest import ShardSummary, finish, read_finished, refuse_skipped, summarize
+from vtr.data.oneshard import Part, ShardTask, read_part
+from vtr.data.plan import make_plan
 from vtr.data.store import Store, arguments, make_store
-from vtr.errors import DataError, InputError, WorkError
-
-LOCK = ".lock"
-PLAN = "plan.json"
+from vtr.data.watched import write_all
+from vtr.data.workdir import at_work, note_plan
+from vtr.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +50,7 @@ def write_shards(
     store: Store | str = "video",
     limits: Limits | None = None,
     time_limit_s: float = 300.0,
+    ray: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ShardSummary:
     """Writes `samples` as shards into `out`, or goes on where an earlier run of the same was stopped.
@@ -61,124 +58,72 @@ def write_shards(
     `options` are the reader's (split, limit, ...): with another value the directory is refused. Every video is opened
     and decoded; one that cannot be within `time_limit_s`, or that crashes the decoder, is skipped and named in
     `skipped.jsonl`. `census` (`annotations.take_census`) is kept in the manifest. `store` is "video", "frames", or one
-    of their classes with other settings.
+    of their classes with other settings. `ray`: the address of a Ray cluster whose machines do the work; they must see
+    `out` and the videos under the same paths.
     Raises DataError when `out` was made of something else, WorkError when more than the share `max_skipped` of the
     samples had to be skipped (the rest is written all the same), the disk is full, or a worker is killed.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers, at least 1 is needed", "leave --workers out for one a processor")
-    if not 0 <= max_skipped <= 1:
-        raise InputError(f"{max_skipped:g} is no share of the samples", "give one from 0 to 1: 0.05 allows 5 %")
+    check_arguments(workers, max_skipped)
     store = make_store(store) if isinstance(store, str) else store
     plan = make_plan(samples, per_shard, {"reader": reader, **arguments(store), **(options or {})})
-    with _at_work(out):
+    limits = limits or Limits()
+    with at_work(out):
         manifest = read_finished(out, plan, source)
         if manifest is not None:
             summary = summarize(out, manifest, nothing_to_do=True)
         else:
-            limits = limits or Limits()
+            note_plan(out, plan, source, census)
             tasks = [ShardTask(out, n, plan.shard(n), digest, store, limits) for n, digest in enumerate(plan.digests)]
-            parts = _begin(out, plan, source, tasks)
+            parts = done_parts(tasks)
             continued = len(parts)
-            _work([task for task in tasks if task.number not in parts], parts, workers, time_limit_s, progress)
+            work(tasks, parts, workers, time_limit_s, progress, ray)
             done = [parts[task.number] for task in tasks]
-            manifest = finish(out, plan, source, tasks, done, census)
-            summary = summarize(out, manifest, continued=continued, nothing_to_do=False)
+            manifest = finish(out, plan.record(), source, tasks, done, census)
+            summary = summarize(out, manifest, done, continued=continued, nothing_to_do=False)
     refuse_skipped(summary, max_skipped)
     return summary
 
 
-@contextmanager
-def _at_work(out: Path) -> Iterator[None]:
-    """The directory `out`, made if need be, for this process alone; what a killed run had begun is cleared away."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with locked(out / LOCK, str(out)):
-            try:
-                yield
-            finally:
-                remove_leftovers(out)
-                remove_leftovers(out / PARTS)
-    except FileExistsError as error:
-        raise DataError(f"{out} is a file, shards need a directory", "name another") from error
-    except OSError as error:
-        raise explain_os_error(error, "while sharding", out) from error
+def check_arguments(workers: int | None, max_skipped: float) -> None:
+    """Raises InputError for what can be no number of workers or no share."""
+    if workers is not None and workers < 1:
+        raise InputError(f"{workers} workers, at least 1 is needed", "leave --workers out for one a processor")
+    if not 0 <= max_skipped <= 1:
+        raise InputError(f"{max_skipped:g} is no share of the samples", "give one from 0 to 1: 0.05 allows 5 %")
 
 
-def _begin(out: Path, plan: Plan, source: str, tasks: Sequence[ShardTask]) -> dict[int, Part]:
-    """Notes the plan, or sees that an interrupted run had the same; returns the parts that are done, by number."""
-    path = out / PARTS / PLAN
-    if not path.is_file():
-        if any(out.glob("*.tar")):
-            raise DataError(
-                f"{out} has tars but no {MANIFEST}: they were not made by vtr shard, or not by it alone",
-                f"shard into another directory; to use them as they are: vtr inspect {out} --index",
-            )
-        path.parent.mkdir(exist_ok=True)
-        write_bytes(path, json.dumps(plan.record()).encode())
-        return {}
-    refuse_other(json.loads(path.read_bytes()), plan, out, source)
+def done_parts(tasks: Sequence[ShardTask]) -> dict[int, Part]:
+    """What earlier runs or other tasks left of `tasks`, by number."""
     return {task.number: part for task in tasks if (part := read_part(task)) is not None}
 
 
-def _work(
+def work(
     tasks: Sequence[ShardTask],
     parts: dict[int, Part],
     workers: int | None,
     time_limit_s: float,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[Progress], None] | None = None,
+    ray: str | None = None,
 ) -> None:
-    """Writes the shards of `tasks` and adds what each left to `parts`."""
+    """Writes the shards of `tasks` that are not among `parts`, and adds what each left to them."""
     counts = {task.number: len(task.samples) for task in tasks}
-    before = sum(part.samples for part in parts.values())
-
-    def on_lost(task: ShardTask, lost: Lost) -> ShardTask:
-        return _without(task, lost, time_limit_s)
 
     def on_tick(begun: int) -> None:
         if progress is not None:
             done = sum(part.samples for part in parts.values())
             skipped = sum(len(part.skipped) for part in parts.values())
             size = sum(part.shard.bytes for part in parts.values() if part.shard is not None)
-            progress(Progress(done + begun, before + sum(counts.values()), skipped, size))
+            progress(Progress(done + begun, sum(counts.values()), skipped, size))
 
-    results = run_tasks(
-        write_shard,
-        tasks,
-        workers=workers or _cores(),
-        time_limit_s=time_limit_s,
-        on_lost=on_lost,
-        on_tick=on_tick,
-    )
+    left = [task for task in tasks if task.number not in parts]
+    if ray is None:
+        results = write_all(left, workers=workers or _cores(), time_limit_s=time_limit_s, on_tick=on_tick)
+    else:
+        results = on_cluster.write_all(left, ray, time_limit_s=time_limit_s, on_tick=on_tick)
     with closing(results):
         for task, part in results:
             parts[task.number] = part
     on_tick(0)
-
-
-def _without(task: ShardTask, lost: Lost, time_limit_s: float) -> ShardTask:
-    """`task` once more without the sample that hung or crashed its worker. Raises WorkError if neither did."""
-    sample = task.samples[lost.item]
-    for begun in task.part.parent.glob(f"{task.tar.name}.tmp-*"):
-        begun.unlink(missing_ok=True)
-    if lost.kind == "timeout":
-        reason = f"it was not decoded within {time_limit_s:g} s"
-    elif lost.kind == "crashed":
-        reason = f"the decoder died of it ({_signal_name(lost.exitcode)})"
-    else:
-        raise WorkError(
-            f"a worker process was killed ({_signal_name(lost.exitcode)}) while at {sample.key} ({sample.source}), "
-            f"to be written to {task.tar.name}",
-            "run the same command again, it continues; if memory ran out, use fewer --workers",
-        )
-    return replace(task, lost={**task.lost, lost.item: (lost.kind, reason)})
-
-
-def _signal_name(exitcode: int | None) -> str:
-    try:
-        return signal.Signals(-(exitcode or 0)).name
-    except ValueError:
-        return f"exit code {exitcode}"
 
 
 def _cores() -> int:

@@ -7,9 +7,8 @@ An image is a clip of one frame, in every store; its decoder is "image", and it 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TypeAlias
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +17,13 @@ from PIL import Image
 from vtr.data import image, pyav_reader, video
 from vtr.data.annotations.sample import JSON
 from vtr.data.limits import Limits
+from vtr.data.prepared import Prepared, image_facts, prepare_image, video_facts
 from vtr.data.pyav_packets import demuxed
 from vtr.data.pyav_picture import Converter
+from vtr.data.transcode import SmallVideoStore
 from vtr.errors import ConfigError
 
 MOST_FRAMES = 10_000  # their members are numbered with four digits
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """One video made ready: (extension, bytes) of each member, the facts for the index, more for the json alone."""
-
-    members: list[tuple[str, bytes]]
-    facts: dict[str, JSON]
-    more: dict[str, JSON] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +37,13 @@ class VideoStore:
         """The one member `<key>.<container>`. Raises VideoError as `video.check` and `image.decode` do."""
         if (ext := image.extension(data, suffix)) is not None:
             height, width = image.decode(data, limits).shape[:2] if self.check else (0, 0)
-            return Prepared([(ext, data)], _image_facts(width, height), {"codec": ext})
+            return prepare_image(ext, data, width, height)
         if not self.check:
             facts: dict[str, JSON] = dict.fromkeys(("frames", "width", "height"), 0)
             facts |= dict.fromkeys(("fps", "duration_s"), 0.0)
             return Prepared([(suffix or "mp4", data)], {**facts, "decoder": "pyav"})
         info = video.check(data, limits)
-        return Prepared([(info.container, data)], _facts(info), {"codec": info.codec})
+        return Prepared([(info.container, data)], video_facts(info), {"codec": info.codec})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +92,16 @@ class FrameStore:
         }
         more: dict[str, JSON] = {
             "times": [round(float(times[k]), 6) for k in chosen],
-            "original": {**_facts(info), "codec": info.codec, "container": info.container},
+            "original": {**video_facts(info), "codec": info.codec, "container": info.container},
         }
         return Prepared([(f"{n:04d}.jpg", pictures[k]) for n, k in enumerate(chosen)], facts, more)
 
     def _prepare_image(self, picture: npt.NDArray[np.uint8], ext: str) -> Prepared:
         """One frame, however many are wanted of a video: more would be copies."""
         small = self._scaled(picture)
-        original = {**_image_facts(picture.shape[1], picture.shape[0]), "codec": ext, "container": ext}
+        original = {**image_facts(picture.shape[1], picture.shape[0]), "codec": ext, "container": ext}
         more: dict[str, JSON] = {"times": [0.0], "original": original}
-        return Prepared([("0000.jpg", self._jpeg(small))], _image_facts(*small.size), more)
+        return Prepared([("0000.jpg", self._jpeg(small))], image_facts(*small.size), more)
 
     def choose(self, times: npt.NDArray[np.float64], duration_s: float) -> list[int]:
         """Which frames of a video whose frames show from `times` (n,) on: those seen at the middles of equal spans.
@@ -128,8 +120,12 @@ class FrameStore:
         with demuxed(data, limits) as packets:
             convert = Converter(packets)
             for k, frame in pyav_reader.decode(packets, chosen):
-                pictures[k] = self._jpeg(self._scaled(convert(frame)))
+                pictures[k] = self.encode(convert(frame))
         return pictures
+
+    def encode(self, frame: npt.NDArray[np.uint8]) -> bytes:
+        """The JPEG, scaled down, of one (H, W, 3) uint8 RGB picture."""
+        return self._jpeg(self._scaled(frame))
 
     def _scaled(self, frame: npt.NDArray[np.uint8]) -> Image.Image:
         picture = Image.fromarray(np.ascontiguousarray(frame))
@@ -143,32 +139,38 @@ class FrameStore:
         return file.getvalue()
 
 
-Store: TypeAlias = VideoStore | FrameStore
+Store: TypeAlias = VideoStore | SmallVideoStore | FrameStore
 
 
-def make_store(name: str) -> Store:
-    """The store called `name`, with its defaults. Raises ConfigError for another name."""
-    stores: Mapping[str, Store] = {"video": VideoStore(), "frames": FrameStore()}
-    if name not in stores:
-        raise ConfigError(f"there is no store {name!r}", f"the stores are: {', '.join(stores)}")
-    return stores[name]
+def make_store(name: str, *, transcode: bool = False, **settings: float | None) -> Store:
+    """The store called `name` ("video" re-encoded with `transcode`); settings that are None keep their defaults.
+
+    Raises ConfigError for another name, and for a setting that this store has not or that contradicts another.
+    """
+    given: dict[str, Any] = {setting: value for setting, value in settings.items() if value is not None}
+    kinds: dict[str, type[Store]] = {"video": SmallVideoStore if transcode else VideoStore, "frames": FrameStore}
+    if name not in kinds:
+        raise ConfigError(f"there is no store {name!r}", f"the stores are: {', '.join(kinds)}")
+    if transcode and name != "video":
+        raise ConfigError("--transcode makes small videos, --store frames makes none", "take one of the two")
+    settable = {"video": ("short_side",) if transcode else (), "frames": tuple(f.name for f in fields(FrameStore))}
+    if foreign := [setting for setting in given if setting not in settable[name]]:
+        flag = f"--{foreign[0].replace('_', '-')}"
+        if foreign[0] == "short_side":
+            raise ConfigError(
+                f"{flag} has no effect on videos that are kept as they are", "add --transcode, or take it out"
+            )
+        raise ConfigError(
+            f"{flag} belongs to --store frames, and the store is video", "add --store frames, or take it out"
+        )
+    if "frames" in given and (rates := [setting for setting in ("fps", "max_frames") if setting in given]):
+        raise ConfigError(
+            f"--frames {given['frames']} is an exact number, --{rates[0].replace('_', '-')} a rate to choose one by",
+            "give one of the two",
+        )
+    return kinds[name](**given)
 
 
 def arguments(store: Store) -> dict[str, JSON]:
     """What decides the bytes that `store` makes, by name."""
     return {"store": store.name, **asdict(store)}
-
-
-def _facts(info: video.VideoInfo) -> dict[str, JSON]:
-    return {
-        "frames": info.frames,
-        "fps": info.fps,
-        "duration_s": info.duration_s,
-        "width": info.width,
-        "height": info.height,
-        "decoder": info.decoder,
-    }
-
-
-def _image_facts(width: int, height: int) -> dict[str, JSON]:
-    return {"frames": 1, "fps": 0.0, "duration_s": 0.0, "width": width, "height": height, "decoder": "image"}

@@ -1,0 +1,87 @@
+"""The flags of `vtr shard`: what they make, and which contradict each other."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helpers import Cli, refused
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
+from shard_helpers import make_video, tree
+
+from vtr.cli.shard import READERS
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of five little videos."""
+    folder = tmp_path_factory.mktemp("table")
+    with (folder / "captions.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["video", "caption"])
+        for i in range(5):
+            make_video(folder / f"clip{i}.mp4", i, frames=24)
+            rows.writerow([f"clip{i}.mp4", f"clip number {i}"])
+    return folder / "captions.csv"
+
+
+def test_help_lists_every_reader(cli: Cli) -> None:
+    from vtr.data.annotations import READERS as THERE
+
+    assert READERS.split(", ") == list(THERE)
+    words = cli("shard", "--help").out.replace("│", " ").split()
+    assert all(f"{name}," in words or f"{name}." in words for name in THERE)
+
+
+def test_frames_of_a_rate_and_frames_of_a_number(cli: Cli, table: Path, tmp_path: Path) -> None:
+    for flags, count, height in (
+        ([], 12, 144),
+        (["--fps", 2], 6, 144),
+        (["--max-frames", 5], 5, 144),
+        (["--frames", 7, "--short-side", 64, "--quality", 60], 7, 64),
+    ):
+        out = tmp_path / str(count)
+        result = cli("shard", "table", table, out, "--store", "frames", "--workers", 1, *flags)
+        assert result.code == 0, result
+        assert "5 by jpeg" in result.out
+        assert "clips/s from stored frames" in result.out
+        assert "would give" not in result.out, "there is nothing quicker"
+        index = json.loads(cli("shard", "table", table, out, "--store", "frames", *flags, "--json").out)
+        assert index["nothing_to_do"]
+        from vtr.data.index import ShardIndex
+
+        info = ShardIndex.open(out).info(0)
+        assert (info.frames, info.height) == (count, height)
+
+
+def test_videos_as_they_are_and_small(cli: Cli, table: Path, tmp_path: Path) -> None:
+    plain = cli("shard", "table", table, tmp_path / "plain", "--workers", 1)
+    assert "to be decoded: 5 by" in plain.out
+    assert "--store frames would give" in plain.out
+    small = cli("shard", "table", table, tmp_path / "small", "--transcode", "--short-side", 96, "--json")
+    assert small.code == 0
+    assert json.loads(small.out)["pace"]["frame_store_clips_per_s_per_core"] > 0
+    assert tree(tmp_path / "small").keys() == tree(tmp_path / "plain").keys()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--fps", "4"], ["--fps belongs to --store frames", "add --store frames"]),
+        (["--short-side", "4"], ["--short-side has no effect", "add --transcode"]),
+        (["--store", "frames", "--transcode"], ["--transcode makes small videos", "take one"]),
+        (["--store", "frames", "--frames", "4", "--fps", "1"], ["--frames 4 is an exact number"]),
+        (["--task", "0"], ["--task and --num-tasks go together", "--task 0 --num-tasks 4"]),
+        (["--num-tasks", "3"], ["--task and --num-tasks go together"]),
+        (["--task", "3", "--num-tasks", "3"], ["there is no task 3 of 3", "count from 0"]),
+        (["--plan-only", "--ray", "auto"], ["three ways to share the work"]),
+        (["--ray", "auto", "--workers", "2"], ["--workers counts processes of this machine"]),
+    ],
+)
+def test_flags_that_contradict(cli: Cli, table: Path, tmp_path: Path, flags: list[str], words: list[str]) -> None:
+    refused(cli("shard", "table", table, tmp_path / "out", *flags), 2, *words)
+    assert not list(tmp_path.rglob("*.tar"))

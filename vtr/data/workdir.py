@@ -1,0 +1,64 @@
+"""A shard directory while it is being written: whose it is, what was planned, and which shards are done.
+
+    OUT/.lock    OUT/.parts/plan.json    OUT/.parts/plan.parquet (of --plan-only)    OUT/.parts/000000.parquet ...
+
+A plain run holds the lock alone; tasks of one plan share it. Whoever finds every part done while holding it alone
+finishes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from vtr.atomic import explain_os_error, locked, remove_leftovers, write_bytes
+from vtr.data.annotations.sample import JSON
+from vtr.data.manifest import MANIFEST
+from vtr.data.oneshard import PARTS
+from vtr.data.plan import Plan, refuse_other
+from vtr.errors import DataError
+
+LOCK = ".lock"
+PLAN = "plan.json"
+
+
+@contextmanager
+def at_work(out: Path, *, shared: bool = False) -> Iterator[None]:
+    """The directory `out`, made if need be, for this process alone, or `shared` with the other tasks of a plan.
+
+    Alone, what a killed run had begun is cleared away. Raises InputError when others are at work there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out / LOCK, str(out), shared=shared):
+            try:
+                yield
+            finally:
+                if not shared:
+                    remove_leftovers(out)
+                    remove_leftovers(out / PARTS)
+    except FileExistsError as error:
+        raise DataError(f"{out} is a file, shards need a directory", "name another") from error
+    except OSError as error:
+        raise explain_os_error(error, "while sharding", out) from error
+
+
+def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | None = None) -> bool:
+    """Notes the plan, or sees that an earlier run or another task had the same; whether there was one.
+
+    Raises DataError when it was another, or when the tars of `out` are not ours.
+    """
+    path = out / PARTS / PLAN
+    if path.is_file():
+        refuse_other(json.loads(path.read_bytes()), plan, out, source)
+        return True
+    if any(out.glob("*.tar")):
+        raise DataError(
+            f"{out} has tars but no {MANIFEST}: they were not made by vtr shard, or not by it alone",
+            f"shard into another directory; to use them as they are: vtr inspect {out} --index",
+        )
+    path.parent.mkdir(exist_ok=True)
+    write_bytes(path, json.dumps({**plan.record(), "source": source, "census": dict(census or {})}).encode())
+    return False
