@@ -12,6 +12,7 @@ from vtr.masking import (
     MASKS,
     block_cells,
     hidden_cells,
+    hidden_count,
     hidden_words,
     mask_words,
     visible_cells,
@@ -32,8 +33,18 @@ def test_counts(cells, ratio, visible):
     assert visible_count(cells, ratio) == visible
 
 
+@pytest.mark.parametrize(
+    ("cells", "ratio", "hidden"), [(196, 0.9, 176), (16, 0.75, 12), (196, 0.999, 195), (4, 0.0, 0)]
+)
+def test_counts_of_the_hidden(cells, ratio, hidden):
+    """SimVTP rounds what it hides down, MAC what it shows: of 196 at 0.9, 20 and 19 stay visible."""
+    assert hidden_count(cells, ratio) == hidden
+
+
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 60, float("nan")])
 def test_a_wrong_ratio_is_refused(ratio):
+    with pytest.raises(ConfigError, match=rf"ratio of {ratio}, it must be at least 0 and below 1"):
+        hidden_count(196, ratio)
     with pytest.raises(ConfigError, match=rf"ratio of {ratio}, it must be at least 0 and below 1"):
         visible_count(196, ratio)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vtr import checkpoint, recipe
+from vtr import checkpoint, makers, recipe
 from vtr.config import Config
 from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
@@ -17,12 +17,10 @@ from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, InputError, RunError, VtrError
 from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
-from vtr.models.embedder import Embedder
+from vtr.models.embedder import Embedder, Model
 from vtr.models.text import TextEncoder, pretrained_text, small_text, text_of
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import load_timm, matching
-from vtr.objectives.contrastive import Contrastive
-from vtr.objectives.mac import MAC
 from vtr.released import is_released, open_released, parse
 
 if TYPE_CHECKING:
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 EXTRAS = "objective.safetensors"  # where a checkpoint keeps what training alone needs: decoders, heads, a snapshot
 TEXT = "text"  # where a run keeps the configuration of a text model that is not our own
 BF16_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+make_objective = makers.make_objective
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -71,7 +70,7 @@ class Source:
 
     name: Path
     config: Config
-    model: DualEncoder
+    model: Model
     tokenizer: CaptionTokenizer
     weights: Path
 
@@ -86,12 +85,14 @@ def make_tokenizer(config: Config, captions: Iterable[str]) -> CaptionTokenizer:
 
 def make_model(
     config: Config, tokenizer: CaptionTokenizer, kept: Path | None = None, text_config: Any = None
-) -> DualEncoder:
-    """The dual encoder of `config`. Nothing is fetched when its weights are to follow.
+) -> Model:
+    """The model of `config`. Nothing is fetched when its weights are to follow.
 
     That is so with `kept`, a checkpoint of ours, and with `text_config`, the shape of the text model of another's.
     """
     model, data = config.model, config.data
+    if model.kind != "dual":
+        return makers.make_unified(config, tokenizer, fetch=kept is None)
     video = VideoEncoder(
         model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.attention, model.time_init, model.positions, model.pixels, model.activation, model.norm_pre,
@@ -114,16 +115,6 @@ def make_model(
     if fetch.startswith(PREFIX):
         load_clip(dual, fetch.removeprefix(PREFIX), text=fetch == PREFIX + model.text)
     return dual
-
-
-def make_objective(config: Config, model: DualEncoder, tokenizer: CaptionTokenizer) -> nn.Module:
-    """The objective by its name."""
-    objective = config.objective
-    if objective.name == "contrastive":
-        return Contrastive(model, objective.loss)
-    return MAC(
-        model, tokenizer.mask_id, objective.mask_ratio, objective.word_ratio, objective.mask, objective.loss
-    )  # fmt: skip
 
 
 def clip_shape(config: Config) -> ClipShape:
@@ -165,7 +156,7 @@ def precision(name: str, where: torch.device) -> str:
     return "bf16" if any(getattr(torch.cpu, flag, bool)() for flag in BF16_FLAGS) else "fp32"
 
 
-def write_run(folder: Path, config: Config, model: DualEncoder, tokenizer: CaptionTokenizer) -> None:
+def write_run(folder: Path, config: Config, model: Model, tokenizer: CaptionTokenizer) -> None:
     """Writes what makes a folder a run: config.toml, model.safetensors, tokenizer/, of a pretrained text text/."""
     from safetensors.torch import save
 
@@ -174,7 +165,9 @@ def write_run(folder: Path, config: Config, model: DualEncoder, tokenizer: Capti
     # Written by Python, not by the library: a full disk is then an OSError that names itself.
     (folder / checkpoint.WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
     tokenizer.save(folder / "tokenizer")
-    if config.model.text:  # its architecture, so that the run needs neither the hub nor the directory it came from
+    if config.model.text and isinstance(
+        model, DualEncoder
+    ):  # its architecture, so that the run needs neither the hub nor the directory it came from
         model.text.model.config.save_pretrained(folder / TEXT)
 
 
@@ -207,7 +200,7 @@ def read_extras(folder: Path, objective: nn.Module) -> None:
         raise RunError(f"{folder} cannot be gone on from: {why}", "start over with --fresh") from error
 
 
-def load_parts(path: Path) -> tuple[Config, DualEncoder, CaptionTokenizer, Path]:
+def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
     """(config, model on the CPU, tokenizer, checkpoint folder) of a run or one of its checkpoints.
 
     Raises RunError when it is none, or its weights and config disagree.

@@ -69,8 +69,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The dual encoder. `video` and `text` name pretrained weights (timm, transformers, or a directory); empty: new."""
+    """The encoders. `video` and `text` name pretrained weights (timm, transformers, or a directory); empty: new."""
 
+    kind: str = (
+        "dual"  # dual: a tower each (Frozen, MAC, MILES); unified: one for both (SimVTP); twin: two copies of it
+    )
     video: str = ""
     text: str = ""
     width: int = 768
@@ -80,6 +83,10 @@ class ModelConfig:
     tubelet: int = 1
     attention: str = "divided"
     time_init: str = "proj"  # qkv: as released; time attention then learns nothing but an average over time
+    grow_time: str = "zeros"  # what a longer clip's new positions in time start from: zeros, or interpolate
+    drop_path: float = 0.0  # of a unified or twin encoder: how often its last block is left out in training
+    dropout: float = 0.1  # of the word embeddings of a unified encoder
+    pool_includes_pad: bool = False  # a unified encoder's mean over a caption takes in padding, as released
     positions: str = "learned"  # learned: small random values, times zero; sincos: start from sines and cosines
     text_width: int = 768
     text_depth: int = 6
@@ -110,7 +117,15 @@ class ModelConfig:
             text_head=(self.text_head, ("relu", "linear")),
             pixels=(self.pixels, ("imagenet", "clip", "half")),
             activation=(self.activation, ("gelu", "quick_gelu", "gelu_tanh")),
+            kind=(self.kind, ("dual", "unified", "twin")),
+            grow_time=(self.grow_time, ("zeros", "interpolate")),
         )
+        _share("model", drop_path=self.drop_path, dropout=self.dropout)
+        if self.kind != "dual" and self.embed_dim != self.width:
+            raise ConfigError(
+                f"model.embed_dim = {self.embed_dim}, a {self.kind} encoder's vectors have model.width = {self.width}",
+                "give model.embed_dim the value of model.width",
+            )
         if not self.temperature > 0:
             raise ConfigError(f"model.temperature = {self.temperature}, it must be above 0", "0.05 is usual")
         for name, width, heads in (("", self.width, self.heads), ("text_", self.text_width, self.text_heads)):
@@ -134,14 +149,37 @@ class ObjectiveConfig:
     mask: str = "per_frame"
     mask_ratio: float = 0.6
     word_ratio: float = 0.15
+    negatives: str = "random"  # SimVTP's wrong pairs; hard: the likelier the more alike
+    decoder_width: int = 384  # SimVTP's pixel decoder
+    decoder_depth: int = 4
+    decoder_heads: int = 6
+    predict_weight: float = 1.0  # MILES's lambda
+    predict_space: str = "joint"  # where MILES compares features: joint, after the projection, or tokens, before it
+    predict_head: str = "none"  # between a masked patch's feature and its prediction: none, linear, mlp
+    snapshot_samples: int = 0  # MILES's snapshot moves after so many samples; 0: after each pass over the data
+    snapshot_momentum: float = 0.0  # 0: it becomes a copy then; above: it follows at every step (an EMA, rising to 1)
+    snapshot_wait: bool = True  # nothing is predicted before the snapshot's first turn
     loss: str = "softmax"  # sigmoid: each pair on its own (SigLIP); give model.learn_temperature = true with it
 
     def __post_init__(self) -> None:
         _choice(
-            "objective", name=(self.name, ("mac", "contrastive")), mask=(self.mask, ("per_frame", "tube", "block")),
-            loss=(self.loss, ("softmax", "sigmoid")),
+            "objective", name=(self.name, ("mac", "simvtp", "miles", "contrastive")),
+            mask=(self.mask, ("per_frame", "tube", "block")), loss=(self.loss, ("softmax", "sigmoid")),
+            negatives=(self.negatives, ("random", "hard")), predict_space=(self.predict_space, ("joint", "tokens")),
+            predict_head=(self.predict_head, ("none", "linear", "mlp")),
         )  # fmt: skip
-        _share("objective", mask_ratio=self.mask_ratio, word_ratio=self.word_ratio)
+        _share(
+            "objective", mask_ratio=self.mask_ratio, word_ratio=self.word_ratio,
+            snapshot_momentum=self.snapshot_momentum,
+        )  # fmt: skip
+        _at_least("objective", 0, predict_weight=self.predict_weight, snapshot_samples=self.snapshot_samples)
+        _at_least("objective", 1, decoder_depth=self.decoder_depth, decoder_heads=self.decoder_heads)
+        if self.decoder_width < 2 or self.decoder_width % self.decoder_heads or self.decoder_width % 2:
+            raise ConfigError(
+                f"objective.decoder_width = {self.decoder_width} does not divide into objective.decoder_heads = "
+                f"{self.decoder_heads}",
+                "64 wide heads are usual",
+            )
 
 
 @dataclass(frozen=True)
@@ -213,4 +251,15 @@ class Config:
                 f"clips of {data.frames} frames of {data.size} pixels do not divide into patches "
                 f"of {model.tubelet} frames of {model.patch} pixels",
                 "choose data.frames and data.size as multiples of model.tubelet and model.patch",
+            )
+        wanted = {"mac": "dual", "miles": "dual", "simvtp": "unified"}.get(self.objective.name)
+        if wanted and model.kind != wanted:
+            raise ConfigError(
+                f"objective.name = {self.objective.name!r} trains no {model.kind} encoder",
+                f"give model.kind = {wanted!r}, or begin with the recipe {self.objective.name}-tiny",
+            )
+        if self.objective.name == "simvtp" and self.train.unmasked_tail:
+            raise ConfigError(
+                f"train.unmasked_tail = {self.train.unmasked_tail}: without masks SimVTP has nothing to restore",
+                "leave it at 0, and fine-tune: that sees whole clips",
             )

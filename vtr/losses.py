@@ -108,3 +108,8 @@ def _in_chunks(rows: Callable[[int, int], Tensor], count: int, chunk: int) -> Te
         for at in range(0, count, size)
     ]
     return torch.stack(parts).sum()
+
+
+def mean_of(sums: Tensor, counts: Tensor) -> Tensor:
+    """(B,) sums over what each row has, (B,) how many that are -> (): the mean over all of them; of nothing it is 0."""
+    return sums.float().sum() / counts.sum().clamp(min=1)

@@ -38,6 +38,15 @@ def visible_count(cells: int, ratio: float) -> int:
     return max(1, int(cells * (1 - ratio) + 1e-6))
 
 
+def hidden_count(cells: int, ratio: float) -> int:
+    """How many of `cells` are hidden when the count is of these, not of the visible: 196 at 0.9 -> 176 (SimVTP).
+
+    At least one stays visible. Raises ConfigError when `ratio` is not in [0, 1).
+    """
+    visible_count(cells, ratio)
+    return min(cells - 1, int(cells * ratio + 1e-6))
+
+
 def visible_cells(rows: Tensor, slots: int, cells: int, visible: int, mask: str = "per_frame") -> Tensor:
     """(B,) int64 seeds -> (B,S,k) int64: the visible cells of each slot, ascending.
 

@@ -29,8 +29,7 @@ from vtr.data.order import training_slots
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, RunError
-from vtr.models.dual import DualEncoder
-from vtr.models.embedder import Embedder
+from vtr.models.embedder import Embedder, Model
 from vtr.optim import parameter_groups, scaled_lr
 from vtr.training.loop import Plan, train
 
@@ -49,7 +48,7 @@ FREE = (
 class Start:
     """What a new run begins with."""
 
-    model: DualEncoder
+    model: Model
     tokenizer: CaptionTokenizer
 
 
@@ -90,7 +89,8 @@ def run(
             _begin(out, record, config, anew=latest is None)
         accelerator.wait_for_everyone()
         plan = make_plan(config, len(index), record)
-        objective = build.make_objective(config, model.train(), words)
+        epoch = max(1, len(index) // plan.batch_size)
+        objective = build.make_objective(config, model.train(), words, plan.steps, epoch)
         if latest is not None:
             build.read_extras(latest, objective)
         dataset, reading = training_data(config, index), Reading()

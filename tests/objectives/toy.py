@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from vtr.models.dual import DualEncoder
+from vtr.models.joint import UnifiedEncoder
 from vtr.models.text import TextEncoder, small_text
 from vtr.models.video import VideoEncoder
 from vtr.types import Batch
@@ -18,12 +19,25 @@ def model(attention: str = "divided", tubelet: int = 1, *, learn_temperature: bo
     video = VideoEncoder(
         width=24, depth=2, heads=3, patch=4, tubelet=tubelet, frames=4, size=16, attention=attention, time_init="proj"
     )
-    dual = DualEncoder(video, TextEncoder(small_text(60, 24, 2, 4, 16)), 16, 0.1, learn_temperature)
+    return randomised(DualEncoder(video, TextEncoder(small_text(60, 24, 2, 4, 16)), 16, 0.1, learn_temperature))
+
+
+def unified(tubelet: int = 2, *, learn_temperature: bool = False, **given: object) -> UnifiedEncoder:
+    """One encoder for the same clips and captions, without dropout; every weight random."""
+    torch.manual_seed(0)
+    encoder = UnifiedEncoder(
+        60, 24, 2, 3, 4, tubelet, 4, 16, dropout=0.0, temperature=0.1, learn_temperature=learn_temperature, **given
+    )
+    return randomised(encoder)
+
+
+def randomised(module: torch.nn.Module) -> torch.nn.Module:
+    """The same module, its weights drawn anew, all but norms and temperatures."""
     with torch.no_grad():
-        for name, parameter in dual.named_parameters():
+        for name, parameter in module.named_parameters():
             if "norm" not in name.lower() and name != "log_temperature":
                 parameter.copy_(torch.randn_like(parameter) * 0.15)
-    return dual
+    return module
 
 
 def batch(size: int = 8, length: int = 12) -> Batch:

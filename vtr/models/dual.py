@@ -53,8 +53,12 @@ class DualEncoder(nn.Module):
     @property
     def temperature(self) -> Tensor:
         """() the temperature tau; a learned one stays at 0.01 or above, as CLIP has it."""
-        log: Tensor = self.log_temperature
-        if self.learn_temperature:
-            # A clamp has no gradient below its floor: a temperature that fell there would never come up again.
-            log = log + (log.clamp(min=math.log(0.01)) - log).detach()
-        return log.exp()
+        return held_temperature(self.log_temperature, self.learn_temperature)
+
+
+def held_temperature(log: Tensor, learned: bool) -> Tensor:
+    """() logarithm -> () temperature; a learned one stays at 0.01 or above, as CLIP has it."""
+    if learned:
+        # A clamp has no gradient below its floor: a temperature that fell there would never come up again.
+        log = log + (log.clamp(min=math.log(0.01)) - log).detach()
+    return log.exp()

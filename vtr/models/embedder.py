@@ -1,21 +1,28 @@
-"""A trained dual encoder in use: normalised vectors, no gradients.
+"""A trained model in use: normalised vectors, no gradients.
 
 Letters: B batch, T frames, H W pixels, L text tokens, E joint embedding.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vtr.models.dual import DualEncoder
+from vtr.models.joint import UnifiedEncoder
+from vtr.models.twin import TwinEncoder
+
+# Whatever gives clips and captions a vector each: `encode_video`, `encode_text`, `embed_dim`, `temperature`.
+Model: TypeAlias = DualEncoder | UnifiedEncoder | TwinEncoder
 
 
 class Embedder:
-    """Both towers of `model` on `device`; `dtype` is that of the arithmetic, vectors come back as float32."""
+    """The encoders of `model` on `device`; `dtype` is that of the arithmetic, vectors come back as float32."""
 
-    def __init__(self, model: DualEncoder, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Model, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.model, self.device, self.dtype = model.to(device).eval(), device, dtype
 
     @torch.inference_mode()

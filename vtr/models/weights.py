@@ -11,7 +11,9 @@ from timm.layers import get_act_layer
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
+from vtr.models.joint import WordEmbeddings
 from vtr.models.positions import fit_grid
+from vtr.models.text import pretrained_text
 from vtr.models.video import PIXELS, VideoEncoder
 
 FIT = "choose model.width, depth, heads, patch, norm_pre and activation as that model has them, or give --init-from"
@@ -122,6 +124,21 @@ def alike(one: Any, other: Any) -> bool:
 
 def _with_cls(positions: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(positions[:, :1]), positions], dim=1)
+
+
+def load_words(embeddings: WordEmbeddings, name: str) -> None:
+    """Fills the word embeddings with a BERT's, by its hub name or local directory.
+
+    Raises WorkError when it cannot be had, ConfigError when it has no such embeddings or they do not fit.
+    """
+    layer = getattr(pretrained_text(name), "embeddings", None)
+    state = {} if layer is None else {k: v for k, v in layer.state_dict().items() if not k.endswith("_ids")}
+    own = embeddings.state_dict()
+    if "position_embeddings.weight" in state:  # a BERT of fewer positions fills the first ones
+        given = state["position_embeddings.weight"][: len(own["position_embeddings.weight"])]
+        if given.shape[1:] == own["position_embeddings.weight"].shape[1:]:
+            state["position_embeddings.weight"] = torch.cat([given, own["position_embeddings.weight"][len(given) :]])
+    matching(embeddings, state, name)
 
 
 def matching(model: torch.nn.Module, state: dict[str, Any], where: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vtr.models.dual import DualEncoder
+from vtr.models.embedder import Model
 from vtr.objectives.align import Align
 from vtr.types import Batch
 
@@ -15,7 +15,7 @@ from vtr.types import Batch
 class Contrastive(nn.Module):
     """Align whole clips with whole captions."""
 
-    def __init__(self, model: DualEncoder, loss: str = "softmax") -> None:
+    def __init__(self, model: Model, loss: str = "softmax") -> None:
         super().__init__()
         self.model, self.align = model, Align(loss)
 

@@ -1,0 +1,54 @@
+"""Objectives, and the encoders that SimVTP has, from a Config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from vtr.config import Config
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.models.dual import DualEncoder
+from vtr.models.embedder import Model
+from vtr.models.joint import UnifiedEncoder
+from vtr.models.twin import TwinEncoder
+from vtr.models.weights import load_words
+from vtr.objectives.contrastive import Contrastive
+from vtr.objectives.mac import MAC
+from vtr.objectives.miles import MILES
+from vtr.objectives.simvtp import SimVTP
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def make_unified(config: Config, tokenizer: CaptionTokenizer, *, fetch: bool = True) -> UnifiedEncoder | TwinEncoder:
+    """The unified encoder of `config`, or its two copies; without `fetch` no pretrained weights, for others follow."""
+    model, data = config.model, config.data
+    unified = UnifiedEncoder(
+        tokenizer.vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
+        model.dropout, model.drop_path, model.temperature, model.learn_temperature, model.pool_includes_pad,
+    )  # fmt: skip
+    if model.text and fetch:
+        load_words(unified.embeddings, model.text)
+    return unified if model.kind == "unified" else TwinEncoder(unified)
+
+
+def make_objective(
+    config: Config, model: Model, tokenizer: CaptionTokenizer, steps: int = 1, epoch_steps: int = 1
+) -> nn.Module:
+    """The objective by its name, for a run of `steps`, of which `epoch_steps` are a pass over the data."""
+    o, mask_id = config.objective, tokenizer.mask_id
+    if o.name == "contrastive":
+        return Contrastive(model, o.loss)
+    if o.name == "simvtp":
+        return SimVTP(
+            cast(UnifiedEncoder, model), mask_id, o.mask_ratio, o.word_ratio, o.mask, o.negatives, o.decoder_width,
+            o.decoder_depth, o.decoder_heads, o.loss,
+        )  # fmt: skip
+    dual = cast(DualEncoder, model)  # the config has seen to it
+    if o.name == "miles":
+        every = o.snapshot_samples // config.train.batch_size if o.snapshot_samples else epoch_steps
+        return MILES(
+            dual, mask_id, o.mask_ratio, o.word_ratio, o.mask, o.predict_weight, o.predict_space, o.predict_head,
+            max(1, every), o.snapshot_momentum, steps, o.snapshot_wait, o.loss,
+        )  # fmt: skip
+    return MAC(dual, mask_id, o.mask_ratio, o.word_ratio, o.mask, o.loss)

@@ -1,0 +1,140 @@
+"""SimVTP: restore hidden tubes and words from what is left of both; align and match the masked pair.
+
+Letters: B batch, S slots, k visible and h hidden cells, K = S*k, M = S*h, L text tokens, D width, P pixels of a tube.
+Source: SimVTP: Simple Video Text Pre-training with Masked Autoencoders (arXiv:2212.03490).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtr.errors import ConfigError
+from vtr.gather import gather
+from vtr.losses import mean_of
+from vtr.masking import cells_of, hidden_cells, hidden_count, hidden_words, known_mask, visible_cells
+from vtr.models.decoder import PixelDecoder
+from vtr.models.joint import UnifiedEncoder
+from vtr.models.patches import visible_patches
+from vtr.objectives.align import Align
+from vtr.rng import fold_in, fold_in_rows, uniform
+from vtr.types import Batch
+
+NEGATIVES = ("random", "hard")
+
+
+class SimVTP(nn.Module):
+    """`L = pixels + words + contrastive + matching`, all from masked clips and masked captions, always.
+
+    `negatives` of the matching are another clip of this process's rows, drawn at random (as published) or more often
+    the more it resembles the caption (`hard`, as in ALBEF, arXiv:2107.07651).
+    Differs from the paper: the true pairs of the matching are the joint pass that restores, and tubes and words are
+    embedded once for all passes; the released code encodes the true pairs again, at the same loss.
+    Raises ConfigError for masks that hide nothing or an unknown choice.
+    """
+
+    unsplit = "SimVTP pairs each caption with another clip of the batch"
+
+    def __init__(
+        self,
+        model: UnifiedEncoder,
+        mask_id: int,
+        mask_ratio: float = 0.9,
+        word_ratio: float = 0.75,
+        mask: str = "tube",
+        negatives: str = "random",
+        decoder_width: int = 384,
+        decoder_depth: int = 4,
+        decoder_heads: int = 6,
+        loss: str = "softmax",
+    ) -> None:
+        super().__init__()
+        if negatives not in NEGATIVES:
+            raise ConfigError(f"negatives {negatives!r} are unknown", f"choose one of: {', '.join(NEGATIVES)}")
+        self.model, self.mask_id, self.word_ratio, self.mask = model, mask_id, word_ratio, known_mask(mask)
+        self.negatives, self.visible = negatives, model.cells - hidden_count(model.cells, mask_ratio)
+        self.align = Align(loss)
+        if self.visible == model.cells:
+            raise ConfigError(f"a mask ratio of {mask_ratio} hides no tube", "SimVTP hides 0.9 of them")
+        pixels = 3 * model.tubelet * model.patch**2
+        self.decoder = PixelDecoder(
+            model.width, model.cells, model.slots, pixels, decoder_width, decoder_depth, decoder_heads
+        )
+        self.word_head = nn.Linear(model.width, model.embeddings.word_embeddings.num_embeddings)
+        self.match_head = nn.Linear(model.width, 2)
+
+    def forward(self, batch: Batch, seed: int, masked: bool = True) -> dict[str, Tensor]:  # noqa: ARG002
+        """(B,...) -> {"contrastive": (), "pixels": (), "words": (), "matching": ()}, means over all processes' rows."""
+        model, ok, seen = self.model, batch.ok, batch.attention
+        visible, hidden, lost = self.masks(batch, seed)
+        tubes = model.tubes(batch.clips, visible)  # (B,K,D)
+        words = model.words(torch.where(lost, self.mask_id, batch.ids))  # (B,L,D)
+        video, text = model.pool(model.encode(tubes)), model.pool(model.encode(words, seen), seen)
+        joint = self.together(tubes, words, seen)  # (B,K+L,D), which restores and is the true pair
+
+        restored = self.decoder(joint[:, : tubes.shape[1]], visible, hidden)
+        target = pixel_targets(batch.clips, hidden, model.patch, model.tubelet)
+        pixels = (restored.float() - target).square().mean((1, 2)) * ok
+        lost = lost & ok[:, None]
+        guessed = word_losses(self.word_head(joint[:, tubes.shape[1] :]), batch.ids, lost)
+        other, there = self.others(batch, seed, video, text)
+        wrong = self.together(tubes[other], words, seen)
+        matching = self.match(joint, seen, 1) * ok + self.match(wrong, seen, 0) * there
+
+        rows = {"video": video, "text": text, "ok": ok, "samples": batch.samples}
+        return {
+            "contrastive": self.align(rows, model.temperature),
+            "pixels": mean_of(gather(pixels), gather(ok)),
+            "words": mean_of(gather(guessed), gather(lost.sum(1))),
+            "matching": mean_of(gather(matching), gather(ok.long() + there.long())),
+        }
+
+    def masks(self, batch: Batch, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(B,S,k) visible cells, (B,S,h) hidden cells, (B,L) bool hidden words."""
+        cells, slots = self.model.cells, batch.clips.shape[1] // self.model.tubelet
+        visible = visible_cells(fold_in_rows(seed, batch.samples), slots, cells, self.visible, self.mask)
+        hidden = cells_of(hidden_cells(visible, cells), cells - self.visible)
+        words = hidden_words(batch.maskable, self.word_ratio, fold_in_rows(fold_in(seed, 1), batch.samples))
+        return visible, hidden, words
+
+    def together(self, tubes: Tensor, words: Tensor, seen: Tensor) -> Tensor:
+        """(B,K,D), (B,L,D), (B,L) bool -> (B,K+L,D): one pass over both."""
+        everything = torch.cat([torch.ones_like(seen[:, :1]).expand(-1, tubes.shape[1]), seen], dim=1)
+        return self.model.encode(torch.cat([tubes, words], dim=1), everything)
+
+    def match(self, joint: Tensor, seen: Tensor, answer: int) -> Tensor:
+        """(B,K+L,D), (B,L) bool -> (B,): cross-entropy of "they belong together" (1) or not (0)."""
+        tubes = torch.ones_like(seen[:, :1]).expand(-1, joint.shape[1] - seen.shape[1])
+        logits = self.match_head(self.model.pool(joint, torch.cat([tubes, seen], dim=1))).float()
+        return F.cross_entropy(logits, torch.full_like(seen[:, 0], answer, dtype=torch.int64), reduction="none")
+
+    @torch.no_grad()
+    def others(self, batch: Batch, seed: int, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) row of another clip for each caption, and (B,) bool whether there is one."""
+        allowed = (batch.samples[:, None] != batch.samples[None]) & batch.ok[None] & batch.ok[:, None]
+        noise = uniform(fold_in_rows(fold_in(seed, 2), batch.samples), len(batch)).clamp(1e-7, 1 - 1e-7)
+        score = -torch.log(
+            -torch.log(noise)
+        )  # Gumbel noise: the largest is a draw from the softmax of what it is added to
+        if self.negatives == "hard":
+            cosines = F.normalize(text.float(), dim=-1) @ F.normalize(video.float(), dim=-1).T
+            score = score + cosines / self.model.temperature
+        return score.masked_fill(~allowed, float("-inf")).argmax(1), allowed.any(1)
+
+
+def pixel_targets(clips: Tensor, hidden: Tensor, patch: int, tubelet: int) -> Tensor:
+    """(B,T,3,H,W) uint8, (B,S,h) -> (B,M,P): RGB in [0,1], each tube and colour with mean 0 and unbiased deviation 1.
+
+    `(x - mean) / (sqrt(var) + 1e-6)` over the t*p*p values of a tube in one colour; pixel by pixel, colours together.
+    """
+    tubes = visible_patches(clips, hidden, patch, tubelet).flatten(1, 2)  # (B,M,3*t*p*p)
+    rgb = tubes.view(*tubes.shape[:2], 3, -1).float() / 255
+    rgb = (rgb - rgb.mean(-1, keepdim=True)) / (rgb.var(-1, keepdim=True).sqrt() + 1e-6)
+    return rgb.transpose(2, 3).flatten(2)
+
+
+def word_losses(logits: Tensor, ids: Tensor, lost: Tensor) -> Tensor:
+    """(B,L,V), (B,L) int64, (B,L) bool -> (B,): the sum of cross-entropies at the words that are `lost`."""
+    losses = F.cross_entropy(logits.float().flatten(0, 1), ids.flatten(), reduction="none").view_as(ids)
+    return (losses * lost).sum(1)
