@@ -23,9 +23,16 @@ WRONG = [
     (ModelConfig, {"width": 100}, r"model\.width = 100 does not divide into model\.heads = 12"),
     (ModelConfig, {"text_width": 100}, r"model\.text_width = 100 does not divide into model\.text_heads"),
     (ModelConfig, {"width": 6, "heads": 2, "positions": "sincos"}, r"model\.width = 6 does not divide by 4"),
-    (ObjectiveConfig, {"name": "clip"}, r"objective\.name = 'clip' is unknown\n.*mac, contrastive"),
+    (ObjectiveConfig, {"name": "clip"}, r"objective\.name = 'clip' is unknown\n.*mac, simvtp, miles, contrastive"),
     (ObjectiveConfig, {"mask_ratio": 1.0}, r"objective\.mask_ratio = 1\.0, it must be at least 0 and below 1"),
     (ObjectiveConfig, {"word_ratio": -0.1}, r"objective\.word_ratio = -0\.1"),
+    (ModelConfig, {"kind": "joint"}, r"model\.kind = 'joint' is unknown\n.*dual, unified, twin"),
+    (ModelConfig, {"kind": "twin"}, r"embed_dim = 256, a twin encoder's vectors have model\.width = 768\n.*embed_dim"),
+    (ModelConfig, {"drop_path": 1.0}, r"model\.drop_path = 1\.0"),
+    (ObjectiveConfig, {"mask": "rows"}, r"objective\.mask = 'rows' is unknown\n.*per_frame, tube, block"),
+    (ObjectiveConfig, {"predict_head": "big"}, r"objective\.predict_head = 'big' is unknown\n.*none, linear, mlp"),
+    (ObjectiveConfig, {"decoder_heads": 5}, r"decoder_width = 384 does not divide into objective\.decoder_heads = 5"),
+    (ObjectiveConfig, {"predict_weight": -1.0}, r"objective\.predict_weight = -1\.0, it must be at least 0"),
     (OptimConfig, {"lr": 0.0}, r"optim\.lr = 0\.0, it must be above 0"),
     (OptimConfig, {"lr": float("nan")}, r"optim\.lr = nan"),
     (OptimConfig, {"beta2": 1.0}, r"optim\.beta2 = 1\.0"),
@@ -53,6 +60,20 @@ def test_clips_divide_into_patches() -> None:
         Config(data=DataConfig(size=72))
     with pytest.raises(ConfigError, match="clips of 3 frames"):
         Config(data=DataConfig(frames=3), model=ModelConfig(tubelet=2))
+
+
+@pytest.mark.parametrize("name", ["mac", "miles", "simvtp"])
+def test_an_objective_has_its_encoder(name: str) -> None:
+    other = ModelConfig() if name == "simvtp" else ModelConfig(kind="unified", embed_dim=768)
+    with pytest.raises(ConfigError, match=rf"objective\.name = '{name}' trains no {other.kind} encoder\n.*{name}-tiny"):
+        Config(model=other, objective=ObjectiveConfig(name=name))
+    Config(model=other, objective=ObjectiveConfig(name="contrastive"))
+
+
+def test_simvtp_has_no_tail_without_masks() -> None:
+    model = ModelConfig(kind="unified", embed_dim=768)
+    with pytest.raises(ConfigError, match=r"train\.unmasked_tail = 0\.1: without masks SimVTP has nothing to restore"):
+        Config(model=model, objective=ObjectiveConfig(name="simvtp"), train=TrainConfig(unmasked_tail=0.1))
 
 
 def test_steps_make_epochs_needless() -> None:

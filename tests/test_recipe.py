@@ -118,7 +118,9 @@ def test_every_setting_survives_the_round_trip(tmp_path: Path) -> None:
     """Any value, not just the defaults: each field is moved in turn."""
     texts = {"video": "local-dir:/tmp/Würfel", "text": 'a "quoted" \\ name', "decoder": "pyav", "attention": "joint",
              "time_init": "qkv", "positions": "sincos", "pool": "last", "name": "contrastive", "mask": "tube",
-             "precision": "bf16", "device": "cuda:1", "loss": "sigmoid"}  # fmt: skip
+             "precision": "bf16", "device": "cuda:1", "loss": "sigmoid",
+             "kind": "unified", "grow_time": "interpolate", "negatives": "hard", "predict_space": "tokens",
+             "predict_head": "mlp"}  # fmt: skip
 
     def moved(name: str, old: object) -> object:
         if isinstance(old, bool):
@@ -130,6 +132,7 @@ def test_every_setting_survives_the_round_trip(tmp_path: Path) -> None:
         for section in recipe.SECTIONS
         for field in dataclasses.fields(getattr(Config(), section))
     }
+    values["model.embed_dim"] = values["model.width"]  # as a unified encoder has it
     config = recipe.override(Config(), values)
     assert len(recipe.difference(Config(), config)) == len(values)
     assert recipe.load(write(tmp_path, recipe.to_toml(config))) == config

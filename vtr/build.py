@@ -83,9 +83,7 @@ def make_tokenizer(config: Config, captions: Iterable[str]) -> CaptionTokenizer:
     return tokenizers.train(captions, data.words, model.vocabulary, fixed=data.fixed_length)
 
 
-def make_model(
-    config: Config, tokenizer: CaptionTokenizer, kept: Path | None = None, text_config: Any = None
-) -> Model:
+def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = None, text_config: Any = None) -> Model:
     """The model of `config`. Nothing is fetched when its weights are to follow.
 
     That is so with `kept`, a checkpoint of ours, and with `text_config`, the shape of the text model of another's.
