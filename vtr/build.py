@@ -26,6 +26,7 @@ from vtr.released import is_released, open_released, parse
 if TYPE_CHECKING:
     from torch import nn
 
+TRAINED = "trained.safetensors"  # the weights as they train on, where a checkpoint offers their average
 EXTRAS = "objective.safetensors"  # where a checkpoint keeps what training alone needs: decoders, heads, a snapshot
 TEXT = "text"  # where a run keeps the configuration of a text model that is not our own
 BF16_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -115,6 +116,17 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     return dual
 
 
+def compile_towers(model: Model) -> None:
+    """torch.compile on both towers, in place: weights and their names stay. Shapes must stay too.
+
+    Raises ConfigError for a model of one piece.
+    """
+    if not isinstance(model, DualEncoder):
+        raise ConfigError("train.compile = true is for models of two towers", "leave it out for this objective")
+    for tower in (model.video, model.text):
+        tower.compile(dynamic=False)
+
+
 def clip_shape(config: Config) -> ClipShape:
     """How videos become clips; augmentation concerns training datasets alone."""
     data = config.data
@@ -193,6 +205,26 @@ def read_extras(folder: Path, objective: nn.Module) -> None:
     whole = {name: value for name, value in objective.state_dict().items() if name.startswith("model.")}
     try:
         matching(objective, whole | load_file(folder / EXTRAS), str(folder / EXTRAS))
+    except (OSError, SafetensorError, VtrError) as error:
+        why = error.message if isinstance(error, VtrError) else str(error)
+        raise RunError(f"{folder} cannot be gone on from: {why}", "start over with --fresh") from error
+
+
+def write_trained(folder: Path, model: Model) -> None:
+    """Writes the weights that training goes on from, beside their average, which is the run's model."""
+    from safetensors.torch import save
+
+    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
+    (folder / TRAINED).write_bytes(save(state, metadata={"format": "pt"}))
+
+
+def read_trained(folder: Path, model: Model) -> None:
+    """What `write_trained` wrote, back into the model. Raises RunError when it does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        matching(model, load_file(folder / TRAINED), str(folder / TRAINED))
     except (OSError, SafetensorError, VtrError) as error:
         why = error.message if isinstance(error, VtrError) else str(error)
         raise RunError(f"{folder} cannot be gone on from: {why}", "start over with --fresh") from error

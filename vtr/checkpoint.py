@@ -17,6 +17,7 @@ from vtr.atomic import explain_os_error, sync_folder
 from vtr.errors import RunError
 
 FOLDER, HASHES, WEIGHTS, CONFIG = "checkpoints", "sha256.json", "model.safetensors", "config.toml"
+BEST = "best"  # of a run, a link to the checkpoint that scored best
 
 
 def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
@@ -45,9 +46,23 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
         raise explain_os_error(error, f"while writing {final.name}", run) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    best = (run / BEST).resolve()
     for old in steps(run)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old.resolve() != best:
+            shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def mark_best(run: Path, path: Path) -> None:
+    """Lets `run`/best point at the checkpoint `path`, which is then kept; the one that it pointed at may go."""
+    aside = run / f".{BEST}.tmp-{os.getpid()}"
+    try:
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(Path(FOLDER) / path.name)
+        aside.replace(run / BEST)
+        sync_folder(run)
+    except OSError as error:
+        raise explain_os_error(error, "while marking the best checkpoint", run) from error
 
 
 def steps(run: Path) -> list[Path]:

@@ -219,13 +219,23 @@ class TrainConfig:
     log_every: int = 10
     save_every: int = 1000
     eval_every: int = 0  # steps between evaluations, with --eval-shards; 0: at the end alone
-    keep: int = 2
+    keep: int = 2  # newest checkpoints; the best one is kept beside them
+    best: str = ""  # a figure of the evaluation, "t2v R@1" say, by which RUN/best is chosen
+    accumulate: int = 1  # pieces in which a process takes its share of a batch
+    accumulate_how: str = "exact"  # exact: gradients of the whole batch; plain: each piece sees its own negatives alone
+    checkpointing: bool = False  # compute activations again for the gradient, instead of keeping them
+    ema: float = 0.0  # decay of an average of the weights, which is then what a checkpoint offers; 0: none
+    compile: bool = False  # torch.compile; needs data.fixed_length
+    skip_nonfinite: int = 0  # steps with a loss or gradient that is not finite may be left out so many times
+    tracker: str = ""  # tensorboard, wandb or another of Accelerate's, beside metrics.jsonl
 
     def __post_init__(self) -> None:
-        _at_least("train", 0, steps=self.steps, eval_every=self.eval_every)
+        _at_least("train", 0, steps=self.steps, eval_every=self.eval_every, skip_nonfinite=self.skip_nonfinite)
+        _at_least("train", 1, accumulate=self.accumulate)
         _at_least("train", 1, log_every=self.log_every, save_every=self.save_every, keep=self.keep)
         _at_least("train", 2, batch_size=self.batch_size)
-        _share("train", unmasked_tail=self.unmasked_tail)
+        _share("train", unmasked_tail=self.unmasked_tail, ema=self.ema)
+        _choice("train", accumulate_how=(self.accumulate_how, ("exact", "plain")))
         if not 0 <= self.seed < 2**32:
             raise ConfigError(f"train.seed = {self.seed}, it must be at least 0 and below 2^32", "try --seed 0")
         _choice("train", precision=(self.precision, ("auto", "fp32", "bf16", "fp16")))
@@ -246,6 +256,10 @@ class Config:
 
     def __post_init__(self) -> None:
         model, data = self.model, self.data
+        if self.train.compile and not data.fixed_length:
+            raise ConfigError(
+                "train.compile = true compiles anew for each length of the captions", "add --set data.fixed_length=true"
+            )
         if data.size % model.patch or data.frames % model.tubelet:
             raise ConfigError(
                 f"clips of {data.frames} frames of {data.size} pixels do not divide into patches "

@@ -28,8 +28,9 @@ from vtr.data.loader import ClipDataset, batches, workers_watched
 from vtr.data.order import training_slots
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError, RunError
+from vtr.errors import ConfigError, RunError, WorkError
 from vtr.models.embedder import Embedder, Model
+from vtr.models.recompute import recompute_activations
 from vtr.optim import parameter_groups, scaled_lr
 from vtr.training.loop import Plan, train
 
@@ -37,10 +38,21 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 RECORD, READING = "run.json", "reading.json"
+# How gloo and NCCL tell of a process that has ended, or no longer answers.
+CONNECTIONS = (
+    "onnection closed by peer",
+    "onnection reset by peer",
+    "roken pipe",
+    "imed out",
+    "imeout",
+    "NCCL",
+    "Gloo",
+)
 # What a run may be taken up with other values of: none changes what it learns.
 FREE = (
     "data.workers", "data.time_limit_s",
     "train.device", "train.log_every", "train.save_every", "train.eval_every", "train.keep",
+    "train.best", "train.skip_nonfinite", "train.tracker",
 )  # fmt: skip
 
 
@@ -75,7 +87,8 @@ def run(
     if len(index) < 2:
         raise ConfigError(f"{index.root} holds {len(index)} sample, a contrast needs 2", "shard more videos")
     record = {"verb": verb, "data": index.digest, "init": init}
-    with _accelerated(where, precision) as accelerator, _held(out, main=accelerator.is_main_process):
+    tracker = check_tracker(config.train.tracker)
+    with _accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):
         latest = _found(out, record, config, fresh=fresh)
         set_seed(config.train.seed)
         if latest is None:
@@ -88,12 +101,25 @@ def run(
         if accelerator.is_main_process:
             _begin(out, record, config, anew=latest is None)
         accelerator.wait_for_everyone()
+        if tracker:
+            settings = {
+                f"{part}.{key}": value for part, keys in recipe.to_dict(config).items() for key, value in keys.items()
+            }
+            accelerator.init_trackers("vtr", settings, {"wandb": {"dir": str(out), "name": out.name}})
         plan = make_plan(config, len(index), record)
         epoch = max(1, len(index) // plan.batch_size)
         objective = build.make_objective(config, model.train(), words, plan.steps, epoch)
         if latest is not None:
             build.read_extras(latest, objective)
         dataset, reading = training_data(config, index), Reading()
+        average = make_average(config, model, accelerator.device, begun=latest is not None)
+        if latest is not None and average is not None:
+            build.read_trained(latest, model)
+        offered: Model = model if average is None else average.module
+        if config.train.checkpointing:
+            recompute_activations(objective)
+        if config.train.compile:
+            build.compile_towers(model)
 
         def stream(step: int) -> Iterable[Any]:
             rank, world = accelerator.process_index, accelerator.num_processes
@@ -102,18 +128,21 @@ def run(
             return batches(dataset, slots, words, data.workers, where.type == "cuda", data.time_limit_s, reading)
 
         def score(evaluate: Callable[[build.Loaded], dict[str, float]]) -> dict[str, float]:
-            embedder = Embedder(model, accelerator.device, build.DTYPES[precision])
+            embedder = Embedder(offered, accelerator.device, build.DTYPES[precision])
             try:
-                return evaluate(build.Loaded(out, config, embedder, words, ""))
+                with torch.compiler.set_stance("force_eager"):  # its last batch is shorter
+                    return evaluate(build.Loaded(out, config, embedder, words, ""))
             finally:
                 model.train()
 
         def write(folder: Path) -> None:
-            build.write_run(folder, config, model, words)
+            build.write_run(folder, config, offered, words)
             build.write_extras(folder, objective)
+            if average is not None:
+                build.write_trained(folder, model)
 
         try:
-            with workers_watched():
+            with workers_watched(), processes_watched(accelerator.num_processes):
                 path = train(
                     objective,
                     make_optimizer(config, objective, plan.batch_size),
@@ -123,6 +152,7 @@ def run(
                     out,
                     write,
                     partial(score, evaluate) if evaluate else None,
+                    average,
                 )
             if accelerator.is_main_process:
                 _tell_reading(reading, dataset, out)
@@ -144,19 +174,60 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
 
 
 @contextmanager
-def _accelerated(where: torch.device, precision: str) -> Iterator[Accelerator]:
+def _accelerated(
+    where: torch.device, precision: str, tracker: str = "", out: Path | None = None
+) -> Iterator[Accelerator]:
     """An Accelerator for one run. Its settings are global: they are forgotten after, unless somebody had made them."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import ProjectConfiguration
 
     own = not AcceleratorState._shared_state
     if where.index is not None and where.type == "cuda":
         torch.cuda.set_device(where)
+    accelerator = None
     try:
-        yield Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=where.type == "cpu")
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(precision, precision),
+            cpu=where.type == "cpu",
+            log_with=tracker or None,
+            project_config=ProjectConfiguration(str(out), str(out / "trackers")) if tracker and out else None,
+        )
+        yield accelerator
+        if own and accelerator.num_processes > 1:
+            accelerator.end_training()  # only where all have come to their end: it waits for them
     finally:
+        for one in accelerator.trackers if accelerator is not None else ():
+            one.finish()
         if own:
             AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def check_tracker(name: str) -> str:
+    """`name` as it came. Raises ConfigError when Accelerate does not know that tracker, or it is not installed."""
+    if name:
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+        known = sorted(str(one) for one in LOGGER_TYPE_TO_CLASS)
+        if name not in known:
+            raise ConfigError(f"train.tracker = {name!r} is unknown", f"choose one of: {', '.join(known)}")
+        if name not in map(str, get_available_trackers()):
+            raise ConfigError(f"train.tracker = {name!r} is not installed", f"pip install {name}")
+    return name
+
+
+@contextmanager
+def processes_watched(world: int) -> Iterator[None]:
+    """Around what processes do together: one that is gone, as the others' connections tell, becomes a WorkError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world == 1 or not any(word in str(error) for word in CONNECTIONS):
+            raise
+        raise WorkError(
+            f"another of the {world} processes is gone: {str(error).splitlines()[0]}",
+            "see what that process said; run the same command to go on from the last checkpoint",
+        ) from error
 
 
 @contextmanager
@@ -181,6 +252,8 @@ def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
     return Plan(
         steps=steps,
         batch_size=batch,
+        pieces=settings.accumulate,
+        pieces_how=settings.accumulate_how,
         seed=settings.seed,
         warmup=round(config.optim.warmup * steps),
         floor=config.optim.floor,
@@ -190,6 +263,8 @@ def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
         save_every=settings.save_every,
         eval_every=settings.eval_every,
         keep=settings.keep,
+        best=settings.best,
+        skip_nonfinite=settings.skip_nonfinite,
         identity=record,
     )
 
@@ -203,6 +278,17 @@ def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> An
         betas=(optim.beta1, optim.beta2),
         fused=True,
     )
+
+
+def make_average(config: Config, model: Model, where: torch.device, *, begun: bool) -> Any:
+    """An average of the weights that follows them from the first step on, or None; `model` holds it if `begun`."""
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    if not config.train.ema:
+        return None
+    average = AveragedModel(model, where, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))  # type: ignore[no-untyped-call]
+    average.n_averaged.fill_(int(begun))
+    return average
 
 
 def training_data(config: Config, index: ShardIndex) -> ClipDataset:

@@ -78,7 +78,8 @@ def test_ctrl_c_saves_and_exits_130(nano: Path, shards: Path, tmp_path: Path, un
     assert stdout == ""
     (saved,) = checkpoint.steps(out)
     step = int(saved.name[5:])
-    *progress, error, hint = stderr.splitlines()
+    sizes, *progress, error, hint = stderr.splitlines()
+    assert sizes == "batch 8 = 8 a process x 1 process x 1 piece"
     assert error == f"error: stopped at step {step} of {STEPS}, saved as {saved}"
     assert hint == "hint: run the same command to go on"
     assert all(re.match(r"step \d+/60  loss ", line) for line in progress), stderr

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from vtr import checkpoint
-from vtr.errors import Interrupted, WorkError
+from vtr.errors import ConfigError, Interrupted, WorkError
+from vtr.optim import warmup_cosine
 from vtr.run import _accelerated
 from vtr.training.loop import Plan, train
 from vtr.types import Batch
@@ -48,9 +49,11 @@ def stream(start: int) -> Iterator[tuple[Batch, list[Any]]]:
         yield batch_of(step), []
 
 
-def go(out: Path, model: Toy, evaluate=None, batches=stream, **changes: Any) -> Path:
-    plan = {"steps": 6, "batch_size": 4, "seed": 5, "warmup": 2, "floor": 0.0, "clip": 0.0, "unmasked_tail": 0.0,
-            "log_every": 1, "save_every": 2, "eval_every": 0, "keep": 9, "identity": {"verb": "toy"}}  # fmt: skip
+def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, **changes: Any) -> Path:
+    plan = {"steps": 6, "batch_size": 4, "pieces": 1, "pieces_how": "exact", "seed": 5, "warmup": 2,
+            "floor": 0.0, "clip": 0.0, "unmasked_tail": 0.0,
+            "log_every": 1, "save_every": 2, "eval_every": 0, "keep": 9,
+            "best": "", "skip_nonfinite": 0, "identity": {"verb": "toy"}}  # fmt: skip
     out.mkdir(exist_ok=True)
 
     def write_run(folder: Path) -> None:
@@ -59,7 +62,7 @@ def go(out: Path, model: Toy, evaluate=None, batches=stream, **changes: Any) -> 
     latest = checkpoint.newest(out)
     if latest is not None:
         model.load_state_dict(torch.load(latest / "weights.pt"))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, fused=fused)
     with _accelerated(torch.device("cpu"), "fp32") as accelerator:
         return train(model, optimizer, accelerator, batches, Plan(**plan | changes), out, write_run, evaluate)
 
@@ -84,7 +87,7 @@ def test_a_run_from_end_to_end(tmp_path: Path) -> None:
     assert lrs[:2] == [0.25, 0.5], "warm-up"
     assert all(a > b for a, b in pairwise(lrs[2:])), "cosine"
     trainer = json.loads((checkpoint.newest(tmp_path) / "state/trainer.json").read_text())
-    assert trainer == {"step": 6, "verb": "toy"}
+    assert trainer == {"step": 6, "skipped": 0, "verb": "toy"}
     assert not (tmp_path / "quarantine.jsonl").exists()
 
 
@@ -119,9 +122,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, stop: in
     assert len({seed for seed, _, _ in whole.calls}) == 6
 
 
-def test_sigterm_saves_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler_s_signal_saves_too(tmp_path: Path, number: int) -> None:
     def stopping(start: int) -> Iterator[tuple[Batch, list[Any]]]:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         yield from stream(start)
 
     with pytest.raises(Interrupted, match="stopped at step 1 of 6"):
@@ -182,7 +186,7 @@ def test_a_failing_evaluation_costs_no_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path: Path, value: float) -> None:
     model = Toy(lambda call: value if call == 4 else 1.0)
-    words = rf"the loss is {value}, .* near step 4; this batch held clip-1, clip-2, clip-3, clip-4"
+    words = rf"the loss is {value}, .* at step 4; this batch held clip-1, clip-2, clip-3, clip-4"
     with pytest.raises(WorkError, match=words) as caught:
         go(tmp_path, model)
     assert "--lr" in caught.value.hint
@@ -190,10 +194,30 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path: Pa
     assert metrics(tmp_path, "step") == [1, 2, 3]
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_some_steps_may_be_skipped_and_change_nothing(tmp_path: Path, fused: bool) -> None:
+    """With steps 2 and 4 skipped, the weights are those of the four other steps."""
+    poisoned, clean = Toy(lambda call: float("nan") if call in (2, 4) else 1.0), Toy()
+    go(tmp_path / "poisoned", poisoned, skip_nonfinite=2, fused=fused, save_every=3, log_every=3)
+    rows = [json.loads(line) for line in (tmp_path / "poisoned/nonfinite.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    assert rows[0]["keys"] == list(batch_of(1).keys)
+    optimizer = torch.optim.AdamW(clean.parameters(), lr=0.5)
+    for step in (0, 2, 4, 5):
+        optimizer.param_groups[0]["lr"] = 0.5 * warmup_cosine(step, 6, 2, 0.0)
+        sum(clean(batch_of(step), 0).values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.testing.assert_close(poisoned.weight, clean.weight)
+    again = Toy(lambda call: float("nan"))
+    with pytest.raises(WorkError, match="at step 7; this batch"):  # the two count on after a restart
+        go(tmp_path / "poisoned", again, skip_nonfinite=2, fused=fused, steps=9)
+
+
 def test_gradients_that_are_not_finite_stop_it_too(tmp_path: Path) -> None:
     model = Toy()
     model.weight.register_hook(lambda grad: grad * float("nan") if len(model.calls) == 3 else grad)
-    with pytest.raises(WorkError, match=r"the loss is [\d.]+, its gradient's norm nan, near step 3"):
+    with pytest.raises(WorkError, match=r"the loss is [\d.]+, its gradient's norm nan, at step 3"):
         go(tmp_path, model)
 
 
@@ -223,3 +247,62 @@ def test_bad_samples_are_counted_and_too_many_stop_the_run(tmp_path: Path, capsy
     with pytest.raises(WorkError, match=r"16 of 16 samples could not be read \(16 corrupt\)"):
         go(tmp_path / "most", Toy(), batches=most)
     assert names(tmp_path / "most") == [2], "what was saved stays"
+
+
+def test_the_best_checkpoint_is_kept_and_pointed_at(tmp_path: Path) -> None:
+    """Scores 5, 9, 9, 7 at steps 3, 6, 9, 10: the first 9 is the best, and outlives its elders and its successors."""
+
+    def scores(values: list[float]) -> Callable[[], dict[str, float]]:
+        return lambda: {"t2v R@1": values.pop(0)}
+
+    go(tmp_path, Toy(), scores([5.0, 9.0, 9.0, 7.0]), steps=10, eval_every=3, save_every=5, keep=1, best="t2v R@1")
+    assert names(tmp_path) == [6, 10]
+    assert (tmp_path / "best").resolve() == (tmp_path / "checkpoints/step-00000006").resolve()
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 6, "metric": "t2v R@1", "value": 9.0}
+    assert checkpoint.resolve(tmp_path / "best").name == "best"
+    # It goes on with what it knew; a better one takes the place, and the old one goes when the next is saved.
+    go(tmp_path, Toy(), scores([8.0, 10.0, 1.0]), steps=17, eval_every=3, save_every=5, keep=1, best="t2v R@1")
+    assert names(tmp_path) == [15, 17]
+    assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000015")
+
+
+def test_of_a_rank_less_is_better(tmp_path: Path) -> None:
+    values = [5.0, 3.0, 4.0]
+    go(tmp_path, Toy(), lambda: {"t2v MdR": values.pop(0)}, steps=6, eval_every=2, keep=9, best="t2v MdR")
+    assert json.loads((tmp_path / "best.json").read_text())["step"] == 4
+
+
+def test_a_best_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train.best = 'R@7' is not scored\n.*choose one of: t2v R@1"):
+        go(tmp_path, Toy(), lambda: {"t2v R@1": 1.0}, best="R@7")
+
+
+def test_a_torn_checkpoint_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    go(tmp_path, Toy())
+    (tmp_path / "checkpoints/step-00000006/state/trainer.json").write_text("{}")
+    go(tmp_path, Toy())
+    assert "going on from step 4 (step-00000006 is torn)" in capsys.readouterr().err
+    assert names(tmp_path) == [2, 4, 6]
+
+
+class Snap(Toy):
+    """Tells its steps, and its tokens, as MILES does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+
+    def after_step(self, done: int) -> None:
+        self.steps.append(done)
+
+    def clip_tokens(self, masked: bool) -> int:
+        return 92 if masked else 192
+
+
+def test_an_objective_hears_of_steps_and_tells_its_tokens(tmp_path: Path) -> None:
+    model = Snap()
+    go(tmp_path, model)
+    assert model.steps == [1, 2, 3, 4, 5, 6]
+    for samples, tokens in zip(metrics(tmp_path, "samples_per_s"), metrics(tmp_path, "tokens_per_s"), strict=True):
+        assert tokens == pytest.approx(100 * samples, rel=0.01), "92 of the clip, 8 of the caption"
+    assert all(gb > 0.05 for gb in metrics(tmp_path, "memory_gb"))

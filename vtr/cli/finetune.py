@@ -9,6 +9,7 @@ import typer
 
 from vtr.cli import options as o
 from vtr.cli.app import app, examples, print_json, print_text
+from vtr.cli.launch import is_main, run_together
 
 
 @app.command(
@@ -25,12 +26,15 @@ def finetune(
     epochs: o.Epochs = None,
     steps: o.Steps = None,
     batch_size: o.TrainBatch = None,
+    accumulate: o.Accumulate = None,
+    num_processes: o.NumProcesses = None,
     lr: o.Lr = None,
     workers: o.TrainWorkers = None,
     precision: o.TrainPrecision = None,
     seed: o.Seed = None,
     device: o.TrainDevice = None,
     sets: o.Sets = None,
+    keep: o.Keep = None,
     fresh: o.Fresh = False,
     as_json: o.Json = False,
 ) -> None:
@@ -38,10 +42,15 @@ def finetune(
     given = o.overrides(
         sets, train__epochs=epochs, train__steps=steps, train__batch_size=batch_size, optim__lr=lr,
         data__workers=workers, train__precision=precision, train__seed=seed, train__device=device,
+        train__accumulate=accumulate, train__keep=keep,
     )  # fmt: skip
+    if run_together(num_processes):
+        return
     from vtr import api
 
     checkpoint = api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh)
+    if not is_main():
+        return
     if as_json:
         print_json({"run": str(out), "checkpoint": str(checkpoint)})
     else:

@@ -26,7 +26,16 @@ Workers = Annotated[int, typer.Option("--workers", min=0, help="Decoding process
 
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps, instead of epochs.")]
-TrainBatch = Annotated[int | None, typer.Option("--batch-size", help="Clips a step, over all processes.")]
+TrainBatch = Annotated[
+    int | None, typer.Option("--batch-size", "--global-batch-size", help="Clips a step, over all processes and pieces.")
+]
+Accumulate = Annotated[
+    int | None, typer.Option("--accumulate", min=1, help="Pieces of a batch, for less memory; the same gradients.")
+]
+NumProcesses = Annotated[
+    int | None, typer.Option("--num-processes", min=1, help="Train together on this machine: one a GPU, say.")
+]
+Keep = Annotated[int | None, typer.Option("--keep", min=1, help="Newest checkpoints to keep.")]
 Lr = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")]
 MaskRatio = Annotated[float | None, typer.Option("--mask-ratio", help="Share of patches hidden.")]
 Frames = Annotated[int | None, typer.Option("--frames", help="Frames of a clip.")]

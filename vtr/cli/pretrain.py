@@ -8,12 +8,13 @@ import typer
 
 from vtr.cli import options as o
 from vtr.cli.app import app, examples, print_json, print_text
+from vtr.cli.launch import is_main, run_together
 
 
 @app.command(
     epilog=examples(
         "vtr pretrain mac-tiny --shards shards/train --out runs/mac",
-        "vtr pretrain mac-base --shards shards/train --out runs/b --set optim.lr=1e-4",
+        "vtr pretrain mac-base --shards shards/train --out runs/b --num-processes 8",
     )
 )
 def pretrain(
@@ -25,6 +26,8 @@ def pretrain(
     epochs: o.Epochs = None,
     steps: o.Steps = None,
     batch_size: o.TrainBatch = None,
+    accumulate: o.Accumulate = None,
+    num_processes: o.NumProcesses = None,
     lr: o.Lr = None,
     mask_ratio: o.MaskRatio = None,
     frames: o.Frames = None,
@@ -33,6 +36,7 @@ def pretrain(
     seed: o.Seed = None,
     device: o.TrainDevice = None,
     sets: o.Sets = None,
+    keep: o.Keep = None,
     fresh: o.Fresh = False,
     as_json: o.Json = False,
 ) -> None:
@@ -42,12 +46,16 @@ def pretrain(
     given = o.overrides(
         sets, train__epochs=epochs, train__steps=steps, train__batch_size=batch_size, optim__lr=lr,
         objective__mask_ratio=mask_ratio, data__frames=frames, data__workers=workers, train__precision=precision,
-        train__seed=seed, train__device=device,
+        train__seed=seed, train__device=device, train__accumulate=accumulate, train__keep=keep,
     )  # fmt: skip
     config = recipes.override(recipes.load(recipe), given)
+    if run_together(num_processes):
+        return
     from vtr import api
 
     checkpoint = api.pretrain(config, shards, out, init_from=init_from, eval_shards=eval_shards, fresh=fresh)
+    if not is_main():
+        return
     if as_json:
         print_json({"run": str(out), "checkpoint": str(checkpoint)})
     else:

@@ -7,8 +7,7 @@ its loss can be split exactly it has the two halves of that call too, and a batc
     losses(rows) -> {term: ()}                     all that needs several samples; collectives are here
 
 Rows named "video" and "text" are the vectors whose spread the log tells. An objective without `rows` may say in
-`unsplit` why it has none.
-
-Modules beside `model` are for training alone: a decoder, a head, a snapshot. A checkpoint keeps them apart from the
-model. `after_step(done)`, where there is one, is called after each step of the optimizer.
+`unsplit` why it has none. Modules beside `model` are for training alone: a decoder, a head, a snapshot. A checkpoint
+keeps them apart from the model. Two more methods are called where they are there: `after_step(done)` after each step of
+the optimizer, and `clip_tokens(masked) -> int`, the tokens a clip puts through the encoder, for the log.
 """

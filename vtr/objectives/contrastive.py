@@ -5,6 +5,8 @@ Source: Frozen in Time (arXiv:2104.00650), section 3.3.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from vtr.models.embedder import Model
@@ -32,3 +34,8 @@ class Contrastive(nn.Module):
     def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss of all processes' rows."""
         return {"contrastive": self.align(rows, self.model.temperature)}
+
+    def clip_tokens(self, masked: bool) -> int:  # noqa: ARG002
+        """How many tokens a clip puts through the encoder."""
+        tower: Any = getattr(self.model, "video", self.model)
+        return int(hasattr(tower, "cls_token")) + int(tower.slots * tower.cells)

@@ -56,3 +56,7 @@ class MAC(nn.Module):
     def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss of all processes' rows."""
         return {"contrastive": self.align(rows, self.model.temperature)}
+
+    def clip_tokens(self, masked: bool) -> int:
+        """How many tokens a clip puts through the encoder."""
+        return 1 + self.model.video.slots * (self.visible if masked else self.model.video.cells)

@@ -109,6 +109,10 @@ class MILES(nn.Module):
             seen, wanted = self.model.vid_proj(seen), self.snapshot.vid_proj(wanted)
         return (2 - 2 * F.cosine_similarity(self.head(seen).float(), wanted.detach().float(), dim=-1)).mean(1)
 
+    def clip_tokens(self, masked: bool) -> int:  # noqa: ARG002
+        """How many tokens a clip puts through the encoder that is trained."""
+        return 1 + self.model.video.slots * self.cells
+
     def after_step(self, done: int) -> None:
         """Moves the snapshot after `done` steps, where its turn has come."""
         if self.momentum:

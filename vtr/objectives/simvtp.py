@@ -90,6 +90,10 @@ class SimVTP(nn.Module):
             "matching": mean_of(gather(matching), gather(ok.long() + there.long())),
         }
 
+    def clip_tokens(self, masked: bool) -> int:  # noqa: ARG002
+        """How many tokens a clip puts through the encoder, each time."""
+        return self.model.slots * self.visible
+
     def masks(self, batch: Batch, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """(B,S,k) visible cells, (B,S,h) hidden cells, (B,L) bool hidden words."""
         cells, slots = self.model.cells, batch.clips.shape[1] // self.model.tubelet

@@ -6,12 +6,7 @@ resumed run goes on as if it had never stopped.
 
 from __future__ import annotations
 
-import io
-import json
-import signal
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +15,21 @@ import torch
 from torch import nn
 
 from vtr import checkpoint
-from vtr.errors import Interrupted, WorkError
+from vtr.errors import Interrupted
 from vtr.optim import warmup_cosine
 from vtr.rng import fold_in
+from vtr.training.best import Best
+from vtr.training.clock import Clock
+from vtr.training.gradients import Step, check_pieces, step_gradients
+from vtr.training.health import Finite, figures
 from vtr.training.log import RunLog
 from vtr.training.quarantine import Quarantine
+from vtr.training.state import read_state, write_state
+from vtr.training.stop import stopping
 from vtr.types import Batch
 
-OPTIMIZER, TRAINER = "state/optimizer.pt", "state/trainer.json"
+# Processes that train together agree on stopping at least every so many steps.
+AGREE_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Plan:
 
     steps: int
     batch_size: int
+    pieces: int
+    pieces_how: str
     seed: int
     warmup: int
     floor: float
@@ -45,6 +49,8 @@ class Plan:
     save_every: int
     eval_every: int
     keep: int
+    best: str
+    skip_nonfinite: int
     identity: dict[str, Any]
 
 
@@ -57,167 +63,113 @@ def train(
     out: Path,
     write_run: Callable[[Path], None],
     evaluate: Callable[[], dict[str, float]] | None = None,
+    average: Any = None,
 ) -> Path:
     """Trains to `plan.steps`, from the newest checkpoint in `out` if there is one, and returns the last checkpoint.
 
     `batches(step)` gives the batches from that step on; `write_run(folder)` writes what makes a checkpoint a run
-    (config, weights, tokenizer). Raises Interrupted after saving when a signal asks to stop, WorkError for a loss that
-    is not finite or too many unreadable videos.
+    (config, weights, tokenizer); `average.update_parameters(objective.model)` follows each step.
+    Raises Interrupted after saving when a signal asks to stop, WorkError for steps that are not finite or too many
+    unreadable videos, ConfigError where the batch or the objective does not divide into `plan.pieces`.
     """
-    model, optimizer = accelerator.prepare(objective, optimizer)
+    world, main = accelerator.num_processes, accelerator.is_main_process
+    local = plan.batch_size // world
+    check_pieces(objective, plan.pieces, plan.pieces_how, plan.batch_size, world)
+    model, optimizer = accelerator.prepare(Step(objective), optimizer)
+    step_of: Step = accelerator.unwrap_model(model)
     base = [group["lr"] for group in optimizer.param_groups]
-    start = _resume(out, optimizer)
+    start, finite = 0, Finite(out / "nonfinite.jsonl", plan.skip_nonfinite, show=main)
+    latest = checkpoint.newest(out)
+    if latest is not None:
+        trainer = read_state(latest, optimizer, accelerator.scaler)
+        start, finite.skipped = trainer["step"], trainer["skipped"]
+    best = Best(out, plan.best, start)
+    after_step: Any = getattr(objective, "after_step", None)
     quarantine = Quarantine(out / "quarantine.jsonl")
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
-    world = accelerator.num_processes
-    after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
 
     def save(step: int) -> Path:
         def write(folder: Path) -> None:
             write_run(folder)
-            (folder / "state").mkdir()
-            buffer = io.BytesIO()  # written by Python, as the weights are
-            torch.save(optimizer.state_dict(), buffer)
-            (folder / OPTIMIZER).write_bytes(buffer.getbuffer())
-            (folder / TRAINER).write_text(json.dumps({"step": step, **plan.identity}))
+            trainer = {"step": step, "skipped": finite.skipped, **plan.identity}
+            write_state(folder, optimizer, accelerator.scaler, trainer)
 
-        if accelerator.is_main_process:
+        if main:
             checkpoint.save(out, step, write, plan.keep)
         accelerator.wait_for_everyone()
         return out / checkpoint.FOLDER / f"step-{step:08d}"
 
-    with RunLog(out / "metrics.jsonl", plan.steps, start, show=accelerator.is_main_process) as log, _stopping() as stop:
-        if start:
-            log.note(f"going on from step {start}")
+    with RunLog(out / "metrics.jsonl", plan.steps, start, show=main) as log, stopping() as stop:
+        if latest is not None:
+            torn = [path.name for path in checkpoint.steps(out) if path.name > latest.name]
+            log.note(f"going on from step {start}{f' ({torn[-1]} is torn)' if torn else ''}")
+        log.note(
+            f"batch {plan.batch_size} = {local // plan.pieces} a process x {_count(world, 'process', 'es')} x "
+            f"{_count(plan.pieces, 'piece', 's')}"
+        )
         stream = iter(batches(start)) if start < plan.steps else iter(())
-        clock = _Clock()
+        clock = Clock()
         for step in range(start, plan.steps):
             with clock.waiting():
                 batch, errors = next(stream)
             quarantine.add(len(batch), errors)
-            batch = batch.to(accelerator.device)
             factor = warmup_cosine(step, plan.steps, plan.warmup, plan.floor)
             for group, lr in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = lr * factor
 
-            # The one draw without an address of its own: dropout, where a pretrained tower has it.
-            torch.manual_seed(fold_in(plan.seed, step, accelerator.process_index))
-            with accelerator.autocast():
-                terms = model(batch, fold_in(plan.seed, step), masked=step < tail)
-            loss = sum(terms.values())
-            accelerator.backward(loss)
+            # The one draw without an address of its own is dropout, where a pretrained tower has it.
+            seed, dropout = fold_in(plan.seed, step), fold_in(plan.seed, step, accelerator.process_index)
+            masked = step < tail
+            terms = step_gradients(model, accelerator, batch, seed, masked, plan.pieces, plan.pieces_how, dropout)
+            loss = torch.stack(list(terms.values())).sum()
             norm = accelerator.clip_grad_norm_(model.parameters(), plan.clip or float("inf"))
-            optimizer.step()
+            finite.step(step, loss, norm, batch.keys, optimizer, accelerator)
             optimizer.zero_grad(set_to_none=True)
+            if average is not None:
+                average.update_parameters(objective.model)
+            if after_step is not None:
+                after_step(step + 1)
 
             done = step + 1
-            if after_step is not None:  # MILES moves its snapshot here
-                after_step(done)
-            clock.step(plan.batch_size)
-            stopping = _agreed(stop, accelerator) if world == 1 or done % plan.log_every == 0 else False
-            saving = stopping or done % plan.save_every == 0 or done == plan.steps
-            if done % plan.log_every == 0 or saving:
-                # With fp16 an infinite gradient only lowers the scale.
-                _refuse_nonfinite(loss, norm if accelerator.scaler is None else loss, batch, step)
-                figures = clock.figures(plan.steps - done)
-                values = {name: value.item() for name, value in terms.items()}
-                lr = optimizer.param_groups[0]["lr"]
-                log.figures(done, {"loss": loss.item(), **values, "lr": lr, "gradient_norm": norm.item(), **figures})
+            clock.step(plan.batch_size, tokens(objective, batch, masked) * plan.batch_size)
+            agreeing = world == 1 or done % min(plan.log_every, AGREE_EVERY) == 0
+            asked = agreeing and stop.agreed(accelerator)
+            saving = asked or done % plan.save_every == 0 or done == plan.steps
+            scoring = evaluate is not None and (done == plan.steps or (plan.eval_every and done % plan.eval_every == 0))
+            if done % plan.log_every == 0 or saving or scoring:
+                finite.look()
+                values = {"loss": loss.item()} | {name: value.item() for name, value in terms.items()}
+                values |= {"lr": optimizer.param_groups[0]["lr"], "gradient_norm": norm.item()}
+                values |= figures(objective, step_of.seen, accelerator.device)
+                values |= clock.figures(plan.steps - done)
+                log.figures(done, values)
+                accelerator.log(values, step=done)
             if saving:
                 path = save(done)  # before the evaluation, which may fail of other data
-            if evaluate is not None and (done == plan.steps or (plan.eval_every and done % plan.eval_every == 0)):
+            if scoring and evaluate is not None:
                 results = evaluate()
                 log.record(done, results)
+                accelerator.log(results, step=done)
                 log.note(f"step {done}  " + "  ".join(f"{name} {value:.1f}" for name, value in results.items()))
-            if stopping and done < plan.steps:
+                if best.beaten_by(results, accelerator):
+                    path = path if saving else save(done)
+                    best.mark(done, path, main=main)
+            if asked and done < plan.steps:
                 raise Interrupted(
                     f"stopped at step {done} of {plan.steps}, saved as {path}", "run the same command to go on"
                 )
         if quarantine.kinds:
             log.note(f"{quarantine.kinds.total()} samples could not be read: see {quarantine.path}")
+        if finite.skipped:
+            log.note(f"{finite.skipped} steps were not finite and changed nothing: see {finite.path}")
     return out / checkpoint.FOLDER / f"step-{plan.steps:08d}"
 
 
-def _resume(out: Path, optimizer: Any) -> int:
-    """Loads the optimizer of the newest checkpoint, whose weights the model has already, and returns its step."""
-    latest = checkpoint.newest(out)
-    if latest is None:
-        return 0
-    optimizer.load_state_dict(torch.load(latest / OPTIMIZER, map_location="cpu", weights_only=True))
-    return int(json.loads((latest / TRAINER).read_text())["step"])
+def tokens(objective: nn.Module, batch: Batch, masked: bool) -> int:
+    """How many tokens a sample puts through the towers: what the objective says of the clip, and the padded caption."""
+    of_clip: Any = getattr(objective, "clip_tokens", None)
+    return (0 if of_clip is None else int(of_clip(masked))) + batch.ids.shape[1]
 
 
-def _agreed(stop: _Stop, accelerator: Any) -> bool:
-    """Whether any process was asked to stop: they leave the loop at the same step, or would wait for each other."""
-    if accelerator.num_processes == 1:
-        return stop.asked
-    return bool(accelerator.reduce(torch.tensor([float(stop.asked)], device=accelerator.device)).item())
-
-
-def _refuse_nonfinite(loss: torch.Tensor, norm: torch.Tensor, batch: Batch, step: int) -> None:
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise WorkError(
-            f"the loss is {loss.item()}, its gradient's norm {norm.item()}, near step {step + 1}; "
-            f"this batch held {', '.join(batch.keys[:8])} ...",
-            "lower --lr, give --set optim.clip=1.0, or train with --precision fp32",
-        )
-
-
-class _Clock:
-    """Speed since the last look, and the share of it spent waiting for data."""
-
-    def __init__(self) -> None:
-        self._begin = self._look = time.monotonic()
-        self._waited = 0.0
-        self._samples = self._steps = self._all_steps = 0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        self._waited += time.monotonic() - begin
-
-    def step(self, samples: int) -> None:
-        self._samples += samples
-        self._steps += 1
-        self._all_steps += 1
-
-    def figures(self, steps_left: int) -> dict[str, float]:
-        now = time.monotonic()
-        spent = max(now - self._look, 1e-9)
-        figures = {
-            "samples_per_s": round(self._samples / spent, 2),
-            "data_wait": round(self._waited / spent, 4),
-            "seconds": round(now - self._begin, 2),
-            "left_s": round((now - self._begin) / self._all_steps * steps_left, 1),
-        }
-        self._look, self._waited, self._samples, self._steps = now, 0.0, 0, 0
-        return figures
-
-
-@dataclass
-class _Stop:
-    asked: bool = False
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """Turns Ctrl-C and SIGTERM into a wish that the loop sees at the end of a step; a second Ctrl-C stops at once."""
-    stop = _Stop()
-
-    def ask(number: int, frame: Any) -> None:  # noqa: ARG001
-        if stop.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.asked = True
-
-    old = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            old[number] = signal.signal(number, ask)
-    except ValueError:  # not in the main thread: whoever runs us there handles signals
-        pass
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+def _count(number: int, word: str, plural: str) -> str:
+    return f"{number} {word}{plural if number > 1 else ''}"

@@ -1,0 +1,147 @@
+"""`--num-processes`: several processes train as one; one that is lost ends the others, and the run goes on after."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_helpers import VTR, Cli, refused
+
+from vtr import checkpoint
+
+
+def rows(run: Path) -> list[dict]:
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def command(nano: Path, shards: Path, out: Path, *more: object) -> list[str]:
+    return [VTR, "pretrain", str(nano), "--shards", str(shards), "--out", str(out), *map(str, more)]
+
+
+def start(*arguments, **how) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **how
+    )
+
+
+def wait_for(condition, what: str, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"no {what} after {seconds} s"
+        time.sleep(0.05)
+
+
+def child(process: subprocess.Popen[str], rank: int) -> int:
+    """The process id of one of the launcher's own children."""
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for task in tasks:
+        if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{task}/environ").read_text():
+            return int(task)
+    raise AssertionError(f"no rank {rank} among {tasks}")
+
+
+def test_two_processes_train_like_one(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(nano, shards, out, "--num-processes", 2, "--accumulate", 2, "--json")
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert json.loads(stdout) == {"run": str(out), "checkpoint": str(checkpoint.newest(out))}, "said once"
+    assert "batch 8 = 2 a process x 2 processes x 2 pieces" in stderr
+    for key in ("loss", "gradient_norm"):
+        assert [row[key] for row in rows(out)] == pytest.approx([row[key] for row in rows(run)], rel=1e-3)
+
+
+def test_a_lost_process_ends_the_others_and_the_run_goes_on(nano: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    given = ("--num-processes", 2, "--steps", 2000, "--set", "train.save_every=5")
+    process = start(nano, shards, out, *given)
+    wait_for(lambda: len(rows(out)) >= 7, "steps")
+    lost = time.monotonic()
+    os.kill(child(process, 1), signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - lost < 60
+    assert process.returncode == 1
+    assert stdout == ""
+    assert "error: process 1 of 2 was ended by SIGKILL" in stderr
+    assert "Traceback" not in stderr
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    saved = int(checkpoint.newest(out).name[5:])
+
+    process = start(nano, shards, out, *given)  # and while it goes on, a scheduler's signal comes
+    wait_for(lambda: rows(out) and rows(out)[-1]["step"] > saved + 2, "steps after the restart")
+    process.send_signal(signal.SIGUSR1)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"going on from step {saved}" in stderr
+    assert stderr.count("error: stopped at step") == 1
+    assert "interrupted" not in stderr
+    assert int(checkpoint.newest(out).name[5:]) > saved + 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_a_terminal_is_one_ctrl_c(nano: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(nano, shards, out, "--num-processes", 2, "--steps", 2000)
+    wait_for(lambda: len(rows(out)) >= 1, "steps")
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-2].startswith("error: stopped at step ")
+    assert stderr.splitlines()[-1] == "hint: run the same command to go on"
+
+
+@pytest.mark.slow
+def test_processes_do_not_outlive_their_launcher(nano: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = start(nano, shards, out, "--num-processes", 2, "--steps", 100000)
+    wait_for(lambda: len(rows(out)) >= 1, "steps")
+    process.kill()
+    process.communicate(timeout=60)
+
+    def gone() -> bool:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_for(gone, "end of the orphans", 60)
+    assert checkpoint.newest(out) is not None, "they saved"
+
+
+def test_an_error_of_all_is_told_once(nano: Path, shards: Path, tmp_path: Path) -> None:
+    process = start(nano, shards, tmp_path / "run", "--num-processes", 2, "--batch-size", 7)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert stderr.count("a global batch of 7 does not divide among 2 processes") == 1, stderr
+    assert "Traceback" not in stderr
+
+
+def test_more_or_fewer_than_were_launched(cli: Cli, nano: Path, shards: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    result = cli("pretrain", nano, "--shards", shards, "--out", tmp_path / "run", "--num-processes", 2)
+    refused(result, 2, "--num-processes 2, but 3 were launched already", "leave --num-processes out")
+
+
+@pytest.mark.slow
+def test_accelerate_launch(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--cpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+              "-m", "vtr"]  # fmt: skip
+    done = subprocess.run(
+        launch + command(nano, shards, out)[1:], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{checkpoint.newest(out)}\n"
+    assert [row["loss"] for row in rows(out)] == pytest.approx([row["loss"] for row in rows(run)], rel=1e-3)

@@ -1,0 +1,169 @@
+"""One command as several processes of this machine, which train together.
+
+Why not torch's own launcher: it hands a Ctrl-C on that its children have had from the terminal already, and two of them
+mean "at once" to a run. For several machines, and for FSDP or DeepSpeed, there is `accelerate launch -m vtr ...`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import IO, Any
+
+from vtr.errors import ConfigError, InputError, VtrError, WorkError
+
+# How long the others may save after one has ended, before they are killed: they may wait for it for ever.
+GRACE_S = 30.0
+LINE = "VTR_LINE"
+
+
+def is_main() -> bool:
+    """Whether this process is the one of several that prints results."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def run_together(processes: int | None) -> bool:
+    """Runs this very command `processes` times over to their end; False in a process that is to do the work itself.
+
+    Raises ConfigError when another launcher has started another number, WorkError when one of them is killed, and a
+    VtrError without words, for the words have been said, when one of them fails.
+    """
+    if "RANK" in os.environ:
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if processes not in (None, world):
+            raise ConfigError(
+                f"--num-processes {processes}, but {world} were launched already", "leave --num-processes out"
+            )
+        _follow_launcher()
+        return False
+    if processes in (None, 1):
+        return False
+    _launch([sys.executable, "-m", "vtr", *sys.argv[1:]], processes)
+    return True
+
+
+def _launch(command: list[str], processes: int) -> None:
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    # The children hold the other end of this line, and read its end when this process is no more.
+    heard, held = os.pipe()
+    shared = {
+        "WORLD_SIZE": processes,
+        "LOCAL_WORLD_SIZE": processes,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": _free_port(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+        LINE: heard,
+    }
+    children: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as stack:
+        said: list[IO[bytes] | None] = [None]
+        # Only the main process speaks; what the others say last is told when they are the ones that failed.
+        said += [stack.enter_context(tempfile.TemporaryFile()) for _ in range(processes - 1)]
+        stack.enter_context(_handed_on(children))
+        for rank in range(processes):
+            own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": said[rank]} if rank else {}
+            children.append(subprocess.Popen(command, env={**os.environ, **own}, pass_fds=(heard,), **quiet))  # noqa: S603
+        os.close(heard)
+        stack.callback(os.close, held)
+        failed, early = _first_failure(children)
+        _end(children)
+        if failed is None:
+            return
+        code = int(children[failed].returncode)
+        if code < 0:
+            raise WorkError(
+                f"process {failed} of {processes} was ended by {signal.Signals(-code).name}",
+                "run the same command to go on from the last checkpoint; if memory ran out, take a smaller batch",
+            )
+        log = said[failed]
+        # Where the main process failed of itself with an error in what was given, it has told the same.
+        if log is not None and early and not code == children[0].returncode == InputError.exit_code:
+            log.seek(0)
+            sys.stderr.write(log.read().decode(errors="replace"))
+        told = VtrError("")
+        told.exit_code = code
+        raise told
+
+
+def _first_failure(children: list[subprocess.Popen[bytes]]) -> tuple[int | None, bool]:
+    """Waits until all have ended well (None) or one has not: its rank, and whether it failed before the main one did.
+
+    A process that is killed tears the others' connections: it is the cause, whoever is seen first.
+    """
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [rank for rank, code in enumerate(codes) if code]
+        if failed:
+            deadline = time.monotonic() + 2.0
+            while children[0].poll() is None and time.monotonic() < deadline:
+                time.sleep(0.1)
+            killed = [rank for rank, child in enumerate(children) if (child.poll() or 0) < 0]
+            return (killed or failed)[0], failed[0] != 0
+        if all(code == 0 for code in codes):
+            return None, False
+        time.sleep(0.1)
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Asks all that still run to save and end, and kills them when they do not."""
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    end = time.monotonic() + GRACE_S
+    for child in children:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(0.1, end - time.monotonic()))
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+
+
+@contextlib.contextmanager
+def _handed_on(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Signals of a scheduler go to the children; a terminal's Ctrl-C has reached them already."""
+
+    def hand_on(number: int, frame: Any) -> None:  # noqa: ARG001
+        for child in children:
+            if child.poll() is None:
+                child.send_signal(number)
+
+    numbers = {signal.SIGTERM: hand_on, signal.SIGUSR1: hand_on, signal.SIGINT: _leave}
+    old = {number: signal.signal(number, handler) for number, handler in numbers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: Any) -> None:
+    """The children save and end; this process waits for them."""
+
+
+def _follow_launcher() -> None:
+    """Asks this process to save and end when its launcher is no more: nobody would know of it."""
+    line = os.environ.pop(LINE, None)
+    if line is None:
+        return
+    import threading
+
+    def follow() -> None:
+        os.read(int(line), 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    os.set_inheritable(int(line), False)
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

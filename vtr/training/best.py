@@ -1,0 +1,57 @@
+"""The checkpoint that scored best so far: kept, and pointed at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vtr import checkpoint
+from vtr.atomic import write_bytes
+from vtr.errors import ConfigError
+
+# Where it is better to be lower; of all other figures more is better.
+LOWER = ("MdR", "MnR")
+RECORD = "best.json"
+
+
+class Best:
+    """`best.json` of a run, `{"step", "metric", "value"}`, and the link `best` to that checkpoint.
+
+    A best that comes after `start`, where a run goes on from an older checkpoint, is forgotten: it will come again.
+    """
+
+    def __init__(self, run: Path, metric: str, start: int) -> None:
+        self.run, self.metric = run, metric
+        self.value: float | None = None
+        if metric and (run / RECORD).is_file():
+            old = json.loads((run / RECORD).read_text())
+            if old["metric"] == metric and old["step"] <= start:
+                self.value = old["value"]
+
+    def beaten_by(self, results: dict[str, float], accelerator: Any) -> bool:
+        """Whether `results` are better, as the main process has it: rounding must not part the processes.
+
+        Raises ConfigError when the metric is not among them.
+        """
+        if not self.metric:
+            return False
+        if self.metric not in results:
+            raise ConfigError(f"train.best = {self.metric!r} is not scored", f"choose one of: {', '.join(results)}")
+        sign = -1 if self.metric.split()[-1] in LOWER else 1
+        better = self.value is None or sign * results[self.metric] > sign * self.value
+        if accelerator.num_processes > 1:
+            mine = torch.tensor([float(better and accelerator.is_main_process)], device=accelerator.device)
+            better = bool(accelerator.reduce(mine).item())
+        if better:
+            self.value = results[self.metric]
+        return better
+
+    def mark(self, step: int, path: Path, *, main: bool) -> None:
+        """Makes the checkpoint `path` the best one."""
+        if main:
+            record = {"step": step, "metric": self.metric, "value": self.value}
+            write_bytes(self.run / RECORD, json.dumps(record).encode())
+            checkpoint.mark_best(self.run, path)
