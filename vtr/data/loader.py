@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
+from vtr.data.parcels import Parcel, Ring, pack
 from vtr.data.reading import Reading
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.data.watch import Watch, quiet_children
@@ -39,29 +41,29 @@ TIME_LIMIT_S = 60.0
 
 @dataclass(frozen=True)
 class Collate:
-    """Items -> (Batch, errors, reading): clips stacked, captions tokenized; or the first `found` that is an error."""
+    """Items -> a parcel of a batch: clips stacked, captions tokenized; or the first of `found` that is an error."""
 
     tokenizer: CaptionTokenizer
+    ring: Ring | None = None
 
-    def __call__(self, found: list[Item | VtrError]) -> tuple[Batch, Errors, Reading] | VtrError:
+    def __call__(self, found: list[Item | VtrError]) -> Parcel | VtrError:
         items = [item for item in found if isinstance(item, Item)]
         if len(items) < len(found):
             return next(item for item in found if isinstance(item, VtrError))
         tokens = self.tokenizer([item.caption for item in items])
-        batch = Batch(
-            clips=torch.stack([item.clip for item in items]),
-            ids=torch.from_numpy(tokens.ids),
-            attention=torch.from_numpy(tokens.attention),
-            maskable=torch.from_numpy(tokens.maskable),
-            samples=torch.tensor([item.sample for item in items]),
-            ok=torch.tensor([item.error is None for item in items]),
-            keys=tuple(item.key for item in items),
-        )
+        small = {
+            "ids": torch.from_numpy(tokens.ids),
+            "attention": torch.from_numpy(tokens.attention),
+            "maskable": torch.from_numpy(tokens.maskable),
+            "samples": torch.tensor([item.sample for item in items]),
+            "ok": torch.tensor([item.error is None for item in items]),
+        }
         reading = Reading()
         for item in items:
             if item.error is None:
                 reading.count(item.path, item.seconds)
-        return batch, [(item.key, *item.error) for item in items if item.error is not None], reading
+        errors = [(item.key, *item.error) for item in items if item.error is not None]
+        return pack([item.clip for item in items], small, tuple(item.key for item in items), errors, reading, self.ring)
 
 
 def batches(
@@ -91,10 +93,12 @@ def batches(
                     pending.popleft()
                     if isinstance(found, VtrError):
                         raise found
-                    batch, errors, counts = found
+                    batch, errors, counts = found.open()
+                    del found  # the clips are then held by who gets them alone
                     if reading is not None:
                         reading.add(counts)
                     yield batch, errors
+                    del batch
             except RuntimeError as error:
                 lost = watch.lost(processes) if "DataLoader worker" in str(error) else {}
                 if not lost:
@@ -113,18 +117,25 @@ def _start(
     watch: Watch,
 ) -> tuple[Iterator[Any], list[Any]]:
     """The loader's rows, and its processes."""
-    # The cache is anonymous memory, which only forked children share.
-    fork = multiprocessing.get_context("fork") if workers and dataset.cache is not None else None
+    # The cache is anonymous memory, which only forked children share; so is the ring.
+    context = multiprocessing.get_context("fork" if dataset.cache is not None else None) if workers else None
+    first = next(slots, None)
+    ring = None
+    if context is not None and first is not None and context.get_start_method() == "fork":
+        shape = dataset.shape
+        ring = Ring(workers, len(first) * shape.frames * 3 * shape.size**2)
+    if first is not None:
+        slots = chain([first], slots)
     with warnings.catch_warnings(), quiet_children():
         # As many as were asked for, be it more than there are processors: reading waits on disks too.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
             _Telling(dataset),
             batch_sampler=slots,
-            collate_fn=Collate(tokenizer),
+            collate_fn=Collate(tokenizer, ring),
             num_workers=workers,
             pin_memory=pin,
-            multiprocessing_context=fork,
+            multiprocessing_context=context,
             worker_init_fn=partial(_settle, watch.memory),
             prefetch_factor=3 if workers else None,
         )

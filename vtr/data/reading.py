@@ -17,23 +17,28 @@ class Reading:
     """Clips and processor seconds by path: decord, pyav, jpeg (a frame store), image, cache (held decoded)."""
 
     clips: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    timed: Counter[str] = field(default_factory=Counter)  # those of them whose seconds are known
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def count(self, path: str, seconds: float) -> None:
+    def count(self, path: str, seconds: float | None) -> None:
         """Counts one clip."""
         self.clips[path] += 1
-        self.seconds[path] += seconds  # type: ignore[assignment]
+        if seconds is not None:
+            self.timed[path] += 1
+            self.seconds[path] = self.seconds.get(path, 0.0) + seconds
 
     def add(self, other: Reading) -> None:
         """Counts all that `other` has."""
         self.clips.update(other.clips)
-        self.seconds.update(other.seconds)
+        self.timed.update(other.timed)
+        for path, seconds in other.seconds.items():
+            self.seconds[path] = self.seconds.get(path, 0.0) + seconds
 
     def rate(self, *paths: str) -> float:
         """Clips a second that one core reads by `paths` (by all of them, if none is given); 0 where it read none."""
         chosen = paths or tuple(self.clips)
-        seconds = float(sum(self.seconds[path] for path in chosen))
-        return sum(self.clips[path] for path in chosen) / seconds if seconds else 0.0
+        seconds = sum(self.seconds.get(path, 0.0) for path in chosen)
+        return sum(self.timed[path] for path in chosen) / seconds if seconds else 0.0
 
     def record(self) -> dict[str, Any]:
         """As plain data: clips by path, and clips a second per core by path."""
