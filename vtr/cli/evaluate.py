@@ -32,7 +32,7 @@ class _Eval(TyperCommand):
     "eval",
     cls=_Eval,
     epilog=examples(
-        "vtr eval runs/mac-ft --shards shards/test --probe",
+        "vtr eval runs/mac-ft --shards shards/test --report report.html",
         "vtr eval --embeddings embeddings --dsl --format markdown",
     ),
 )
@@ -60,6 +60,7 @@ def evaluate(
     ] = None,
     dsl: Annotated[bool, typer.Option("--dsl", help="Add the column +DSL (transductive).")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="Add shuffled, reversed and single frames.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
     format: Annotated[str, typer.Option("--format", help="rich, markdown, latex or csv.")] = "rich",
     as_json: o.Json = False,
@@ -78,8 +79,9 @@ def evaluate(
     from vtr.retrieval.formats import FORMATS
     from vtr.retrieval.result import ranks_path
 
-    if out is not None and out.is_dir():
-        raise InputError(f"--out {out} is a directory", "name a file, result.json say")
+    for name, path in (("--out", out), ("--report", report)):
+        if path is not None and path.is_dir():
+            raise InputError(f"{name} {path} is a directory", "name a file")
     if format not in FORMATS:
         raise InputError(f"the format {format!r} is unknown", f"choose one of: {', '.join(FORMATS)}")
     if (run is None) == (embeddings is None) or (run is not None and not shards):
@@ -100,6 +102,8 @@ def evaluate(
         _show(result, format)
     if out is not None:
         result.write(out)
+    if report is not None:
+        result.report(report)
 
 
 @comparing.command(

@@ -44,6 +44,17 @@ class Result(dict[str, Any]):
         """The result file and its ranks beside it. Raises WorkError: the disk is full."""
         result.write(path, self, self.ranks())
 
+    def report(self, path: Path) -> None:
+        """The page of this result, of its first part where it has several. Raises WorkError: the disk is full."""
+        from vtr.retrieval.atomic import written_aside
+        from vtr.retrieval.report import Shown, page
+
+        part = self.parts[0]
+        shown = Shown(part.scored.paired, self.columns[0].ranks[0], part.scored.actions, part.index, part.rows)
+        text = page(self, shown)
+        with written_aside([path]) as (aside,):
+            aside.write_text(text, encoding="utf-8")
+
 
 def recorded(
     parts: list[Part],
