@@ -8,10 +8,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from vtr.config import OptimConfig
+from vtr.errors import ConfigError
 from vtr.models.dual import DualEncoder
 from vtr.models.text import TextEncoder, small_text
 from vtr.models.video import VideoEncoder
-from vtr.optim import parameter_groups, scaled_lr, warmup_cosine
+from vtr.optim import layers_above, parameter_groups, scaled_lr, tower_depths, warmup_cosine
 
 
 def test_warm_up_is_linear_and_ends_at_one():
@@ -85,3 +87,60 @@ def test_frozen_parameters_and_empty_groups_are_left_out():
     groups = parameter_groups(layer.named_parameters(), 0.05)
     assert [group["weight_decay"] for group in groups] == [0.0]
     assert groups[0]["params"] == [layer.bias]
+
+
+def towers():
+    video = VideoEncoder(16, 3, 2, 8, 1, 2, 16)
+    return DualEncoder(video, TextEncoder(small_text(50, 16, 2, 2, 12)), 8, learn_temperature=True)
+
+
+def test_layer_decay_really_decays():
+    """The rate of every single parameter, as the optimizer has it."""
+    model = towers()
+    optimizer = torch.optim.AdamW(parameter_groups(model.named_parameters(), 0.05, 1e-3, 0.5), lr=1e-3)
+    lr = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    rates = {name: lr[id(p)] / 1e-3 for name, p in model.named_parameters()}
+    assert len(rates) == len(lr), "each once"
+    for name, wanted in {
+        "vid_proj.weight": 1, "txt_proj.1.bias": 1, "log_temperature": 1, "video.norm.weight": 1,
+        "video.blocks.2.mlp.fc1.weight": 0.5, "video.blocks.1.timeattn.qkv.bias": 0.25,
+        "video.blocks.0.norm3.bias": 0.125,
+        "video.patch_embed.weight": 0.0625, "video.pos_embed": 0.0625, "video.temporal_embed": 0.0625,
+        "video.cls_token": 0.0625, "text.model.transformer.layer.1.ffn.lin1.weight": 0.5,
+        "text.model.transformer.layer.0.attention.q_lin.weight": 0.25,
+        "text.model.embeddings.word_embeddings.weight": 0.125, "text.model.embeddings.LayerNorm.bias": 0.125,
+    }.items():  # fmt: skip
+        assert rates[name] == pytest.approx(wanted), name
+    assert optimizer.param_groups[0]["lr"] == 1e-3, "the highest first: it is the one that is logged"
+    plain = {name for name, p in model.named_parameters() if decay[id(p)] == 0}
+    two = parameter_groups(model.named_parameters(), 0.05)
+    assert plain == {name for name, p in model.named_parameters() if any(p is q for q in two[1]["params"])}
+
+
+def test_layers_decay_while_they_train():
+    """One step of SGD with the same gradient everywhere moves each layer by its own rate."""
+    model = towers()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(parameter_groups(model.named_parameters(), 0.0, 1.0, 0.5), lr=1.0)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    moved = {name: (before[name] - p).mean().item() for name, p in model.named_parameters()}
+    assert moved["video.blocks.2.attn.qkv.weight"] == pytest.approx(0.5, rel=1e-4)
+    assert moved["video.blocks.0.attn.qkv.weight"] == pytest.approx(0.125, rel=1e-4)
+    assert moved["vid_proj.weight"] == pytest.approx(1.0, rel=1e-4)
+
+
+def test_towers_of_any_kind_are_counted():
+    names = ["video.blocks.11.norm1.weight", "text.model.encoder.layer.5.output.dense.weight", "vid_proj.weight"]
+    assert tower_depths(names) == {"video": 12, "text": 6}
+    one = ["blocks.3.norm1.weight", "patch_embed.weight", "embeddings.word_embeddings.weight", "norm.weight"]
+    assert tower_depths(one) == {"": 4}
+    assert [layers_above(name, tower_depths(one)) for name in one] == [1, 5, 5, 0]
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5, 1.5])
+def test_an_impossible_layer_decay(value):
+    with pytest.raises(ConfigError, match=r"optim\.layer_decay = .*, it must be above 0 and at most 1"):
+        OptimConfig(layer_decay=value)

@@ -135,7 +135,7 @@ def finetune(
 
     The settings are the source's, its recipe's [finetune] and `overrides`, each on top of the one before.
     """
-    from vtr.build import load_source
+    from vtr.build import fit_lora, load_source
     from vtr.checkpoint import sha256
     from vtr.data.index import ShardIndex
     from vtr.run import Start, run
@@ -147,7 +147,8 @@ def finetune(
     defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0}
     config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
     # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
-    changed = [line for line in recipe.difference(old, config) if line.startswith(OF_THE_WEIGHTS)]
+    different = recipe.difference(old, config, but=("model.lora_rank", "model.lora_alpha"))
+    changed = [line for line in different if line.startswith(OF_THE_WEIGHTS)]
     if changed:
         raise ConfigError(
             f"fine-tuning keeps the model of {source}: {'; '.join(changed)}", "pretrain with these settings instead"
@@ -155,8 +156,12 @@ def finetune(
     index = ShardIndex.open(Path(shards))
     init = sha256(found.weights)
     scorer = _scorer(eval_shards)
-    start = Start(found.model, found.tokenizer)
-    return run("finetune", config, index, Path(out), lambda: start, init=init, evaluate=scorer, fresh=fresh)
+
+    def start() -> Start:
+        fit_lora(found.model, old.model, config.model)
+        return Start(found.model, found.tokenizer)
+
+    return run("finetune", config, index, Path(out), start, init=init, evaluate=scorer, fresh=fresh)
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vtr import checkpoint, makers, recipe
-from vtr.config import Config
+from vtr.config import Config, ModelConfig
 from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer
@@ -19,6 +19,7 @@ from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder, Model
 from vtr.models.text import TextEncoder, pretrained_text, small_text, text_of
+from vtr.models.tune import add_lora, merge_lora
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import load_timm, matching
 from vtr.released import is_released, open_released, parse
@@ -91,7 +92,10 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     """
     model, data = config.model, config.data
     if model.kind != "dual":
-        return makers.make_unified(config, tokenizer, fetch=kept is None)
+        unified = makers.make_unified(config, tokenizer, fetch=kept is None)
+        if model.lora_rank:
+            add_lora(unified, model.lora_rank, model.lora_alpha)
+        return unified
     video = VideoEncoder(
         model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.attention, model.time_init, model.positions, model.pixels, model.activation, model.norm_pre,
@@ -113,6 +117,8 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     )  # fmt: skip
     if fetch.startswith(PREFIX):
         load_clip(dual, fetch.removeprefix(PREFIX), text=fetch == PREFIX + model.text)
+    if model.lora_rank:
+        add_lora(dual, model.lora_rank, model.lora_alpha)
     return dual
 
 
@@ -267,6 +273,15 @@ def load_source(source: Path | str) -> Source:
     return Source(Path(found.name), found.config, model, found.tokenizer, found.path)
 
 
+def fit_lora(model: nn.Module, old: ModelConfig, new: ModelConfig) -> None:
+    """Gives a model of `old` the low-rank updates of `new`: those it has are merged and new ones begin at zero."""
+    if (old.lora_rank, old.lora_alpha) != (new.lora_rank, new.lora_alpha):
+        if old.lora_rank:
+            merge_lora(model)
+        if new.lora_rank:
+            add_lora(model, new.lora_rank, new.lora_alpha)
+
+
 def is_here(name: str) -> bool:
     """Whether there is something at `name`, a source as `load_source` takes it."""
     return parse(name)[1].is_file() if is_released(name) else bool(name) and Path(name).is_dir()
@@ -275,6 +290,8 @@ def is_here(name: str) -> bool:
 def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
     """What `load_source` finds, ready to embed. Raises what that raises."""
     found = load_source(source)
+    if found.config.model.lora_rank:
+        merge_lora(found.model)
     where = device(device_name)
     dtype = DTYPES[precision(precision_name, where)]
     sha256 = checkpoint.sha256(found.weights)

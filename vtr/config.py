@@ -96,6 +96,8 @@ class ModelConfig:
     text_head: str = "relu"  # before the text's projection: relu (Frozen), or linear: nothing (CLIP)
     pixels: str = "imagenet"  # the colours' mean and deviation that the video weights want: imagenet, clip, half
     activation: str = "gelu"  # of the video encoder; OpenAI's CLIP has quick_gelu
+    lora_rank: int = 0  # low-rank updates of this rank are trained in place of the towers' matrices; 0: none
+    lora_alpha: float = 16.0  # the updates' weight is alpha / rank
     norm_pre: bool = False  # a norm before the video encoder's blocks, as CLIP's ViTs have it
     embed_dim: int = 256
     temperature: float = 0.05
@@ -108,6 +110,7 @@ class ModelConfig:
             embed_dim=self.embed_dim,
         )  # fmt: skip
         _at_least("model", 32, vocabulary=self.vocabulary)
+        _at_least("model", 0, lora_rank=self.lora_rank)
         _choice(
             "model",
             attention=(self.attention, ("divided", "joint")),
@@ -195,12 +198,23 @@ class OptimConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     clip: float = 0.0  # largest gradient norm; 0: no clipping
+    layer_decay: float = 1.0  # each layer's learning rate as a share of the one's above it; 1: all alike
+    freeze: str = ""  # what stays as it is: video, text, a number of first blocks; several with commas between
 
     def __post_init__(self) -> None:
         _at_least(
             "optim", 0, lr_batch=self.lr_batch, lr_cap=self.lr_cap, weight_decay=self.weight_decay, clip=self.clip
         )
         _share("optim", warmup=self.warmup, beta1=self.beta1, beta2=self.beta2, floor=self.floor)
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(
+                f"optim.layer_decay = {self.layer_decay}, it must be above 0 and at most 1", "0.75 is usual"
+            )
+        for part in filter(None, self.freeze.split(",")):
+            if part not in ("video", "text") and not part.isdecimal():
+                raise ConfigError(
+                    f"optim.freeze = {self.freeze!r}: {part!r} is unknown", "give video, text or a number of blocks"
+                )
         if not self.lr > 0:
             raise ConfigError(f"optim.lr = {self.lr}, it must be above 0", "try --lr 3e-5")
 

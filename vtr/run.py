@@ -31,6 +31,7 @@ from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, RunError, WorkError
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
+from vtr.models.tune import freeze
 from vtr.optim import parameter_groups, scaled_lr
 from vtr.training.loop import Plan, train
 
@@ -107,6 +108,7 @@ def run(
             }
             accelerator.init_trackers("vtr", settings, {"wandb": {"dir": str(out), "name": out.name}})
         plan = make_plan(config, len(index), record)
+        freeze(model, config.optim.freeze)
         epoch = max(1, len(index) // plan.batch_size)
         objective = build.make_objective(config, model.train(), words, plan.steps, epoch)
         if latest is not None:
@@ -272,9 +274,11 @@ def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
 def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> Any:
     """Fused AdamW over the model and what is trained with it, the learning rate scaled to the global batch."""
     optim = config.optim
+    lr = scaled_lr(optim.lr, batch, optim.lr_batch, optim.lr_cap)
+    named = [(name.removeprefix("model."), parameter) for name, parameter in objective.named_parameters()]
     return torch.optim.AdamW(
-        parameter_groups(objective.named_parameters(), optim.weight_decay),
-        lr=scaled_lr(optim.lr, batch, optim.lr_batch, optim.lr_cap),
+        parameter_groups(named, optim.weight_decay, lr, optim.layer_decay),
+        lr=lr,
         betas=(optim.beta1, optim.beta2),
         fused=True,
     )

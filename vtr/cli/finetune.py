@@ -15,11 +15,11 @@ from vtr.cli.launch import is_main, run_together
 @app.command(
     epilog=examples(
         "vtr finetune runs/mac --shards shards/train --out runs/mac-ft",
-        "vtr finetune runs/mac --shards shards/train --out runs/ft --lr 1e-5 --epochs 2",
+        "vtr finetune runs/mac --shards shards/train --out runs/lora --lora 8",
     )
 )
 def finetune(
-    run: Annotated[Path, typer.Argument(help="A run to start from.")],
+    run: Annotated[Path, typer.Argument(help="A run, frozen:PATH or miles:PATH.")],
     shards: o.Shards,
     out: o.Out,
     eval_shards: o.EvalShards = None,
@@ -29,6 +29,16 @@ def finetune(
     accumulate: o.Accumulate = None,
     num_processes: o.NumProcesses = None,
     lr: o.Lr = None,
+    layer_decay: Annotated[
+        float | None, typer.Option("--layer-decay", help="Each layer's share of the lr above.")
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option("--freeze", help="What stays as it is: video, text, or a number of first blocks; may come again."),
+    ] = None,
+    lora: Annotated[
+        int | None, typer.Option("--lora", help="Train low-rank updates of this rank (needs vtr[lora]).")
+    ] = None,
     workers: o.TrainWorkers = None,
     precision: o.TrainPrecision = None,
     seed: o.Seed = None,
@@ -43,6 +53,7 @@ def finetune(
         sets, train__epochs=epochs, train__steps=steps, train__batch_size=batch_size, optim__lr=lr,
         data__workers=workers, train__precision=precision, train__seed=seed, train__device=device,
         train__accumulate=accumulate, train__keep=keep,
+        optim__layer_decay=layer_decay, optim__freeze=",".join(freeze) if freeze else None, model__lora_rank=lora,
     )  # fmt: skip
     if run_together(num_processes):
         return

@@ -35,7 +35,7 @@ class JointAttention(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(x, self.qkv.weight, bias).view(*x.shape[:2], 3, self.heads, -1)
+        qkv = (self.qkv(x) + bias).view(*x.shape[:2], 3, self.heads, -1)
         q, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B,h,N,d) each
         out = F.scaled_dot_product_attention(q, key, value, None if seen is None else seen[:, None, None])
         return self.proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
