@@ -99,15 +99,33 @@ def pretrain(
 ) -> Path:
     """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped.
 
-    It begins with the weights `init_from` (see `vtr.initial`), where given, which bring settings of their own.
+    It begins with the weights `init_from` (see `vtr.initial`), where given, which bring settings of their own. Of a
+    recipe with stages each begins with the one before; all but the last are runs beside `out`, `OUT.stage-1` and on.
     """
+    config = recipe.load(config) if isinstance(config, str) else config
+    *before, last = recipe.staged(config)
+    for number, stage in enumerate(before, start=1):
+        folder = Path(out).with_name(f"{Path(out).name}.stage-{number}")
+        _pretrain_stage(stage, shards, folder, init_from, None, fresh=fresh)
+        init_from = str(folder)
+    return _pretrain_stage(last, shards, out, init_from, eval_shards, fresh=fresh)
+
+
+def _pretrain_stage(
+    config: Config,
+    shards: Path | str,
+    out: Path | str,
+    init_from: str | None,
+    eval_shards: Path | str | None,
+    *,
+    fresh: bool,
+) -> Path:
     from vtr.build import make_model, make_tokenizer
     from vtr.data.index import ShardIndex
     from vtr.initial import Initial, initial
     from vtr.retrieval.embed import captions_of
     from vtr.run import Start, run
 
-    config = recipe.load(config) if isinstance(config, str) else config
     index = ShardIndex.open(Path(shards))
     begun = initial(config, init_from) if init_from else Initial(config, "")
     config = begun.config

@@ -259,7 +259,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole recipe. `finetune` holds what `vtr finetune` changes in it: `{"optim.lr": 1e-5, ...}`."""
+    """A whole recipe. `finetune` holds what `vtr finetune` changes in it: `{"optim.lr": 1e-5, ...}`.
+
+    `stages` hold what each stage of a pretraining changes in it, where it has several, one after the other.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -267,6 +270,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     finetune: Mapping[str, Scalar] = field(default_factory=dict)
+    stages: tuple[Mapping[str, Scalar], ...] = ()
 
     def __post_init__(self) -> None:
         model, data = self.model, self.data

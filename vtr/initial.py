@@ -18,13 +18,15 @@ from vtr.config import Config
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import InputError
 from vtr.models.clip import PREFIX, clip_shape
+from vtr.models.embedder import Model
+from vtr.models.joint import UnifiedEncoder
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import timm_shape
 from vtr.released import is_released
 
 TIMM = "timm:"
 # What stays as the recipe has it: it concerns training, not what the weights are.
-RECIPE = ("temperature", "learn_temperature", "time_init")
+RECIPE = ("temperature", "learn_temperature", "time_init", "grow_time")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +57,20 @@ def initial(config: Config, source: str) -> Initial:
     words = min(config.data.words, words) if found.config.model.text else words
     data = dataclasses.replace(config.data, words=words)
     config = dataclasses.replace(config, model=brought_model, data=data)
-    video = found.model.video
-    if isinstance(video, VideoEncoder):
-        video.fit(data.frames, data.size)
+    fit_clips(found.model, config)
     set_temperature(found.model, config)
     old = found.tokenizer
     tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)
     return Initial(config, checkpoint.sha256(found.weights), dataclasses.replace(found, tokenizer=tokenizer))
+
+
+def fit_clips(model: Model, config: Config) -> None:
+    """Makes `model` one for clips as `config` has them: their frames and their size."""
+    data, tower = config.data, model if isinstance(model, UnifiedEncoder) else model.video
+    if isinstance(tower, VideoEncoder):
+        tower.fit(data.frames, data.size, config.model.grow_time)
+    elif isinstance(tower, UnifiedEncoder):
+        tower.fit(data.frames, data.size)
 
 
 def set_temperature(model: Any, config: Config) -> None:

@@ -10,7 +10,7 @@ from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
 from vtr.models.twin import TwinEncoder
-from vtr.models.weights import load_words
+from vtr.models.weights import load_videomae, load_words
 from vtr.objectives.contrastive import Contrastive
 from vtr.objectives.mac import MAC
 from vtr.objectives.miles import MILES
@@ -27,6 +27,8 @@ def make_unified(config: Config, tokenizer: CaptionTokenizer, *, fetch: bool = T
         tokenizer.vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.dropout, model.drop_path, model.temperature, model.learn_temperature, model.pool_includes_pad,
     )  # fmt: skip
+    if model.video and fetch:
+        load_videomae(unified, model.video)
     if model.text and fetch:
         load_words(unified.embeddings, model.text)
     return unified if model.kind == "unified" else TwinEncoder(unified)

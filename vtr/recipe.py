@@ -15,7 +15,7 @@ from typing import Any
 from vtr.config import Config
 from vtr.errors import ConfigError
 
-SECTIONS = {f.name: f for f in dataclasses.fields(Config) if f.name != "finetune"}
+SECTIONS = {f.name: f for f in dataclasses.fields(Config) if f.name not in ("finetune", "stages")}
 FOLDER = Path(__file__).parent / "recipes"
 
 
@@ -48,10 +48,12 @@ def from_dict(tables: Mapping[str, Any]) -> Config:
     for section, table in tables.items():
         if section == "finetune" and isinstance(table, dict):
             continue
+        if section == "stages" and isinstance(table, list) and all(isinstance(stage, dict) for stage in table):
+            continue
         if not isinstance(table, dict):
             raise ConfigError(f"{section} = {table!r} stands outside a section", f"sections are: {', '.join(SECTIONS)}")
         if section not in SECTIONS:
-            close = difflib.get_close_matches(section, [*SECTIONS, "finetune"], 1, 0.5)
+            close = difflib.get_close_matches(section, [*SECTIONS, "finetune", "stages"], 1, 0.5)
             hint = f"did you mean [{close[0]}]? " if close else ""
             raise ConfigError(
                 f"there is no section [{section}]", f"{hint}sections are: {', '.join(SECTIONS)}, finetune"
@@ -60,7 +62,16 @@ def from_dict(tables: Mapping[str, Any]) -> Config:
     config = override(Config(), flat)
     later = _dotted(tables.get("finetune", {}))
     override(config, later)  # a wrong key shows now, not after the pretraining
-    return dataclasses.replace(config, finetune=later)
+    stages = tuple(_dotted(stage) for stage in tables.get("stages", []))
+    config = dataclasses.replace(config, finetune=later, stages=stages)
+    staged(config)
+    return config
+
+
+def staged(config: Config) -> list[Config]:
+    """The config of each stage of a pretraining, without stages of its own; of a plain recipe itself alone."""
+    plain = dataclasses.replace(config, stages=())
+    return [override(plain, stage) for stage in config.stages] or [plain]
 
 
 def _dotted(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,13 +83,17 @@ def _dotted(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
-    """`config` with dotted keys set: `{"optim.lr": 1e-4}`. Raises ConfigError naming an unknown key or a wrong type."""
+    """`config` with dotted keys set: `{"optim.lr": 1e-4}`, in all of its stages too.
+
+    Raises ConfigError naming an unknown key or a wrong type.
+    """
     changed: dict[str, dict[str, Any]] = {}
     for dotted, value in values.items():
         section, _, key = dotted.partition(".")
         changed.setdefault(section, {})[key] = _checked(dotted, value)
     parts = {name: dataclasses.replace(getattr(config, name), **keys) for name, keys in changed.items()}
-    return dataclasses.replace(config, **parts)
+    stages = tuple({key: value for key, value in stage.items() if key not in values} for stage in config.stages)
+    return dataclasses.replace(config, **parts, stages=stages)
 
 
 def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
@@ -98,7 +113,8 @@ def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested tables, as they stand in TOML."""
     tables = {name: dataclasses.asdict(getattr(config, name)) for name in SECTIONS}
-    return tables | ({"finetune": dict(config.finetune)} if config.finetune else {})
+    tables |= {"finetune": dict(config.finetune)} if config.finetune else {}
+    return tables | ({"stages": [dict(stage) for stage in config.stages]} if config.stages else {})
 
 
 def to_toml(config: Config) -> str:

@@ -13,6 +13,7 @@ from vtr.errors import ConfigError
 from vtr.models.decoder import PixelDecoder
 from vtr.models.joint import JointAttention, UnifiedEncoder, sinusoids
 from vtr.models.twin import TwinEncoder
+from vtr.models.weights import load_videomae, load_words
 
 
 def small(**given) -> UnifiedEncoder:
@@ -155,3 +156,45 @@ def test_twins_are_two_copies_that_part():
     assert twin.text.blocks[0].mlp.fc1.weight.any()
     assert unified.blocks[0].mlp.fc1.weight.any()
     assert torch.equal(TwinEncoder(unified).encode_text(ids, ids > 0), twin.encode_text(ids, ids > 0))
+
+
+def test_weights_of_a_videomae_give_its_output(tmp_path):
+    from transformers import VideoMAEConfig, VideoMAEModel
+
+    torch.manual_seed(0)
+    shape = VideoMAEConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, image_size=16, patch_size=4,
+        num_frames=4, use_mean_pooling=False, initializer_range=0.3, layer_norm_eps=1e-6,
+    )  # fmt: skip
+    theirs = VideoMAEModel(shape).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    theirs.save_pretrained(tmp_path / "mae")
+    encoder, given = small(), torch.randn(2, 4, 3, 16, 16)
+    words = encoder.embeddings.word_embeddings.weight.clone()
+    load_videomae(encoder, str(tmp_path / "mae"))
+    expected = theirs(given).last_hidden_state
+    torch.testing.assert_close(encoder.encode(encoder.tubes(given)), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(encoder.embeddings.word_embeddings.weight, words)
+    with pytest.raises(ConfigError, match=r"are not of this model: blocks\.2\.q?"):
+        load_videomae(small(depth=3), str(tmp_path / "mae"))
+
+
+def test_words_of_a_bert_by_its_directory(tmp_path):
+    from transformers import BertConfig, BertModel
+
+    bert = BertModel(BertConfig(vocab_size=50, hidden_size=12, num_hidden_layers=1, num_attention_heads=3)).eval()
+    bert.save_pretrained(tmp_path / "bert")
+    encoder, ids = small(), torch.tensor([[2, 7, 8, 3, 0], [2, 9, 3, 0, 0]])
+    load_words(encoder.embeddings, str(tmp_path / "bert"))
+    torch.testing.assert_close(encoder.words(ids), bert.embeddings(ids))
+    with pytest.raises(ConfigError, match=r"are not of this model: word_embeddings\.weight is \(50, 12\), wanted"):
+        load_words(small(width=24).embeddings, str(tmp_path / "bert"))
+
+
+def test_fitted_to_other_clips_its_sines_are_as_many():
+    encoder, other = small(), small(frames=8, size=24)
+    encoder.fit(8, 24)
+    given = clips(2, 8, 24, 24)
+    torch.testing.assert_close(encoder.encode_video(given), other.encode_video(given))

@@ -125,6 +125,12 @@ class UnifiedEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
         self.apply(init_linear)
 
+    def fit(self, frames: int, size: int) -> None:
+        """Makes this an encoder for clips of `frames` x `size` x `size`: sines for as many tubes as they have."""
+        self.grid, self.slots = size // self.patch, frames // self.tubelet
+        self.cells = self.grid**2
+        self.positions = sinusoids(self.slots * self.cells, self.width).to(self.positions.device)
+
     def tubes(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B,T,3,H,W) normalised float or uint8, (B,S,k) | None -> (B,K,D): tubes and positions, slot by slot."""
         patches = visible_patches(clips, visible, self.patch, self.tubelet)  # (B,S,k,3*t*p*p)

@@ -11,7 +11,7 @@ from timm.layers import get_act_layer
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
-from vtr.models.joint import WordEmbeddings
+from vtr.models.joint import UnifiedEncoder, WordEmbeddings
 from vtr.models.positions import fit_grid
 from vtr.models.text import pretrained_text
 from vtr.models.video import PIXELS, VideoEncoder
@@ -23,6 +23,21 @@ NEW = ("timeattn", "norm3", "temporal_embed")
 UNUSED = {
     r"(head|fc_norm)\..+": "the image classifier",
     r"attn_pool\..+": "SigLIP's pooling; a clip is pooled by its CLS, which begins anew",
+}
+
+# transformers' names of a VideoMAE's parts, and ours.
+VIDEOMAE = {
+    r"^embeddings\.patch_embeddings\.projection": "patch_embed",
+    r"^layernorm\.": "norm.",
+    r"^encoder\.layer\.": "blocks.",
+    r"attention\.attention\.qkv": "attn.qkv",
+    r"attention\.attention\.(query\.bias|q_bias)": "attn.q_bias",
+    r"attention\.attention\.(value\.bias|v_bias)": "attn.v_bias",
+    r"attention\.output\.dense": "attn.proj",
+    r"intermediate\.dense": "mlp.fc1",
+    r"output\.dense": "mlp.fc2",
+    r"layernorm_before": "norm1",
+    r"layernorm_after": "norm2",
 }
 
 
@@ -124,6 +139,26 @@ def alike(one: Any, other: Any) -> bool:
 
 def _with_cls(positions: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(positions[:, :1]), positions], dim=1)
+
+
+def load_videomae(encoder: UnifiedEncoder, name: str) -> None:
+    """Fills a unified encoder's patches and blocks with a VideoMAE's, by its hub name or local directory.
+
+    Raises WorkError when it cannot be had, ConfigError when it does not fit.
+    """
+    own = encoder.state_dict()
+    state = {key: value for key, value in own.items() if key.startswith(("embeddings.", "log_temperature", "norm."))}
+    blocks = dict(pretrained_text(name).state_dict())
+    for key in [key for key in blocks if key.endswith("attention.query.weight")]:
+        layer = key.removesuffix("attention.query.weight")  # encoder.layer.0.attention.
+        parts = [blocks.pop(f"{layer}attention.{part}.weight") for part in ("query", "key", "value")]
+        blocks[f"{layer}attention.qkv.weight"] = torch.cat(parts)
+    for theirs, value in blocks.items():
+        ours = theirs
+        for old, new in VIDEOMAE.items():
+            ours = re.sub(old, new, ours)
+        state[ours] = value.flatten(1) if ours == "patch_embed.weight" else value
+    matching(encoder, state, name)
 
 
 def load_words(embeddings: WordEmbeddings, name: str) -> None:
