@@ -71,9 +71,7 @@ class DataConfig:
 class ModelConfig:
     """The encoders. `video` and `text` name pretrained weights (timm, transformers, or a directory); empty: new."""
 
-    kind: str = (
-        "dual"  # dual: a tower each (Frozen, MAC, MILES); unified: one for both (SimVTP); twin: two copies of it
-    )
+    kind: str = "dual"  # dual: two towers; unified: one for both (SimVTP); twin: two copies of that, to fine-tune
     video: str = ""
     text: str = ""
     width: int = 768
