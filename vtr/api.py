@@ -90,7 +90,7 @@ def _reading(
 
 def pretrain(
     config: Config | str,
-    shards: Path | str,
+    shards: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     init_from: str | None = None,
@@ -113,7 +113,7 @@ def pretrain(
 
 def _pretrain_stage(
     config: Config,
-    shards: Path | str,
+    shards: Path | str | Sequence[Path | str],
     out: Path | str,
     init_from: str | None,
     eval_shards: Path | str | None,
@@ -121,12 +121,12 @@ def _pretrain_stage(
     fresh: bool,
 ) -> Path:
     from vtr.build import make_model, make_tokenizer
-    from vtr.data.index import ShardIndex
+    from vtr.data.mixture import open_shards
     from vtr.initial import Initial, initial
     from vtr.retrieval.embed import captions_of
     from vtr.run import Start, run
 
-    index = ShardIndex.open(Path(shards))
+    index = open_shards(shards)
     begun = initial(config, init_from) if init_from else Initial(config, "")
     config = begun.config
 
@@ -142,7 +142,7 @@ def _pretrain_stage(
 
 def finetune(
     source: Path | str,
-    shards: Path | str,
+    shards: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
     overrides: Mapping[str, Any] | None = None,
@@ -155,7 +155,7 @@ def finetune(
     """
     from vtr.build import fit_lora, load_source
     from vtr.checkpoint import sha256
-    from vtr.data.index import ShardIndex
+    from vtr.data.mixture import open_shards
     from vtr.run import Start, run
 
     found = load_source(source)
@@ -171,7 +171,7 @@ def finetune(
         raise ConfigError(
             f"fine-tuning keeps the model of {source}: {'; '.join(changed)}", "pretrain with these settings instead"
         )
-    index = ShardIndex.open(Path(shards))
+    index = open_shards(shards)
     init = sha256(found.weights)
     scorer = _scorer(eval_shards)
 

@@ -23,9 +23,9 @@ from vtr import build, checkpoint, recipe
 from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.config import Config
 from vtr.data.cache import FrameCache
-from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, batches, workers_watched
-from vtr.data.order import training_slots
+from vtr.data.mixture import Samples
+from vtr.data.order import mixed_slots
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, RunError, WorkError
@@ -68,7 +68,7 @@ class Start:
 def run(
     verb: str,
     config: Config,
-    index: ShardIndex,
+    index: Samples,
     out: Path,
     start: Callable[[], Start],
     *,
@@ -125,7 +125,7 @@ def run(
 
         def stream(step: int) -> Iterable[Any]:
             rank, world = accelerator.process_index, accelerator.num_processes
-            slots = training_slots(index.shard_of, config.train.seed, plan.batch_size, step, rank, world)
+            slots = mixed_slots(index.parts(), config.train.seed, plan.batch_size, step, rank, world)
             data = config.data
             return batches(dataset, slots, words, data.workers, where.type == "cuda", data.time_limit_s, reading)
 
@@ -295,7 +295,7 @@ def make_average(config: Config, model: Model, where: torch.device, *, begun: bo
     return average
 
 
-def training_data(config: Config, index: ShardIndex) -> ClipDataset:
+def training_data(config: Config, index: Samples) -> ClipDataset:
     """The training clips of `index`, with a frame cache where the config gives it memory."""
     cache = FrameCache(index, config.data.resize, config.data.cache_gb * 2**30) if config.data.cache_gb else None
     return ClipDataset(index, build.clip_shape(config), training=True, seed=config.train.seed, cache=cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -95,10 +95,10 @@ def write_stores(bench: Bench, work: Work) -> tuple[dict[str, ShardIndex], Capti
 def loader_speed(dataset: ClipDataset, words: CaptionTokenizer, work: Work, workers: int, rounds: int) -> float:
     """Clips a second from the first batch on, so that starting the workers does not count."""
     from vtr.data.loader import batches, workers_watched
-    from vtr.data.order import training_slots
+    from vtr.data.order import mixed_slots
 
     steps = max(2, rounds * work.clips // work.batch) + 1
-    slots = islice(training_slots(dataset.index.shard_of, 0, work.batch, 0), steps)
+    slots = islice(mixed_slots(dataset.index.parts(), 0, work.batch, 0), steps)
     with workers_watched():
         made = batches(dataset, slots, words, workers)
         next(made)
@@ -113,12 +113,12 @@ def bare_speed(dataset: ClipDataset, work: Work, rounds: int) -> float:
 
     from vtr.data import stored
     from vtr.data.clips import frame_numbers
-    from vtr.data.order import training_slots
+    from vtr.data.order import mixed_slots
     from vtr.rng import generator
 
     steps = max(2, rounds * work.clips // work.batch) + 1
     held = []
-    for slots in islice(training_slots(dataset.index.shard_of, 0, work.batch, 0), steps):
+    for slots in islice(mixed_slots(dataset.index.parts(), 0, work.batch, 0), steps):
         for epoch, i in slots:
             rng = generator(dataset.seed, epoch, i)
             numbers = frame_numbers("segments", dataset.index.fact(i, "frames"), dataset.shape.frames, 1, rng)
@@ -153,7 +153,8 @@ def one_core() -> Iterator[None]:
 
 def _keep_to(cores: set[int]) -> None:
     for thread in os.listdir("/proc/self/task"):  # noqa: PTH208  (each thread has its own set)
-        os.sched_setaffinity(int(thread), cores)
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
+            os.sched_setaffinity(int(thread), cores)
 
 
 def _dataset(index: ShardIndex) -> ClipDataset:

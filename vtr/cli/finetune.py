@@ -20,7 +20,7 @@ from vtr.cli.launch import is_main, run_together
 )
 def finetune(
     run: Annotated[Path, typer.Argument(help="A run, frozen:PATH or miles:PATH.")],
-    shards: o.Shards,
+    shards: o.TrainShards,
     out: o.Out,
     eval_shards: o.EvalShards = None,
     epochs: o.Epochs = None,

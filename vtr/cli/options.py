@@ -8,6 +8,10 @@ from typing import Annotated, Any
 import typer
 
 Shards = Annotated[Path, typer.Option("--shards", help="Shard directory (made by vtr shard).", show_default=False)]
+TrainShards = Annotated[
+    list[str],
+    typer.Option("--shards", help="Shard directory; may come again, with shares: DIR=0.7.", show_default=False),
+]
 Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
 EvalShards = Annotated[Path | None, typer.Option("--eval-shards", help="Shards to evaluate on at the end.")]
 InitFrom = Annotated[

@@ -19,7 +19,7 @@ from vtr.cli.launch import is_main, run_together
 )
 def pretrain(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (mac-tiny, mac-base ...) or a TOML file.")],
-    shards: o.Shards,
+    shards: o.TrainShards,
     out: o.Out,
     init_from: o.InitFrom = None,
     eval_shards: o.EvalShards = None,

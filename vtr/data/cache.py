@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data.clips import resized_size
-from vtr.data.index import ShardIndex
+from vtr.data.mixture import Samples
 
 
 class FrameCache:
@@ -21,7 +21,7 @@ class FrameCache:
     Slots are laid out from the index before anything is decoded; samples past the limit are decoded each time.
     """
 
-    def __init__(self, index: ShardIndex, short_side: int, limit_bytes: float) -> None:
+    def __init__(self, index: Samples, short_side: int, limit_bytes: float) -> None:
         frames = index.facts("frames").astype(np.int64)
         sides = zip(index.facts("height").tolist(), index.facts("width").tolist(), strict=True)
         self.sizes = [resized_size(height, width, short_side) for height, width in sides]

@@ -20,7 +20,8 @@ from vtr.data import stored
 from vtr.data.cache import FrameCache
 from vtr.data.clips import evaluation_crop, frame_numbers, to_short_side, training_crop
 from vtr.data.crew import Beat
-from vtr.data.index import ShardIndex
+from vtr.data.index import IMAGE
+from vtr.data.mixture import Samples
 from vtr.data.watch import native
 from vtr.errors import VideoError
 from vtr.rng import generator
@@ -77,7 +78,7 @@ class ClipDataset(Dataset[Item]):
 
     def __init__(
         self,
-        index: ShardIndex,
+        index: Samples,
         shape: ClipShape,
         *,
         training: bool = False,
@@ -98,7 +99,7 @@ class ClipDataset(Dataset[Item]):
         captions = self.index.captions(i)
         # A caption is drawn first, so that it does not depend on what decoding draws.
         caption = captions[int(rng.integers(len(captions)))] if rng is not None else captions[0]
-        still = self.index.fact(i, "decoder") == "image"
+        still = self.index.fact(i, "decoder") == IMAGE
         count = self.shape.still if still else self.shape.frames
         try:
             if i in self.lost:

@@ -11,6 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ import numpy.typing as npt
 
 from vtr.data import index_file
 from vtr.data.index_file import Shard
+from vtr.data.order import Part
 from vtr.data.tar import VIDEO_EXTS
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
 OPEN_FILES = 64
+IMAGE = "image"  # the decoder of a sample that is an image: a clip of one frame
 FACTS = ("frames", "fps", "duration_s", "width", "height", "split", "sha256", "decoder", "store")
 
 
@@ -97,6 +100,16 @@ class ShardIndex:
     def shard_sizes(self) -> npt.NDArray[np.int64]:
         """(S,) samples in each of `shards`."""
         return np.array([shard.samples for shard in self.shards], np.int64)
+
+    def parts(self) -> list[Part]:
+        """Its videos and its images, as far as it has any, each weighing as many as they are."""
+        still = self.facts("decoder") == IMAGE
+        found = []
+        for kind in (False, True):
+            numbers = np.flatnonzero(still == kind)
+            if len(numbers):
+                found.append(Part(numbers, self.shard_of[numbers], Fraction(len(numbers)), kind))
+        return found
 
     def key(self, i: int) -> str:
         """The key of sample `i`."""

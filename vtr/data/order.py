@@ -2,18 +2,22 @@
 
 Epochs follow each other in one endless list of slots: `epoch 0 | epoch 1 | ...`; global batch g takes the slots from
 g * B, and rank r its contiguous part. Nothing is dropped at the end of an epoch: a batch may straddle two. So the state
-of the loader is one number, whatever the processes and workers, and each epoch shows each sample once.
+of the loader is one number, whatever the processes and workers, and each epoch shows each sample once. Several
+directories, and the images and videos of one, are parts with such a list each, which take turns by their weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from vtr.errors import ConfigError
-from vtr.rng import generator
+from vtr.rng import fold_in, generator
 
 # Samples mix across so many shards at a time: wide enough to mix, near enough to read almost in sequence.
 WINDOW = 8
@@ -30,32 +34,89 @@ def epoch_order(shard_of: npt.NDArray[np.int32], seed: int, epoch: int, window: 
     return np.lexsort((noise, place[shard_of] // window)).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Samples with an order of their own: the images, or the videos, of one shard directory.
+
+    `numbers` (n,) are theirs in the whole, `shard_of` (n,) their tars; `weight` is the part's share against others.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    shard_of: npt.NDArray[np.int32]
+    weight: Fraction
+    still: bool = False
+
+
 def training_slots(
     shard_of: npt.NDArray[np.int32], seed: int, batch: int, start: int, rank: int = 0, world: int = 1
 ) -> Iterator[list[tuple[int, int]]]:
+    """`mixed_slots` of one part: endless local batches of (epoch, sample), for one `rank` of `world`."""
+    parts = [Part(np.arange(len(shard_of)), shard_of, Fraction(1))]
+    return mixed_slots(parts, seed, batch, start, rank, world)
+
+
+def mixed_slots(
+    parts: Sequence[Part], seed: int, batch: int, start: int, rank: int = 0, world: int = 1
+) -> Iterator[list[tuple[int, int]]]:
     """Endless local batches of (epoch, sample), from global batch `start` on, for one `rank` of `world`.
 
+    A batch is of images or of videos, never of both. Which one, and of which part each of its slots is, follows from
+    their numbers alone (`turns`); each part goes through epochs of its own, and `epoch` is that of the sample's part.
     Raises ConfigError when the global `batch` does not divide among the processes.
     """
     if batch % world:
         raise ConfigError(
             f"a global batch of {batch} does not divide among {world} processes", "choose a multiple with --batch-size"
         )
-    local, count = batch // world, len(shard_of)
-    known: dict[int, npt.NDArray[np.int64]] = {}
-    position = start * batch + rank * local
-    while True:
+    kinds = [[n for n, part in enumerate(parts) if part.still is still] for still in (False, True)]
+    kinds = [kind for kind in kinds if kind]
+    shares = [sum((parts[n].weight for n in kind), Fraction()) for kind in kinds]
+    local = batch // world
+    known: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
+    for step in count(start):
+        which, before = turn(step, shares)  # `before` steps of this kind have been
+        kind = kinds[which]
+        weights = [parts[n].weight for n in kind]
         slots = []
-        for slot in range(position, position + local):
-            epoch, place = divmod(slot, count)
-            if epoch not in known:
-                known = {e: order for e, order in known.items() if e >= epoch - 1}
-                known[epoch] = epoch_order(shard_of, seed, epoch)
-            slots.append((epoch, int(known[epoch][place])))
+        for slot in range(before * batch + rank * local, before * batch + rank * local + local):
+            chosen, place = turn(slot, weights) if len(kind) > 1 else (0, slot)
+            number = kind[chosen]
+            epoch, place = divmod(place, len(parts[number].numbers))
+            if (number, epoch) not in known:
+                known = {(n, e): order for (n, e), order in known.items() if n != number or e >= epoch - 1}
+                # The first part's order is that of its directory alone.
+                own = fold_in(seed, number) if number else seed
+                known[number, epoch] = parts[number].numbers[epoch_order(parts[number].shard_of, own, epoch)]
+            slots.append((epoch, int(known[number, epoch][place])))
         yield slots
-        position += batch
 
 
-def evaluation_slots(count: int, batch: int) -> list[list[tuple[int, int]]]:
-    """Every sample once, in order; the last batch is as short as it is."""
-    return [[(0, i) for i in range(at, min(at + batch, count))] for at in range(0, count, batch)]
+def turn(number: int, weights: Sequence[Fraction]) -> tuple[int, int]:
+    """Whose turn `number` (from 0) is when turns go by `weights`, and how many turns it has had before.
+
+    Of any first n turns each has its share of n, as evenly as whole turns allow; nothing is drawn or remembered.
+    # weights 2 1 -> 1 0 0 1 0 0 ... turned to 0 1 0 0 1 0: n = 6 -> four of 0, two of 1
+    """
+    rest = sum(weights, Fraction())
+    for which, weight in enumerate(weights[:-1]):
+        # Turns of this one among the first n are floor(n * share): it has turn n where that number grows.
+        before, after = (n * weight.numerator * rest.denominator // (weight.denominator * rest.numerator)
+                         for n in (number, number + 1))  # fmt: skip
+        if after > before:
+            return which, before
+        number -= before  # the rest share the turns that are left
+        rest -= weight
+    return len(weights) - 1, number
+
+
+def evaluation_slots(count: int, batch: int, still: npt.NDArray[np.bool_] | None = None) -> list[list[tuple[int, int]]]:
+    """Every sample once, in order; the last batch is as short as it is.
+
+    With `still` (N,), which samples are images, a batch ends too where images and videos meet.
+    """
+    edges = [0, count] if still is None else [0, *(np.flatnonzero(np.diff(still)) + 1).tolist(), count]
+    return [
+        [(0, i) for i in range(at, min(at + batch, end))]
+        for begin, end in pairwise(edges)
+        for at in range(begin, end, batch)
+    ]

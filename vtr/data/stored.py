@@ -15,7 +15,7 @@ from vtr.data.tar import IMAGE_EXTS
 from vtr.errors import VideoError
 
 if TYPE_CHECKING:
-    from vtr.data.index import ShardIndex
+    from vtr.data.mixture import Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Encoded:
     numbers: tuple[int, ...]
 
 
-def fetch(index: ShardIndex, i: int, numbers: Sequence[int], decoder: str = "auto") -> Encoded:
+def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto") -> Encoded:
     """Reads what the frames `numbers` of sample `i` need; they count from 0 to `index.fact(i, "frames")`.
 
     `decoder` "pyav" takes PyAV where sharding has found decord right. Raises VideoError: `no-frames` for a number past
@@ -69,7 +69,7 @@ def decode(encoded: Encoded, limits: Limits = DEFAULT, at_least: int = 0) -> npt
     return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits)
 
 
-def read_frames(index: ShardIndex, i: int, numbers: Sequence[int], limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
+def read_frames(index: Samples, i: int, numbers: Sequence[int], limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) uint8 RGB: the frames `numbers` of sample `i`, which may repeat and come in any order.
 
     Raises VideoError as `fetch` and `decode`.

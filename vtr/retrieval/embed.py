@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtr.data.index import ShardIndex
+from vtr.data.index import IMAGE, ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
+from vtr.data.mixture import Samples
 from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import WorkError
@@ -24,7 +25,7 @@ Vectors = NDArray[np.float32]
 
 def embed_videos(
     embedder: Embedder,
-    index: ShardIndex,
+    index: Samples,
     shape: ClipShape,
     tokenizer: CaptionTokenizer,
     *,
@@ -38,8 +39,9 @@ def embed_videos(
     """
     rows = []
     dataset = ClipDataset(index, shape)
+    slots = evaluation_slots(len(index), batch, index.facts("decoder") == IMAGE)
     with workers_watched():
-        for clips, errors in batches(dataset, evaluation_slots(len(index), batch), tokenizer, workers):
+        for clips, errors in batches(dataset, slots, tokenizer, workers):
             if errors:
                 key, kind, message = errors[0]
                 raise WorkError(
@@ -61,7 +63,7 @@ def embed_captions(embedder: Embedder, tokenizer: CaptionTokenizer, captions: li
     return np.concatenate(rows)
 
 
-def captions_of(index: ShardIndex) -> tuple[list[str], NDArray[np.int64]]:
+def captions_of(index: Samples) -> tuple[list[str], NDArray[np.int64]]:
     """All captions of `index`, and the number of each one's video (C,)."""
     captions = [index.captions(i) for i in range(len(index))]
     flat = [caption for several in captions for caption in several]
