@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -330,13 +331,21 @@ def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) ->
 
 
 def _begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> None:
-    """Makes `out` this run's; `anew` removes what was there."""
+    """Makes `out` this run's; `anew` removes what was there. Killed at any moment, it leaves a run, or none."""
+    files = {checkpoint.CONFIG: recipe.to_toml(config).encode(), RECORD: json.dumps(record, indent=1).encode()}
+    aside = out.absolute().with_name(f".{out.absolute().name}.tmp-{os.getpid()}")
     try:
-        if anew and out.exists():
-            shutil.rmtree(out)
-        out.mkdir(parents=True, exist_ok=True)
-        write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
-        write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
+        for leftover in out.absolute().parent.glob(f".{out.absolute().name}.tmp-*"):
+            shutil.rmtree(leftover)
+        if anew and out.exists() and any(out.iterdir()):
+            out.absolute().rename(aside)  # in one go: half a run would be taken for none of ours
+            shutil.rmtree(aside)
+        folder = out if out.exists() else aside
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            write_bytes(folder / name, data)
+        if folder is aside:
+            aside.rename(out.absolute())
     except OSError as error:
         raise explain_os_error(error, "while starting the run", out) from error
 

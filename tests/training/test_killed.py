@@ -1,0 +1,131 @@
+"""kill -9 at any moment, and torn checkpoint files: a run that goes on ends with the same weights, byte for byte."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vtr import checkpoint
+from vtr.atomic import locked
+from vtr.errors import InputError
+
+STEPS = 60
+FILES = ("model.safetensors", "trained.safetensors", "state/optimizer.pt", "state/trainer.json")
+
+
+def train(recipe_file: str, shards: str, out: str) -> None:
+    """In a process of its own: with a checkpoint at every third step, and an average of the weights."""
+    import torch
+
+    from vtr import api, recipe
+
+    torch.set_num_threads(1)
+    given = {"train.steps": STEPS, "train.save_every": 3, "train.keep": 3, "train.ema": 0.9}
+    api.pretrain(recipe.override(recipe.load(recipe_file), given), shards, out)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Processes that start at once: they are forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["vtr.run", "vtr.api", "accelerate", "torch.optim.swa_utils", "transformers"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, nano: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory):
+    """(the files of a run that never stopped, the seconds it took)"""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(server, nano, shards, folder / "first")  # pays for imports
+    begin = time.monotonic()
+    run(server, nano, shards, folder / "second")
+    seconds = time.monotonic() - begin
+    whole = last(folder / "second")
+    assert last(folder / "first") == whole, "training itself is the same twice"
+    return whole, seconds
+
+
+def run(server, nano: Path, shards: Path, out: Path, kill_after: float | None = None) -> int:
+    process = server.Process(target=train, args=(str(nano), str(shards), str(out)))
+    process.start()
+    process.join(kill_after)
+    if kill_after is not None:
+        process.kill()
+        process.join()
+        return int(process.exitcode)
+    assert process.exitcode == 0
+    return 0
+
+
+def last(out: Path) -> dict[str, bytes]:
+    path = checkpoint.newest(out)
+    assert path is not None
+    assert path.name == f"step-{STEPS:08d}"
+    return {name: (path / name).read_bytes() for name in FILES}
+
+
+def tear(out: Path, rng: random.Random) -> bool:
+    """Damages a file of the newest checkpoint, where there is an older one to fall back on."""
+    found = checkpoint.steps(out)
+    if len(found) < 2:
+        return False
+    files = sorted(path for path in found[-1].rglob("*") if path.is_file())
+    victim = rng.choice(files)
+    data = victim.read_bytes()
+    match rng.randrange(3):
+        case 0:
+            victim.unlink()
+        case 1:
+            victim.write_bytes(data[: rng.randrange(len(data))])
+        case _:
+            place = rng.randrange(len(data))
+            victim.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    return True
+
+
+def kill_and_go_on(server, nano, shards, folder: Path, undisturbed, moments: int, seed: int) -> dict[str, int]:
+    whole, seconds = undisturbed
+    rng = random.Random(seed)
+    seen = {"killed": 0, "torn": 0, "before the first checkpoint": 0}
+    for moment in range(moments):
+        out = folder / f"{moment}"
+        # One in each of `moments` equal parts of the run's time, at a random place in it.
+        after = seconds * (moment + rng.random()) / moments
+        seen["killed"] += run(server, nano, shards, out, after) == -signal.SIGKILL
+        seen["before the first checkpoint"] += not checkpoint.steps(out)
+        if moment % 2:
+            seen["torn"] += tear(out, rng)
+        run(server, nano, shards, out)
+        assert last(out) == whole, f"killed after {after:.2f} of {seconds:.2f} s"
+        assert not list(out.rglob("*.tmp-*"))
+    return seen
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(server, nano, shards, tmp_path, undisturbed) -> None:
+    seen = kill_and_go_on(server, nano, shards, tmp_path, undisturbed, 4, 1)
+    assert seen["killed"] >= 3
+
+
+@pytest.mark.slow
+def test_thirty_moments(server, nano, shards, tmp_path, undisturbed) -> None:
+    seen = kill_and_go_on(server, nano, shards, tmp_path, undisturbed, 30, 2)
+    print(seen)
+    assert seen["killed"] >= 25
+    assert seen["torn"] >= 10
+
+
+def test_a_run_that_is_begun_anew_is_never_half_there(nano: Path, shards: Path, tmp_path: Path) -> None:
+    """Whatever a kill in the first moments left aside is cleared, and is not in the way."""
+    from vtr import api
+
+    (tmp_path / ".run.tmp-1").mkdir()
+    (tmp_path / ".run.tmp-1" / "config.toml").write_text("half")
+    api.pretrain(str(nano), shards, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with locked(tmp_path / ".run.lock", "run"), pytest.raises(InputError, match="is being written"):
+        api.pretrain(str(nano), shards, tmp_path / "run")
