@@ -12,6 +12,8 @@ from typing import Any
 from vtr.errors import InputError
 
 SUBJECTS = {
+    "step": "A training step: what masking saves, what wrapping costs, a table over mask ratios and precisions.",
+    "train": "Training: the tiny recipe fed from a frame store over the same steps on batches in memory.",
     "loader": "Feeding a step: a frame store over a video store, and the loader over a bare loop.",
     "decode": "Decoding four frames of a clip: decord, PyAV and stored JPEGs, on one core.",
     "index": "Opening the index of a million samples: seconds, and memory beyond the mapped file.",
@@ -19,9 +21,14 @@ SUBJECTS = {
 
 
 def run(
-    subject: str, *, repeats: int = 5, small: bool = False, tell: Callable[[str], None] | None = None
+    subject: str,
+    *,
+    repeats: int = 5,
+    small: bool = False,
+    tell: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Measures `subject`: {"subject", "ratios", "figures", "goals", "machine"}.
+    """Measures `subject`, with `options` of its own: {"subject", "ratios", "figures", "goals", "machine"}.
 
     Raises InputError for a subject that is not there, or fewer than one repeat.
     """
@@ -37,7 +44,7 @@ def run(
 
     module = import_module(f"vtr.bench.{subject}")
     with tempfile.TemporaryDirectory(prefix="vtr-bench-") as folder:
-        measured = module.measure(Bench(Path(folder), repeats, small, tell or (lambda text: None)))  # noqa: ARG005
+        measured = module.measure(Bench(Path(folder), repeats, small, tell or (lambda text: None)), **options)  # noqa: ARG005
     return {"subject": subject, **measured, "goals": dict(module.GOALS), "machine": machine()}
 
 

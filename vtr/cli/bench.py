@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vtr.bench import SUBJECTS, reached, run
 from vtr.cli.app import app, examples, print_json, progress
-from vtr.cli.options import Json
+from vtr.cli.options import Device, Json
 
 bench = typer.Typer(
     name="bench",
@@ -21,23 +23,65 @@ bench = typer.Typer(
 app.add_typer(bench)
 
 
-def _verb(subject: str) -> Callable[..., None]:
-    def measure(
-        repeats: Annotated[int, typer.Option(min=1, help="Times each is measured; the median counts.")] = 5,
-        small: Annotated[bool, typer.Option("--small", help="Tiny inputs: that it works, not how fast.")] = False,
-        as_json: Json = False,
-    ) -> None:
-        from rich.progress import SpinnerColumn, TextColumn
+Repeats = Annotated[int, typer.Option(min=1, help="Times each is measured; the median counts.")]
+Small = Annotated[bool, typer.Option("--small", help="Tiny inputs: that it works, not how fast.")]
 
-        with progress(SpinnerColumn(), TextColumn("{task.description}")) as bar:
-            task = bar.add_task(subject, total=None)
-            result = run(subject, repeats=repeats, small=small, tell=lambda text: bar.update(task, description=text))
-        if as_json:
-            print_json(result)
-        else:
-            _show(result)
+
+def _verb(subject: str) -> Callable[..., None]:
+    def measure(repeats: Repeats = 5, small: Small = False, as_json: Json = False) -> None:
+        _measure(subject, repeats, small, as_json)
 
     return measure
+
+
+def _measure(subject: str, repeats: int, small: bool, as_json: bool, **options: Any) -> None:
+    from rich.progress import SpinnerColumn, TextColumn
+
+    with progress(SpinnerColumn(), TextColumn("{task.description}")) as bar:
+        task = bar.add_task(subject, total=None)
+        tell = partial(bar.update, task)
+        result = run(
+            subject, repeats=repeats, small=small, tell=lambda text: tell(description=text), **options
+        )  # fmt: skip
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+@bench.command(
+    "step",
+    help=SUBJECTS["step"],
+    epilog=examples("vtr bench step --json", "vtr bench step --recipe mac-base --plan --shards shards/train"),
+)
+def _step(
+    recipe: Annotated[str, typer.Option(help="Its sizes are measured: a recipe with two towers.")] = "mac-base",
+    batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 2,
+    ratio: Annotated[list[float] | None, typer.Option(min=0, max=0.99, help="Mask ratios of the table.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="Precisions of the table.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the model for the table.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Tell which batch fits, and what will be waited for.")] = False,
+    shards: Annotated[Path | None, typer.Option(help="With --plan: the shards to read from.")] = None,
+    device: Device = "auto",
+    repeats: Repeats = 5,
+    small: Small = False,
+    as_json: Json = False,
+) -> None:
+    if not plan:
+        given: dict[str, Any] = {"ratios": ratio} if ratio else {}
+        given |= {"precisions": precision} if precision else {}
+        _measure(
+            "step", repeats, small, as_json, recipe=recipe, batch_size=batch_size, device=device,
+            compiled=compiled, **given,
+        )  # fmt: skip
+        return
+    from vtr.bench import fits
+
+    found = fits.plan(recipe, shards, device=device, small=small)
+    if as_json:
+        print_json(found)
+    else:
+        _show_figures(found)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -51,13 +95,29 @@ def _show(result: dict[str, Any]) -> None:
         style = "" if not goal else "green" if reached(goal, value) else "yellow"
         table.add_row(name, f"{value:.3g}", goal, style=style)
     console.print(table)
-    figures = Table("figure", "value", box=None)
-    for name, value in result["figures"].items():
-        figures.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    console.print(figures)
+    _show_figures(result["figures"])
     about = result["machine"]
     console.print(f"{about['cores']} cores, {about['processor']}", style="dim", highlight=False)
 
 
+def _show_figures(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    figures = Table("figure", "value", box=None)
+    tables = []
+    for name, value in found.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            table = Table(*value[0], title=name)
+            for row in value:
+                table.add_row(*map(str, row.values()))
+            tables.append(table)
+        else:
+            figures.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(figures, *tables)
+
+
 for name, about in SUBJECTS.items():
+    if name == "step":  # it has options of its own
+        continue
     bench.command(name, help=about, epilog=examples(f"vtr bench {name}", f"vtr bench {name} --json"))(_verb(name))

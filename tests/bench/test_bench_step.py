@@ -1,0 +1,67 @@
+"""A step is measured at every ratio, its FLOPs are counted, and a plan says what fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vtr import recipe
+from vtr.bench import fits, run
+from vtr.bench.step import GOALS, counted, gemm_tflops, make
+from vtr.errors import ConfigError
+
+
+@pytest.fixture
+def tiny():
+    return make(recipe.load("mac-base"), "joint", 2, torch.device("cpu"), small=True)
+
+
+def test_it_measures_what_its_goals_name() -> None:
+    found = run("step", repeats=1, small=True, recipe="mac-base", ratios=(0.0, 0.75), precisions=("fp32",))
+    assert set(found["ratios"]) == set(GOALS)
+    assert all(value > 0 for value in found["ratios"].values())
+    rows = found["figures"]["table"]
+    assert [(row["precision"], row["mask_ratio"]) for row in rows] == [("fp32", 0.0), ("fp32", 0.75)]
+    assert rows[1]["gflop"] < 0.3 * rows[0]["gflop"]
+    assert rows[1]["activation_mb_a_sample"] < 0.5 * rows[0]["activation_mb_a_sample"]
+    assert rows[0]["of_gemm"] > 0
+
+
+def test_the_bare_stack_does_the_same_arithmetic(tiny) -> None:
+    """What wrapping costs is time alone: as many multiplications in both, but for those that pick what is visible."""
+    own, plain = (counted(work)[0] for work in (tiny.step(0.75, "fp32"), tiny.plain(0.75)))
+    assert own == pytest.approx(plain, rel=0.01)
+
+
+def test_a_step_trains(tiny) -> None:
+    before = tiny.model.vid_proj.weight.detach().clone()
+    tiny.step(0.75, "fp32")()
+    assert not torch.equal(before, tiny.model.vid_proj.weight)
+
+
+def test_kept_activations_grow_with_the_batch() -> None:
+    config, cpu = recipe.load("mac-base"), torch.device("cpu")
+    two, four = (counted(make(config, "joint", b, cpu, small=True).step(0.5, "fp32"))[1] for b in (2, 4))
+    assert four == pytest.approx(2 * two, rel=0.1)
+
+
+def test_a_gemm_is_measured() -> None:
+    assert gemm_tflops(torch.device("cpu"), "fp32", 256) > 1e-4
+
+
+def test_one_tower_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the recipe 'simvtp-tiny' has one tower\n.*mac-base"):
+        run("step", recipe="simvtp-tiny")
+
+
+def test_a_plan_says_what_fits_and_what_is_waited_for(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = fits.plan("mac-base", shards, small=True)
+    assert found["waits_for"] == ("data" if found["data_samples_per_s"] < found["compute_samples_per_s"] else "compute")
+    monkeypatch.setattr(fits, "memory_bytes", lambda where: 100 * 2**20)  # the machine's figure alone is given
+    small = fits.plan("mac-base", small=True)
+    assert 0 < small["batch_fits"] < found["batch_fits"]
+    pieces = -(-512 // small["batch_fits"])
+    assert small["advice"].startswith(f"--accumulate {pieces} ")
+    assert "waits_for" not in small

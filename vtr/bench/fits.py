@@ -1,0 +1,80 @@
+"""Before a long run: which batch fits into memory, and whether data or arithmetic will be waited for."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+# Weights, their gradients and two moments of AdamW, in float32; memory that is not left to fragments and the system.
+BYTES_A_PARAMETER, USABLE = 16, 0.85
+
+
+def plan(
+    recipe: str, shards: Path | None = None, *, device: str = "auto", workers: int | None = None, small: bool = False
+) -> dict[str, Any]:
+    """Measures one step of two clips and, with `shards`, reading: {"batch_fits", "compute_samples_per_s", ...}.
+
+    `batch_fits` counts what a step keeps for its backward pass; `waits_for` is "data" or "compute". Speed at a large
+    batch on a GPU is higher than that of the two clips measured here.
+    """
+    from vtr import build
+    from vtr import recipe as recipes
+    from vtr.bench.step import counted, make, two_towers
+
+    config = two_towers(recipes.load(recipe), recipe)
+    where = build.device(device)
+    precision = build.precision(config.train.precision, where)
+    it = make(config, config.model.attention, 2, where, small=small)
+    step = it.step(config.objective.mask_ratio, precision)
+    step()  # the first pays for what is set up once
+    begin = time.perf_counter()
+    step()
+    compute = 2 / (time.perf_counter() - begin)
+    kept = counted(step)[1] / 2 + it.batch.clips[0].numel()
+    parameters = sum(p.numel() for p in it.model.parameters())
+    fixed, memory = BYTES_A_PARAMETER * parameters, memory_bytes(where)
+    found: dict[str, Any] = {
+        "recipe": recipe, "device": str(where), "precision": precision, "parameters_m": round(parameters / 1e6, 1),
+        "memory_gb": round(memory / 2**30, 2), "fixed_gb": round(fixed / 2**30, 2),
+        "mb_a_sample": round(kept / 2**20, 1), "batch_fits": max(0, int((USABLE * memory - fixed) / kept)),
+        "batch_wanted": config.train.batch_size, "compute_samples_per_s": round(compute, 2),
+    }  # fmt: skip
+    if found["batch_fits"] < found["batch_wanted"]:
+        pieces = -(-found["batch_wanted"] // max(1, found["batch_fits"]))
+        found["advice"] = f"--accumulate {pieces} or more, or --set train.checkpointing=true"
+    if shards is not None:
+        workers = min(config.data.workers, os.cpu_count() or 1) if workers is None else workers
+        found["data_samples_per_s"] = round(reading_rate(config, shards) * max(1, workers), 2)
+        found["workers"] = workers
+        found["waits_for"] = "data" if found["data_samples_per_s"] < compute else "compute"
+    return found
+
+
+def reading_rate(config: Any, shards: Path, seconds: float = 3.0) -> float:
+    """Training clips a second that one process reads, decodes and crops."""
+    from vtr.build import clip_shape
+    from vtr.data.index import ShardIndex
+    from vtr.data.loader import ClipDataset
+
+    dataset = ClipDataset(ShardIndex.open(shards), clip_shape(config), training=True)
+    dataset[0, 0]  # opens what is opened once
+    begin, done = time.perf_counter(), 0
+    while (spent := time.perf_counter() - begin) < seconds:
+        dataset[0, done % len(dataset)]
+        done += 1
+    return done / spent
+
+
+def memory_bytes(where: Any) -> int:
+    """Bytes of memory that are free on the GPU, or on this machine."""
+    if where.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(where)[0])
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

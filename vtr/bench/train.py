@@ -1,0 +1,81 @@
+"""Training from a frame store: what is left of the speed on batches in memory when they are read and decoded."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from vtr.bench.harness import Bench, Measured
+
+if TYPE_CHECKING:
+    from vtr.types import Batch
+
+GOALS = {"train.fed": "at least 0.9"}
+CLIPS, STEPS = 480, 8
+
+
+def measure(bench: Bench) -> Measured:
+    """Steps of `mac-tiny` on what its loader hands over, and on one such batch again and again, in turns."""
+    import torch
+
+    from vtr import api, build, recipe
+    from vtr.data.index import ShardIndex
+    from vtr.data.loader import ClipDataset, batches
+    from vtr.data.order import training_slots
+    from vtr.retrieval.embed import captions_of
+    from vtr.run import make_optimizer
+
+    clips, steps = (96, 2) if bench.small else (CLIPS, STEPS)
+    bench.tell(f"making {clips} clips")
+    shards = bench.folder / "shards"
+    api.shard("synthetic", "seed:0", shards, limit=clips, store="frames", per_shard=96)
+    # Without its cache, which after an epoch would be memory again.
+    config = recipe.override(recipe.load("mac-tiny"), {"data.cache_gb": 0.0})
+    index, where = ShardIndex.open(shards), build.device("auto")
+    words = build.make_tokenizer(config, captions_of(index)[0])
+    torch.manual_seed(0)
+    objective = build.make_objective(config, build.make_model(config, words), words).to(where).train()
+    size, workers = min(config.train.batch_size, clips), min(config.data.workers, os.cpu_count() or 1)
+    optimizer = make_optimizer(config, objective, size)
+    dtype = build.DTYPES[build.precision("auto", where)]
+
+    def train(rows: Iterator[Batch]) -> float:
+        begin = time.perf_counter()
+        for batch in islice(rows, steps):
+            with torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+                loss = sum(objective(batch.to(where), 0).values())
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    dataset = ClipDataset(index, build.clip_shape(config), training=True)
+    slots = training_slots(index.shard_of, 0, size, 0)
+    stream = (batch for batch, _ in batches(dataset, slots, words, workers, where.type == "cuda"))
+    held = next(stream)
+    taken: dict[str, list[float]] = {"store": [], "memory": []}
+    for turn in range(bench.repeats + 1):
+        bench.tell(f"training {turn}/{bench.repeats}")
+        # What the workers had read ahead is used up first, or the turn in memory would pay for it.
+        for name, rows in (("store", stream), ("memory", _again(held))):
+            seconds = train(rows)
+            if turn:
+                taken[name].append(seconds)
+    stream.close()
+    store, memory = (statistics.median(taken[name]) for name in ("store", "memory"))
+    figures: dict[str, Any] = {
+        "samples_per_s_store": round(size * steps / store, 1), "samples_per_s_memory": round(size * steps / memory, 1),
+        "batch_size": size, "workers": workers, "device": str(where), "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    return {"ratios": {"train.fed": memory / store}, "figures": figures}
+
+
+def _again(batch: Batch) -> Iterator[Batch]:
+    while True:
+        yield batch
