@@ -119,13 +119,18 @@ def test_finetuning_never_removes_what_it_starts_from(run: Path, shards: Path, f
     assert len(checkpoint.steps(run)) == 2
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("model.depth", 2), ("data.frames", 2), ("data.words", 16), ("model.temperature", 0.1)]
-)
+@pytest.mark.parametrize(("key", "value"), [("model.depth", 2), ("data.words", 16), ("model.temperature", 0.1)])
 def test_finetuning_keeps_the_model(run: Path, shards: Path, tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"fine-tuning keeps the model of .*nano: {key}: .* -> {value}\n"):
         api.finetune(run, shards, tmp_path / "ft", overrides={key: value})
     assert not (tmp_path / "ft").exists()
+
+
+def test_finetuning_takes_clips_of_another_length_and_size(run: Path, shards: Path, tmp_path: Path) -> None:
+    given = {"data.frames": 8, "data.size": 48, "data.resize": 48, "train.steps": 1}
+    api.finetune(run, shards, tmp_path / "ft", overrides=given)
+    model = build.load_parts(tmp_path / "ft")[1]
+    assert (model.video.slots, model.video.grid) == (4, 6)
 
 
 @pytest.mark.parametrize("towers", ["text", "video", "both"])

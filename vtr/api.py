@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from vtr.data.tasks import PlanSummary, TaskSummary
     from vtr.evaluation import Result
 
-OF_THE_WEIGHTS = ("model.", "data.frames:", "data.size:", "data.words:")
+OF_THE_WEIGHTS = ("model.", "data.words:")
+# What fine-tuning may change in a model all the same.
+ADAPTED = ("model.lora_rank", "model.lora_alpha", "model.drop_path", "model.grow_time")
 
 
 def shard(
@@ -156,6 +158,7 @@ def finetune(
     from vtr.build import fit_lora, load_source
     from vtr.checkpoint import sha256
     from vtr.data.mixture import open_shards
+    from vtr.initial import adapted
     from vtr.run import Start, run
 
     found = load_source(source)
@@ -165,7 +168,8 @@ def finetune(
     defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0}
     config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
     # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
-    different = recipe.difference(old, config, but=("model.lora_rank", "model.lora_alpha"))
+    twins = (old.model.kind, config.model.kind) == ("unified", "twin")
+    different = recipe.difference(old, config, but=ADAPTED + (("model.kind",) if twins else ()))
     changed = [line for line in different if line.startswith(OF_THE_WEIGHTS)]
     if changed:
         raise ConfigError(
@@ -176,8 +180,9 @@ def finetune(
     scorer = _scorer(eval_shards)
 
     def start() -> Start:
-        fit_lora(found.model, old.model, config.model)
-        return Start(found.model, found.tokenizer)
+        model = adapted(found.model, config)
+        fit_lora(model, old.model, config.model)
+        return Start(model, found.tokenizer)
 
     return run("finetune", config, index, Path(out), start, init=init, evaluate=scorer, fresh=fresh)
 

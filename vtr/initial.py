@@ -20,6 +20,7 @@ from vtr.errors import InputError
 from vtr.models.clip import PREFIX, clip_shape
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
+from vtr.models.twin import TwinEncoder
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import timm_shape
 from vtr.released import is_released
@@ -62,6 +63,17 @@ def initial(config: Config, source: str) -> Initial:
     old = found.tokenizer
     tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)
     return Initial(config, checkpoint.sha256(found.weights), dataclasses.replace(found, tokenizer=tokenizer))
+
+
+def adapted(model: Model, config: Config) -> Model:
+    """`model` as `config` fine-tunes it: of a unified encoder two copies, its blocks left out, for clips so large."""
+    if config.model.kind == "twin" and isinstance(model, UnifiedEncoder):
+        model = TwinEncoder(model)
+    for tower in (model,) if isinstance(model, UnifiedEncoder) else (model.video, model.text):
+        if isinstance(tower, UnifiedEncoder):
+            tower.drop_blocks(config.model.drop_path)
+    fit_clips(model, config)
+    return model
 
 
 def fit_clips(model: Model, config: Config) -> None:

@@ -44,13 +44,13 @@ class JointAttention(nn.Module):
 class JointBlock(nn.Module):
     """(B,N,D) -> (B,N,D): `y = x + Attn(norm1(x)); out = y + MLP(norm2(y))`."""
 
-    def __init__(self, width: int, heads: int, drop_path: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = JointAttention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, 4 * width)
-        self.drop_path: nn.Module = DropPath(drop_path) if drop_path else nn.Identity()
+        self.drop_path: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         y = x + self.drop_path(self.attn(self.norm1(x), seen))
@@ -114,8 +114,8 @@ class UnifiedEncoder(nn.Module):
         self.cells = self.grid**2
         self.patch_embed = nn.Linear(3 * tubelet * patch * patch, width)
         self.embeddings = WordEmbeddings(vocabulary, width, dropout)
-        rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]  # deeper blocks are left out more often
-        self.blocks = nn.ModuleList(JointBlock(width, heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(JointBlock(width, heads) for _ in range(depth))
+        self.drop_blocks(drop_path)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.learn_temperature = learn_temperature
         log = torch.tensor(math.log(temperature))
@@ -124,6 +124,11 @@ class UnifiedEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
         self.apply(init_linear)
+
+    def drop_blocks(self, rate: float) -> None:
+        """Leaves the last block out of so many training steps, and the ones before it out of ever fewer."""
+        for i, block in enumerate(self.blocks):
+            block.drop_path = DropPath(rate * i / max(1, len(self.blocks) - 1)) if rate and i else nn.Identity()
 
     def fit(self, frames: int, size: int) -> None:
         """Makes this an encoder for clips of `frames` x `size` x `size`: sines for as many tubes as they have."""
