@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from vtr.errors import ConfigError, InputError, RunError
 
 if TYPE_CHECKING:
     from vtr.build import Loaded
+    from vtr.data.foreign import IndexSummary
     from vtr.data.manifest import ShardSummary
     from vtr.data.tasks import PlanSummary, TaskSummary
     from vtr.evaluation import Result
@@ -88,6 +90,53 @@ def _reading(
         return samples, annotations.take_census(reader, source, options, samples).record()
 
     return read, {"split": split, "limit": limit}
+
+
+def inspect_shards(
+    path: Path | str,
+    *,
+    sheet: Path | None = None,
+    samples: int = 24,
+    verify: bool = False,
+    world_size: int | None = None,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    frames: int = 4,
+    time_limit_s: float = 300.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """What shards hold; with `verify` what is damaged in them, with `world_size` whether they can "feed" a training.
+
+    `sheet` is the PNG file of a contact sheet of so many `samples`.
+    """
+    from vtr.atomic import replacing
+    from vtr.data import facts, feed, shards
+    from vtr.data import sheet as contact
+    from vtr.data import verify as verifying
+    from vtr.data.index import ShardIndex
+
+    if world_size is None and batch_size is not None:
+        raise InputError("--batch-size alone feeds nobody", "add --world-size, the number of training processes")
+    index = ShardIndex.open(path)
+    found = facts.describe(index)
+    if world_size is not None:
+        found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
+    if verify:
+        done = verifying.verify(index, workers=workers or shards.cores(), time_limit_s=time_limit_s, progress=progress)
+        found["verified"] = dataclasses.asdict(done)
+    if sheet is not None:
+        picture = contact.make_sheet(index, samples)
+        with replacing(Path(sheet)) as file:
+            picture.save(file, "PNG")
+        found["sheet"] = str(sheet)
+    return found
+
+
+def index_tars(path: Path | str, *, workers: int | None = None, **how: Any) -> IndexSummary:
+    """An index for WebDataset tars that others wrote; `how` goes to `vtr.data.foreign.write_index`."""
+    from vtr.data import foreign, patterns, shards
+
+    return foreign.write_index(patterns.find(str(path)), workers=workers or shards.cores(), **how)
 
 
 def pretrain(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vtr.data import index_file
+from vtr.data import index_file, patterns
 from vtr.data.index_file import Shard
 from vtr.data.order import Part
 from vtr.data.tar import VIDEO_EXTS
@@ -78,8 +78,11 @@ class ShardIndex:
     def open(cls, root: Path | str) -> ShardIndex:
         """Opens the shard directory `root` and sees that its tars are there, in their recorded sizes.
 
+        `root` may also be a pattern, such as `shards/{000..010}.tar`, of all the tars that an index was made of.
         Raises DataError: no such directory, no index in it, an index that is damaged or empty, a missing or cut tar.
         """
+        if patterns.is_pattern(str(root)) and not Path(root).is_dir():
+            return cls._open_tars(str(root))
         root = Path(root)
         if not root.is_dir():
             what = "is a file, not a shard directory" if root.exists() else "does not exist"
@@ -88,6 +91,18 @@ class ShardIndex:
             raise _without_index(root)
         index = cls(root)
         check_shards(root, index.shards)
+        return index
+
+    @classmethod
+    def _open_tars(cls, pattern: str) -> ShardIndex:
+        tars = patterns.find(pattern)
+        index = cls.open(tars.root)
+        there = {shard.name for shard in index.shards}
+        if there != set(tars.names):
+            raise DataError(
+                f"the index of {tars.root} is of {len(there)} tars, and {pattern} names {len(tars.names)}",
+                f"make one of these: vtr inspect '{pattern}' --index; or name the directory for all",
+            )
         return index
 
     def __len__(self) -> int:
@@ -118,6 +133,10 @@ class ShardIndex:
     def captions(self, i: int) -> list[str]:
         """The captions of sample `i`, in the order of the annotations."""
         return [str(caption) for caption in self._captions[i]]
+
+    def all_captions(self) -> Any:
+        """The captions of all samples, an arrow list array of N rows."""
+        return self._column("captions")
 
     def info(self, i: int) -> SampleInfo:
         """All that the index knows of sample `i` beside its bytes."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,13 @@ def read_header(path: Path) -> Header:
             f"{path} is an index of format {meta['format']}, this vtr reads format {FORMAT}",
             "make it anew: vtr inspect DIR --index",
         )
-    return Header(meta["digest"], tuple(Shard(**shard) for shard in meta["shards"]))
+    shards = tuple(Shard(**shard) for shard in meta["shards"])
+    for shard in shards:  # an index may come from anybody
+        if PurePosixPath(shard.name).is_absolute() or ".." in PurePosixPath(shard.name).parts:
+            raise DataError(
+                f"{path} names a tar outside of its directory: {shard.name!r}", "make it anew: vtr inspect DIR --index"
+            )
+    return Header(meta["digest"], shards)
 
 
 def read_column(path: Path, name: str) -> pa.Array:

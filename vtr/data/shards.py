@@ -117,7 +117,7 @@ def work(
 
     left = [task for task in tasks if task.number not in parts]
     if ray is None:
-        results = write_all(left, workers=workers or _cores(), time_limit_s=time_limit_s, on_tick=on_tick)
+        results = write_all(left, workers=workers or cores(), time_limit_s=time_limit_s, on_tick=on_tick)
     else:
         results = on_cluster.write_all(left, ray, time_limit_s=time_limit_s, on_tick=on_tick)
     with closing(results):
@@ -126,6 +126,6 @@ def work(
     on_tick(0)
 
 
-def _cores() -> int:
+def cores() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

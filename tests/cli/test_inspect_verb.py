@@ -1,0 +1,73 @@
+"""`vtr inspect` from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cli_helpers import Cli, refused
+from PIL import Image
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
+from shard_helpers import make_samples
+
+from vtr.data.shards import write_shards
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    write_shards(make_samples(tmp_path / "videos", 5), tmp_path / "s", reader="table", source="t", workers=1)
+    return tmp_path / "s"
+
+
+def test_a_shard_directory(cli: Cli, shards: Path, tmp_path: Path) -> None:
+    result = cli("inspect", shards, "--sheet", tmp_path / "sheet.png", "--verify", "--world-size", 2, "--workers", 1)
+    assert result.code == 0, result
+    assert "5 with 7 captions in 1 shards" in result.out
+    assert "0 problems" in result.out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+    found = json.loads(cli("inspect", shards, "--json").out)
+    assert (found["samples"], found["stores"]) == (5, {"video": 5})
+    assert "verified" not in found
+
+
+def test_damage_fails_the_command(cli: Cli, shards: Path) -> None:
+    tar = shards / "000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[2000] ^= 1
+    tar.write_bytes(data)
+    result = cli("inspect", shards, "--verify", "--json")
+    assert result.code == 1
+    assert len(json.loads(result.out)["verified"]["problems"]) == 1
+    plain = cli("inspect", shards, "--verify")
+    assert plain.code == 1
+    assert "warning: 000000.tar: clip-000: corrupt" in plain.err
+
+
+def test_too_few_samples_fail_the_command(cli: Cli, shards: Path) -> None:
+    few = cli("inspect", shards, "--world-size", 8)
+    assert few.code == 1
+    assert "5 samples are fewer than 8 processes" in few.err
+
+
+def test_an_index_is_made_and_found(cli: Cli, shards: Path) -> None:
+    (shards / "index.parquet").unlink()
+    refused(cli("inspect", shards), 2, "has tars but no index.parquet", f"vtr inspect {shards} --index")
+    made = cli("inspect", shards / "*.tar", "--index", "--workers", 1)
+    assert made.code == 0, made
+    assert made.out.startswith("5 samples, 7 captions in 1 tars")
+    assert json.loads(cli("inspect", f"{shards}/{{000000..000000}}.tar", "--index", "--json").out)["nothing_to_do"]
+    assert cli("inspect", shards).code == 0
+
+
+def test_what_is_refused(cli: Cli, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    refused(cli("inspect", tmp_path / "run"), 2, "is a run, not a shard directory")
+    refused(cli("inspect", tmp_path / "nothing"), 2, "does not exist", "vtr shard")
+    refused(cli("inspect", shards, "--caption-key", "alt"), 2, "--caption-key says how an index is made", "--index")
+    refused(cli("inspect", shards, "--batch-size", "4"), 2, "--batch-size alone feeds nobody")
+    refused(cli("inspect", shards / "{0..3}.tar", "--index"), 2, "0.tar does not exist")

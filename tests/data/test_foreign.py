@@ -1,0 +1,257 @@
+"""Tars of others: an index of them says the truth, leaves out by name, opens no pickle, and trains like our own."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+from shard_helpers import make_samples, make_video, tree
+
+from vtr.data import captions, index_file, patterns, stored
+from vtr.data.foreign import IndexSummary, write_index
+from vtr.data.index import ShardIndex
+from vtr.data.shards import write_shards
+from vtr.data.store import FrameStore, VideoStore
+from vtr.data.transcode import SmallVideoStore
+from vtr.data.verify import verify
+from vtr.errors import DataError, VideoError, WorkError
+
+CORPUS = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpus" / "tars"
+
+
+def index(where: Path | str, **options: Any) -> IndexSummary:
+    return write_index(patterns.find(str(where)), **options)
+
+
+def videos(tmp_path: Path, count: int) -> list[bytes]:
+    return [make_video(tmp_path / "videos" / f"{i}.mp4", i).read_bytes() for i in range(count)]
+
+
+def add_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
+    """A tar as `tar` itself would write it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def jpeg(seed: int) -> bytes:
+    file = io.BytesIO()
+    picture = np.random.default_rng(seed).integers(0, 255, (12, 16, 3), np.uint8)
+    Image.fromarray(picture).resize((64, 48)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_what_shard_writer_writes(tmp_path: Path) -> None:
+    made = videos(tmp_path, 5)
+    (tmp_path / "out").mkdir()
+    with webdataset.ShardWriter(str(tmp_path / "out" / "%06d.tar"), maxcount=2, verbose=0) as writer:
+        for i, data in enumerate(made):
+            writer.write({"__key__": f"clip{i}", "mp4": data, "txt": f"clip number {i}\n", "cls": 3})
+    summary = index(tmp_path / "out")
+    assert (summary.tars, summary.samples, summary.captions, summary.skipped) == (3, 5, 5, {})
+    assert summary.remarks == {"ignored": 3}, "the .cls members of each tar"
+    opened = ShardIndex.open(tmp_path / "out")
+    assert [opened.key(i) for i in range(5)] == [f"clip{i}" for i in range(5)]
+    assert opened.captions(4) == ["clip number 4"]
+    assert [opened.read_video(i) for i in range(5)] == made
+    assert stored.read_frames(opened, 2, [0, 7]).shape == (2, 144, 176, 3)
+    assert opened.info(0).frames == 8
+    assert verify(opened).problems == ()
+    assert index(tmp_path / "out").nothing_to_do
+
+
+def test_video2dataset_and_img2dataset(tmp_path: Path) -> None:
+    made = videos(tmp_path, 2)
+    for shard in range(2):
+        about = json.dumps({"caption": f"film {shard}", "url": "http://x/", "key": f"{shard}0000"}).encode()
+        add_tar(
+            tmp_path / "v2d" / f"0000{shard}.tar",
+            [(f"{shard}0000.mp4", made[shard]), (f"{shard}0000.txt", f"film {shard}".encode()),
+             (f"{shard}0000.json", about)],
+        )  # fmt: skip
+        (tmp_path / "v2d" / f"0000{shard}_stats.json").write_text("{}")
+    add_tar(
+        tmp_path / "i2d" / "00000.tar",
+        [member for i in range(3) for member in (
+            (f"{i:09d}.jpg", jpeg(i)), (f"{i:09d}.json", json.dumps({"caption": f"bild {i}"}).encode()),
+            (f"{i:09d}.txt", f"bild {i}".encode()))],
+    )  # fmt: skip
+    assert index(tmp_path / "v2d").samples == 2
+    summary = index(tmp_path / "i2d")
+    assert (summary.samples, summary.decoders) == (3, {"image": 3})
+    opened = ShardIndex.open(tmp_path / "i2d")
+    assert opened.captions(2) == ["bild 2"]
+    assert stored.read_frames(opened, 1, [0, 0, 0]).shape == (3, 48, 64, 3), "an image is a clip of one frame"
+
+
+def test_tars_that_each_count_from_zero(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        add_tar(tmp_path / f"{name}.tar", [("0.jpg", jpeg(ord(name))), ("0.txt", name.encode())])
+    index(tmp_path)
+    opened = ShardIndex.open(tmp_path)
+    assert [opened.key(i) for i in range(2)] == ["a/0", "b/0"]
+    assert opened.read(1, ["txt"]) == {"txt": b"b"}
+
+
+def test_no_pickle_is_opened_and_no_path_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "opened",))
+
+    data = videos(tmp_path, 1)[0]
+    trap = pickle.dumps(Trap())
+    add_tar(
+        tmp_path / "out" / "a.tar",
+        [("../../escaped.mp4", data), ("../../escaped.txt", b"up"), ("/etc/abs.mp4", data), ("/etc/abs.txt", b"abs"),
+         ("k.mp4", data), ("k.txt", b"k"), ("k.pkl", trap), ("k.pyd", trap), ("k.pth", trap), ("k.npy", trap)],
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    summary = index(tmp_path / "out")
+    assert summary.samples == 3
+    assert summary.remarks == {"ignored": 4}
+    names = {path.name for path in set(tmp_path.rglob("*")) - before}
+    assert names == {"index.parquet", "skipped.jsonl"}, "nothing was unpickled or unpacked"
+    opened = ShardIndex.open(tmp_path / "out")
+    assert opened.key(0) == "../../escaped"
+    assert [member.ext for member in opened.members(2)] == ["mp4", "txt"]
+
+
+def test_an_index_that_names_a_tar_outside(tmp_path: Path) -> None:
+    add_tar(tmp_path / "in" / "a.tar", [("0.jpg", jpeg(0)), ("0.txt", b"x")])
+    index(tmp_path / "in")
+    table = index_file.pq.read_table(tmp_path / "in" / index_file.NAME)
+    for name in ("../a.tar", str(tmp_path / "in" / "a.tar")):
+        index_file.write_index(tmp_path / "in" / index_file.NAME, table, [index_file.Shard(name, 10240, 1)])
+        with pytest.raises(DataError, match="names a tar outside of its directory"):
+            ShardIndex.open(tmp_path / "in")
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    good = videos(tmp_path, 1)[0]
+    out = tmp_path / "out"
+    add_tar(
+        out / "a.tar",
+        [("ok.mp4", good), ("ok.txt", b"fine"), ("bad.mp4", b"no video"), ("bad.txt", b"x"), ("mute.mp4", good),
+         ("mute.json", b'{"url": "u"}'), ("latin.mp4", good), ("latin.txt", b"\xe9"), ("torn.mp4", good),
+         ("torn.json", b'{"caption": ')],
+    )  # fmt: skip
+    (out / "b.tar").write_bytes(b"<html>")
+    with pytest.raises(WorkError, match=r"5 of 6 samples are left out of the index of .*2 bad-caption") as caught:
+        index(out)
+    assert "--max-skipped 0.84" in caught.value.hint
+    entries = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    assert {entry["video"]: entry["kind"] for entry in entries} == {
+        "a.tar/bad": "not-video", "a.tar/mute": "no-caption", "a.tar/latin": "bad-caption",
+        "a.tar/torn": "bad-caption", "b.tar": "bad-tar",
+    }  # fmt: skip
+    assert len(ShardIndex.open(out)) == 1
+    (out / "a.tar").unlink()
+    with pytest.raises(DataError, match=r"hold no sample that can be used: .*is no tar"):
+        index(out, max_skipped=1.0)
+
+
+def test_captions_stand_in_many_places() -> None:
+    both = {"json": b'{"captions": ["a", "b "], "caption": "a"}', "txt": b"c"}
+    assert captions.read(both) == ["a", "b"]
+    assert captions.read({"json": b'{"caption": "a"}', "txt": b"c\n"}) == ["c"]
+    assert captions.read({"json": b'{"text": ["a", "", 3]}'}) == ["a"]
+    assert captions.read({"caption": "\ufeffü".encode()}) == ["ü"]
+    assert captions.read({"json": b'{"alt": "a"}', "txt": b"c"}, "alt") == ["a"]
+    for members, field, kind, words in (
+        ({"json": b'{"alt": "a"}'}, "title", "no-caption", "no text under 'title'; it has alt"),
+        ({"txt": b"  "}, None, "no-caption", "none of its members txt"),
+        ({"json": b"[" * 100_000}, None, "bad-caption", "its json cannot be read"),
+        ({"txt": b"a" * (1 << 21)}, None, "bad-caption", "its txt has 2097152 bytes"),
+    ):
+        with pytest.raises(VideoError, match=words) as caught:
+            captions.read(members, field)
+        assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("store", [VideoStore(), FrameStore(frames=3, short_side=96), SmallVideoStore(short_side=96)])
+def test_an_index_of_ours_that_was_lost_is_made_again(tmp_path: Path, store: Any) -> None:
+    out = tmp_path / "out"
+    write_shards(make_samples(tmp_path / "v", 4), out, reader="table", source="t", per_shard=2, workers=1, store=store)
+    before = tree(out)
+    (out / "index.parquet").unlink()
+    index(out)
+    assert tree(out) == before
+
+
+def test_interrupted_and_changed(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        add_tar(tmp_path / f"{name}.tar", [(f"{name}.jpg", jpeg(ord(name))), (f"{name}.txt", name.encode())])
+    index(tmp_path)
+    whole = tree(tmp_path)
+    (tmp_path / "index.parquet").unlink()
+
+    def stop(done: int, total: int) -> None:
+        assert total == 3
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        index(tmp_path, progress=stop)
+    assert len(list((tmp_path / ".indexing").glob("*.parquet"))) >= 1
+    counted: list[int] = []
+    index(tmp_path, progress=lambda done, total: counted.append(done))
+    assert len(counted) < 3, "what was done is not done again"
+    assert tree(tmp_path) == whole
+    add_tar(tmp_path / "c.tar", [("d.jpg", jpeg(4)), ("d.txt", b"four"), ("e.jpg", jpeg(5)), ("e.txt", b"five")])
+    assert index(tmp_path).samples == 4
+
+
+def test_patterns(tmp_path: Path) -> None:
+    for name in ("x/000", "x/001", "x/002", "y/000"):
+        stem = name.replace("/", "")
+        add_tar(tmp_path / f"{name}.tar", [(f"{stem}.jpg", jpeg(len(name))), (f"{stem}.txt", name.encode())])
+    found = patterns.find(f"{tmp_path}/x/{{000..002}}.tar")
+    assert (found.root, found.names) == (tmp_path / "x", ("000.tar", "001.tar", "002.tar"))
+    assert patterns.find(f"{tmp_path}/x/*.tar") == found == patterns.find(f"{tmp_path}/x")
+    both = f"{tmp_path}/{{x/{{000..001}},y/000}}.tar"
+    assert patterns.find(both).names == ("x/000.tar", "x/001.tar", "y/000.tar")
+    assert index(both).samples == 3
+    opened = ShardIndex.open(both)
+    assert opened.captions(2) == ["y/000"]
+    with pytest.raises(DataError, match=r"is of 3 tars, and .*y/000}.tar names 4"):
+        ShardIndex.open(f"{tmp_path}/{{x/{{000..002}},y/000}}.tar")
+    for pattern, words in (
+        (f"{tmp_path}/x/{{000..003}}.tar", r"003.tar does not exist, .* names it"),
+        (f"{tmp_path}/z/*.tar", "no file is called"),
+        (f"{tmp_path}/{{x.tar", "does not exist|do not match"),
+        (f"{tmp_path}/nowhere", "does not exist"),
+        (f"{tmp_path}", "has no tars"),
+        ("pipe:touch x.tar", "is no path"),
+        ("https://example.org/{000..002}.tar", "is no path"),
+        ("a.tar::b.tar", "is no path"),
+        ("{0..99999999}.tar", "names more than 1000000 tars"),
+    ):
+        with pytest.raises(DataError, match=words):
+            patterns.find(pattern)
+
+
+def test_the_corpus_of_tricky_tars(tmp_path: Path) -> None:
+    if not CORPUS.is_dir():
+        pytest.skip("the corpus of tricky tars is not beside the repository")
+    for tar in CORPUS.glob("*.tar"):
+        shutil.copy(tar, tmp_path)
+    summary = index(tmp_path, max_skipped=1.0)
+    opened = ShardIndex.open(tmp_path)
+    assert summary.samples == len(opened)
+    kinds = {"bad-tar", "key-not-contiguous", "incomplete", "truncated", "sparse"}
+    assert kinds <= summary.skipped.keys()
+    assert verify(opened, workers=1).samples == len(opened)

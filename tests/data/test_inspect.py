@@ -1,0 +1,160 @@
+"""What inspection says of shards: the truth, counted another way; damage is found; who can be fed is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shard_helpers import make_samples
+
+from vtr.data.annotations import Sample
+from vtr.data.facts import describe
+from vtr.data.feed import feed
+from vtr.data.index import ShardIndex
+from vtr.data.shards import write_shards
+from vtr.data.sheet import make_sheet
+from vtr.data.store import FrameStore, Store, VideoStore
+from vtr.data.transcode import SmallVideoStore
+from vtr.data.verify import verify
+from vtr.errors import InputError
+
+STORES: dict[str, Store] = {
+    "video": VideoStore(),
+    "frames": FrameStore(frames=5, short_side=96),
+    "small": SmallVideoStore(short_side=96),
+}
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    made = make_samples(tmp_path_factory.mktemp("videos"), 7)
+    made[3] = replace(made[3], video=made[2].video)  # the same video under two keys
+    return made
+
+
+@pytest.fixture(scope="module", params=list(STORES))
+def out(request: Any, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / "out"
+    write_shards(samples, folder, reader="table", source="t", per_shard=3, workers=1, store=STORES[request.param])
+    return folder
+
+
+def test_facts(out: Path, samples: list[Sample]) -> None:
+    index = ShardIndex.open(out)
+    found = describe(index)
+    texts = [caption for sample in samples for caption in sample.captions]
+    assert (found["samples"], found["captions"], found["shards"]) == (7, len(texts), 3)
+    assert found["bytes"] == sum(tar.stat().st_size for tar in out.glob("*.tar"))
+    assert found["duration_s"]["total"] == pytest.approx(7.0)
+    assert found["splits"] == {"train": 6, "test": 1}
+    assert found["frames"]["total"] == sum(index.fact(i, "frames") for i in range(7))
+    assert found["captions_per_sample"] == {"min": 1.0, "median": 1.0, "p95": 2.0, "max": 2.0}
+    assert found["words_per_caption"]["max"] == 3.0
+    assert found["duplicates"]["captions"] == {"distinct": 1, "occurrences": 3, "most": {"ein Würfel läuft": 3}}
+    assert found["duplicates"]["videos"] == {"distinct": 1, "occurrences": 2, "most": {"clip-002": 2}}
+    height = 96 if index.fact(0, "height") == 96 else 144
+    assert found["short_side"]["median"] == height
+
+
+def test_a_sound_directory(out: Path) -> None:
+    index = ShardIndex.open(out)
+    ticks: list[tuple[int, int]] = []
+    done = verify(index, workers=2, progress=lambda begun, total: ticks.append((begun, total)))
+    assert done.problems == ()
+    assert done.samples == 7
+    assert done.members == sum(len(index.members(i)) for i in range(7))
+    assert done.bytes == sum(member.size for i in range(7) for member in index.members(i))
+    assert done.frames == sum(index.fact(i, "frames") for i in range(7))
+    assert ticks[-1] == (7, 7)
+
+
+def test_every_kind_of_damage_is_found(out: Path, tmp_path: Path) -> None:
+    """A flipped bit anywhere that holds something: the json, the pictures, a header."""
+    index = ShardIndex.open(out)
+    draw = np.random.default_rng(3)
+    members = index.members(4)
+    places = [draw.integers(m.offset, m.offset + m.size) for m in (members[0], members[-1])]
+    places.append(members[1].offset - 512 + 3)  # in the name of a header
+    tar = out / "000001.tar"
+    whole = tar.read_bytes()
+    try:
+        for place in places:
+            flipped = bytearray(whole)
+            flipped[place] ^= 16
+            tar.write_bytes(flipped)
+            found = verify(ShardIndex.open(out)).problems
+            assert found, place
+            assert all(problem["shard"] == "000001.tar" for problem in found)
+            assert {"corrupt", "bad-header"} >= {problem["kind"] for problem in found}
+    finally:
+        tar.write_bytes(whole)
+
+
+def test_a_frame_number_that_is_not_true(samples: list[Sample], tmp_path: Path) -> None:
+    """An index of somebody who counts differently."""
+    from vtr.data import index_file
+
+    write_shards(samples[:2], tmp_path, reader="table", source="t", workers=1)
+    index = ShardIndex.open(tmp_path)
+    table = index_file.pq.read_table(tmp_path / "index.parquet", schema=index_file.SCHEMA)
+    for name, value, kind in (
+        ("frames", [6, 6], "corrupt"),
+        ("frames", [9, 9], "no-frames"),
+        ("sha256", ["0"] * 2, "corrupt"),
+    ):
+        place = table.schema.get_field_index(name)
+        changed = table.set_column(
+            place, table.schema.field(place), index_file.pa.array(value, table.schema.field(place).type)
+        )
+        index_file.write_index(tmp_path / "index.parquet", changed, index.shards)
+        found = verify(ShardIndex.open(tmp_path)).problems
+        if (name, value[0]) == ("frames", 6):
+            assert not found, "fewer frames than there are is how a foreign index may cut a video"
+        else:
+            assert [problem["kind"] for problem in found] == [kind] * 2
+
+
+def test_the_sheet_shows_what_is_there(out: Path) -> None:
+    index = ShardIndex.open(out)
+    sheet = np.asarray(make_sheet(index, 4))
+    assert sheet.shape[2] == 3
+    one = np.asarray(make_sheet(index, 1))
+    assert one.shape[0] < sheet.shape[0] // 2 + 20
+    assert one.shape[1] < sheet.shape[1]
+    colours = {tuple(pixel) for pixel in one.reshape(-1, 3)[::7]}
+    assert len(colours) > 20, "pictures, not an empty page"
+    assert make_sheet(index, 100).height == make_sheet(index, 7).height, "no sample twice"
+
+
+def test_a_damaged_sample_on_the_sheet(samples: list[Sample], tmp_path: Path) -> None:
+    write_shards(samples[:2], tmp_path, reader="table", source="t", workers=1)
+    index = ShardIndex.open(tmp_path)
+    tar = tmp_path / "000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[index.members(0)[1].offset + 50] ^= 1
+    tar.write_bytes(data)
+    sheet = np.asarray(make_sheet(ShardIndex.open(tmp_path), 2)).astype(int)
+    red = (sheet[..., 0] > 150) & (sheet[..., 1] < 60) & (sheet[..., 2] < 60)
+    assert red.any(), "its error stands in its place"
+
+
+def test_who_can_be_fed(out: Path) -> None:
+    index = ShardIndex.open(out)
+    good = feed(index, 2, 3, batch_size=4)
+    assert (good["ok"], good["problems"], good["samples_per_rank"], good["steps_per_epoch"]) == (True, [], 3, 1)
+    assert good["clips_per_s"] == pytest.approx(6 * good["clips_per_s_per_core"], rel=0.01)
+    assert not good["streams_in_webdataset"], "three shards for six workers"
+    for world, batch, words in (
+        (8, None, "7 samples are fewer than 8 processes"),
+        (2, 3, "a batch of 3 cannot be shared equally by 2"),
+        (2, 8, "a batch of 8 is more than the 7 samples"),
+    ):
+        bad = feed(index, world, 1, batch_size=batch)
+        assert not bad["ok"]
+        assert words in bad["problems"][0]
+    for numbers, words in (((0, 1), "--world-size is 0"), ((1, -1), "--workers is -1")):
+        with pytest.raises(InputError, match=words):
+            feed(index, *numbers)

@@ -1,0 +1,197 @@
+"""`vtr inspect`: what is in a shard directory, whether it is whole, and an index for tars that others wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vtr.cli.app import app, examples, print_json, print_text, progress, warn
+from vtr.cli.options import Json
+
+if TYPE_CHECKING:
+    from vtr.data.foreign import IndexSummary
+
+CHECK, INDEX = "Checks", "An index for tars of others"
+PROBLEMS = 5  # that are named
+
+
+@app.command(
+    epilog=examples(
+        "vtr inspect shards/train --sheet sheet.png --verify",
+        "vtr inspect 'downloads/{00000..00099}.tar' --index",
+    )
+)
+def inspect(
+    path: Annotated[str, typer.Argument(help="A shard directory, or tars: 'dir/{000..010}.tar'.", show_default=False)],
+    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Write a contact sheet.")] = None,
+    samples: Annotated[int, typer.Option(min=1, max=400, help="Samples on the contact sheet.")] = 24,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte, decode every frame.", rich_help_panel=CHECK)
+    ] = False,
+    world_size: Annotated[
+        int | None, typer.Option(help="Can they feed so many training processes?", rich_help_panel=CHECK)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Decoding processes: of each trainer, or of this command.", rich_help_panel=CHECK)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Clips a step, over all processes.", rich_help_panel=CHECK)
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that is fed.", rich_help_panel=CHECK)] = 4,
+    index: Annotated[
+        bool, typer.Option("--index", help="Write the index that training reads.", rich_help_panel=INDEX)
+    ] = False,
+    caption_key: Annotated[
+        str | None, typer.Option(help="Field of the json that holds the captions.", rich_help_panel=INDEX)
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the samples, train if not given.", rich_help_panel=INDEX)
+    ] = None,
+    max_skipped: Annotated[
+        float, typer.Option(help="Fail when more than this share cannot be used.", rich_help_panel=INDEX)
+    ] = 0.05,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds for decoding one video.")] = 300.0,
+    as_json: Json = False,
+) -> None:
+    """Show what shards hold, verify them, or index tars that others wrote."""
+    refuse_runs(path)
+    if index:
+        _index(path, caption_key, split, workers, max_skipped, time_limit, as_json)
+    else:
+        _refuse_index_flags(caption_key, split)
+        _shards(path, sheet, samples, verify, (world_size, workers, batch_size, frames), time_limit, as_json)
+
+
+def refuse_runs(path: str) -> None:
+    """Raises InputError for a run directory."""
+    from vtr.errors import InputError
+
+    if (Path(path) / "run.json").is_file():
+        raise InputError(
+            f"{path} is a run, not a shard directory", "what a run is stands in its run.json and config.toml"
+        )
+
+
+def _refuse_index_flags(caption_key: str | None, split: str | None) -> None:
+    from vtr.errors import InputError
+
+    for flag, value in (("--caption-key", caption_key), ("--split", split)):
+        if value is not None:
+            raise InputError(f"{flag} says how an index is made", "add --index, or take it out")
+
+
+def _index(
+    path: str,
+    caption_key: str | None,
+    split: str | None,
+    workers: int | None,
+    max_skipped: float,
+    time_limit: float,
+    as_json: bool,
+) -> None:
+    from vtr import api
+
+    with progress(*_columns()) as bar:
+        line = bar.add_task("index", total=None)
+        summary = api.index_tars(
+            path, caption_key=caption_key, split=split or "train", workers=workers, max_skipped=max_skipped,
+            time_limit_s=time_limit, progress=lambda done, total: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
+    if as_json:
+        print_json(dataclasses.asdict(summary))
+    else:
+        _show_index(summary)
+
+
+def _shards(
+    path: str, sheet: Path | None, samples: int, verify: bool, fed: tuple[Any, ...], time_limit: float, as_json: bool
+) -> None:
+    from vtr import api
+
+    world_size, workers, batch_size, frames = fed
+    with progress(*_columns()) as bar:
+        line = bar.add_task("verify", total=None, visible=verify)
+        found = api.inspect_shards(
+            path, sheet=sheet, samples=samples, verify=verify, world_size=world_size, workers=workers,
+            batch_size=batch_size, frames=frames, time_limit_s=time_limit,
+            progress=lambda done, total: bar.update(line, completed=done, total=total),
+        )  # fmt: skip
+    if as_json:
+        print_json(found)
+    else:
+        _show(found)
+    problems = found.get("verified", {}).get("problems", []), found.get("feed", {}).get("problems", [])
+    if any(problems):
+        raise typer.Exit(1)
+
+
+def _columns() -> tuple[Any, ...]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+
+
+def _show_index(summary: IndexSummary) -> None:
+    if summary.nothing_to_do:
+        print_text(f"{summary.root} has an index of these tars already: nothing to do")
+    readers = ", ".join(f"{count} by {name}" for name, count in summary.decoders.items())
+    print_text(f"{summary.samples} samples, {summary.captions} captions in {summary.tars} tars")
+    print_text(f"to be decoded: {readers}")
+    if summary.skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.skipped.items())
+        print_text(f"left out {sum(summary.skipped.values())} ({kinds}): see {summary.root / 'skipped.jsonl'}")
+    if summary.remarks:
+        print_text("also in the tars: " + ", ".join(f"{count} {kind}" for kind, count in summary.remarks.items()))
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, title=found["path"], title_justify="left")
+    for name, text in _lines(found):
+        table.add_row(name, text)
+    Console(soft_wrap=True, highlight=False).print(table)
+    for problem in found.get("verified", {}).get("problems", [])[:PROBLEMS]:
+        warn("{shard}: {key}: {kind}: {message}".format(**problem))
+    for problem in found.get("feed", {}).get("problems", []):
+        warn(problem)
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    def spread(name: str, unit: str = "") -> str:
+        of = found[name]
+        return f"{of['min']:g} to {of['max']:g}{unit}, median {of['median']:g}"
+
+    def counts(of: dict[str, int]) -> str:
+        return ", ".join(f"{count} {name}" for name, count in of.items())
+
+    def twice(of: dict[str, Any]) -> str:
+        most = "; ".join(f"{count} x {name[:40]!r}" for name, count in of["most"].items())
+        return f"{of['distinct']} occur {of['occurrences']} times: {most}" if of["distinct"] else "none"
+
+    lines = [
+        ("samples", f"{found['samples']} with {found['captions']} captions in {found['shards']} shards"),
+        ("bytes", f"{found['bytes'] / 1e6:.1f} MB; shards of {spread('shard_mb', ' MB')}"),
+        ("store", f"{counts(found['stores'])}; to be decoded: {counts(found['decoders'])}"),
+        ("splits", counts(found["splits"])),
+        ("duration", f"{found['duration_s']['total']:.0f} s; {spread('duration_s', ' s')}"),
+        ("frames", f"{found['frames']['total']}; {spread('frames')}; fps {spread('fps')}"),
+        ("pictures", f"{counts(found['pictures'])}; short side {spread('short_side')}"),
+        ("captions", f"{spread('captions_per_sample')} a sample; words {spread('words_per_caption')}"),
+        ("same captions", twice(found["duplicates"]["captions"])),
+        ("same videos", twice(found["duplicates"]["videos"])),
+    ]
+    if fed := found.get("feed"):
+        rate = f"{fed['clips_per_s']:.0f} clips/s ({fed['clips_per_s_per_core']:.0f} a core)"
+        text = f"{fed['world_size']} processes get {fed['samples_per_rank']} samples each; their workers decode {rate}"
+        lines.append(("feed", text + (f", a batch in {fed['s_per_batch']:.3g} s" if "s_per_batch" in fed else "")))
+    if checked := found.get("verified"):
+        amount = f"{checked['members']} members, {checked['bytes'] / 1e6:.1f} MB, {checked['frames']} frames"
+        lines.append(("verified", f"{amount}: {len(checked['problems'])} problems"))
+    if "sheet" in found:
+        lines.append(("sheet", found["sheet"]))
+    return lines

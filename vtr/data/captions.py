@@ -1,0 +1,78 @@
+"""The captions of a sample in a tar that others wrote: a text beside the video, or a field of its json.
+
+webdataset.ShardWriter  clip.mp4 clip.txt | clip.mp4 clip.json {"caption": ...}
+video2dataset           0001.mp4 0001.txt 0001.json {"caption": ..., "url": ...}
+img2dataset             0001.jpg 0001.txt 0001.json {"caption": ..., "url": ...}
+vtr                     clip.json {"captions": [...], "caption": ...} clip.mp4
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vtr.errors import VideoError
+
+TEXTS = ("txt", "caption")
+FIELDS = ("captions", "caption", "text")
+MAX_BYTES = 1 << 20
+
+
+def wanted(ext: str) -> bool:
+    """Whether a member with this extension may hold captions."""
+    return ext in (*TEXTS, "json")
+
+
+def read(members: Mapping[str, bytes], field: str | None = None) -> list[str]:
+    """The captions of a sample, from its members by extension; `field` of the json alone when given.
+
+    A list of captions in the json comes before a text, and a text before the json's one caption, which is the same.
+    Raises VideoError `no-caption` when there is none, `bad-caption` when a text or the json cannot be read.
+    """
+    about = _json(members["json"]) if "json" in members else {}
+    if field is not None:
+        if not (found := _texts(about.get(field))):
+            has = ", ".join(sorted(map(str, about))[:8]) or "no fields"
+            raise VideoError("no-caption", f"its json has no text under {field!r}; it has {has}")
+        return found
+    if isinstance(about.get(FIELDS[0]), list) and (found := _texts(about[FIELDS[0]])):
+        return found
+    for ext in TEXTS:
+        if ext in members and (text := _decoded(members[ext], ext).strip()):
+            return [text]
+    for name in FIELDS:
+        if found := _texts(about.get(name)):
+            return found
+    raise VideoError("no-caption", f"none of its members {', '.join(members) or '(none)'} holds a caption")
+
+
+def json_of(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """The json of a sample, {} where it has none that is an object."""
+    try:
+        return _json(members["json"]) if "json" in members else {}
+    except VideoError:
+        return {}
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        about = json.loads(_decoded(data, "json"))
+    except (ValueError, RecursionError) as error:
+        raise VideoError("bad-caption", f"its json cannot be read: {error}") from error
+    return about if isinstance(about, dict) else {}
+
+
+def _decoded(data: bytes, ext: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise VideoError("bad-caption", f"its {ext} has {len(data)} bytes, over {MAX_BYTES}")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise VideoError("bad-caption", f"its {ext} is not UTF-8") from error
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts that are not empty in a text or a list of texts."""
+    values = value if isinstance(value, list) else [value]
+    return [text.strip() for text in values if isinstance(text, str) and text.strip()]

@@ -1,0 +1,63 @@
+"""Whether shards can feed a training of so many processes: enough samples for every rank, and how fast they decode."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from vtr.data import stored
+from vtr.data.index import ShardIndex
+from vtr.errors import InputError
+
+TRIED = 16  # clips that are decoded to measure
+
+
+def feed(
+    index: ShardIndex, world_size: int, workers: int, *, batch_size: int | None = None, frames: int = 4
+) -> dict[str, Any]:
+    """What each of `world_size` processes with `workers` decoding processes gets; `ok` and `problems` say if it works.
+
+    `batch_size` counts the clips of a step over all processes, `frames` those of a clip. `decode_s` is processor time.
+    Raises InputError for numbers below 1 (workers: below 0).
+    """
+    for name, value, least in (("world-size", world_size, 1), ("workers", workers, 0), ("batch-size", batch_size, 1)):
+        if value is not None and value < least:
+            raise InputError(f"--{name} is {value}", f"give at least {least}")
+    problems = []
+    if len(index) < world_size:
+        problems.append(f"{len(index)} samples are fewer than {world_size} processes: some would get none")
+    if batch_size is not None and batch_size % world_size:
+        problems.append(f"a batch of {batch_size} cannot be shared equally by {world_size} processes")
+    if batch_size is not None and batch_size > len(index):
+        problems.append(f"a batch of {batch_size} is more than the {len(index)} samples there are")
+    rate = _clips_per_s(index, frames)
+    decoding = world_size * max(1, workers)
+    result: dict[str, Any] = {
+        "world_size": world_size,
+        "workers": workers,
+        "samples_per_rank": len(index) // world_size,
+        "shards_per_worker": round(len(index.shards) / decoding, 2),
+        "streams_in_webdataset": len(index.shards) >= decoding,
+        "clips_per_s_per_core": round(rate, 1),
+        "clips_per_s": round(rate * decoding, 1),
+        "cores_here": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+    if batch_size is not None:
+        result |= {"steps_per_epoch": len(index) // batch_size, "s_per_batch": round(batch_size / (rate * decoding), 4)}
+    return {**result, "ok": not problems, "problems": problems}
+
+
+def _clips_per_s(index: ShardIndex, frames: int) -> float:
+    """Clips that one core reads and decodes in a second, of samples from all over the index."""
+    count = min(TRIED, len(index))
+    seconds = 0.0
+    for k in range(-1, count):
+        i = max(0, 2 * k + 1) * len(index) // (2 * count)
+        there = int(index.fact(i, "frames"))
+        numbers = [(2 * n + 1) * there // (2 * frames) for n in range(frames)]
+        begin = time.process_time()
+        stored.read_frames(index, i, numbers)
+        if k >= 0:  # the first one also loads the decoder
+            seconds += time.process_time() - begin
+    return count / max(seconds, 1e-9)

@@ -1,0 +1,183 @@
+"""An index for tars that others wrote, so that they train like our own. The tars are read, and nothing is unpacked.
+
+DIR/index.parquet    DIR/skipped.jsonl    (DIR/.indexing while at work: a part a tar, so that it can go on)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vtr.atomic import explain_os_error, locked, write_bytes
+from vtr.data import index_file
+from vtr.data.crew import Lost, run_tasks
+from vtr.data.foreign_tar import PARTS, IndexTask, index_tar, read_part
+from vtr.data.index_file import Shard
+from vtr.data.limits import Limits
+from vtr.data.manifest import MANIFEST, SKIPPED
+from vtr.data.patterns import Tars
+from vtr.data.workdir import LOCK
+from vtr.errors import DataError, WorkError
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """The index of foreign tars: what is in it, what was left out by kind, and what else was found in the tars."""
+
+    root: Path
+    tars: int
+    samples: int
+    captions: int
+    decoders: dict[str, int]
+    skipped: dict[str, int]
+    remarks: dict[str, int]
+    nothing_to_do: bool = False
+
+
+def write_index(
+    tars: Tars,
+    *,
+    caption_key: str | None = None,
+    split: str = "train",
+    workers: int = 1,
+    max_skipped: float = 0.05,
+    limits: Limits | None = None,
+    time_limit_s: float = 300.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> IndexSummary:
+    """Writes `index.parquet` (and `skipped.jsonl`) beside the tars, or goes on where an earlier run was stopped.
+
+    `caption_key` is the json field that holds the captions, when it is none of the usual. `progress` hears how many of
+    how many tars are done. Raises DataError when no sample is left, WorkError when more than the share `max_skipped` is
+    left out (the index is written all the same).
+    """
+    root = tars.root
+    tasks = [IndexTask(root, n, name, caption_key, split, limits or Limits()) for n, name in enumerate(tars.names)]
+    try:
+        with locked(root / LOCK, str(root)):
+            if (summary := _already(tars, caption_key, split)) is not None:
+                return summary
+            (root / PARTS).mkdir(exist_ok=True)
+            done = {task.number for task in tasks if read_part(task) is not None}
+            _work([task for task in tasks if task.number not in done], len(done), workers, time_limit_s, progress)
+            summary = _finish(tars, tasks)
+    except OSError as error:
+        raise explain_os_error(error, "while indexing tars", root) from error
+    left_out = sum(summary.skipped.values())
+    total = left_out + summary.samples
+    if left_out > max_skipped * total:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.skipped.items())
+        raise WorkError(
+            f"{left_out} of {total} samples are left out of the index of {root}: {kinds}",
+            f"{root / SKIPPED} names them; accept that with --max-skipped {math.ceil(100 * left_out / total) / 100:g}",
+        )
+    return summary
+
+
+def _work(
+    tasks: Sequence[IndexTask],
+    before: int,
+    workers: int,
+    time_limit_s: float,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    def on_lost(task: IndexTask, lost: Lost) -> IndexTask:
+        if lost.kind == "killed":
+            raise WorkError(
+                f"a worker process was killed while at sample {lost.item} of {task.name}",
+                "run the same command again, it continues; if memory ran out, use fewer --workers",
+            )
+        late = f"it was not decoded within {time_limit_s:g} s"
+        reason = late if lost.kind == "timeout" else "the decoder died of it"
+        return replace(task, lost={**task.lost, lost.item: (lost.kind, reason)})
+
+    results = run_tasks(
+        index_tar, tasks, workers=workers, time_limit_s=time_limit_s, on_lost=on_lost, on_tick=lambda _: None
+    )
+    with closing(results):
+        for count, _ in enumerate(results, 1):
+            if progress is not None:
+                progress(before + count, before + len(tasks))
+
+
+def _finish(tars: Tars, tasks: Sequence[IndexTask]) -> IndexSummary:
+    """Gathers the parts into the index."""
+    metas = []
+    for task in tasks:
+        meta = read_part(task)
+        if meta is None:
+            raise DataError(f"{task.name} has changed while it was indexed", "run the same command again")
+        metas.append(meta)
+    skipped = [entry for meta in metas for entry in meta["skipped"]]
+    root = tars.root
+    if not (root / MANIFEST).is_file():  # else these are shards of ours, and what was skipped then stands there
+        write_bytes(root / SKIPPED, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
+    table = _unique_keys(pa.concat_tables(pq.read_table(task.part, schema=index_file.SCHEMA) for task in tasks))
+    if not len(table):
+        first = f": {skipped[0]['message']}" if skipped else ""
+        raise DataError(f"the tars of {root} hold no sample that can be used{first}", f"{root / SKIPPED} says why")
+    counts = Counter(table.column("shard").to_pylist())
+    shards = [
+        Shard(task.name, meta["bytes"], counts[task.name])
+        for task, meta in zip(tasks, metas, strict=True)
+        if counts[task.name]
+    ]
+    index_file.write_index(root / index_file.NAME, table, shards)
+    shutil.rmtree(root / PARTS, ignore_errors=True)
+    remarks: Counter[str] = Counter()
+    for meta in metas:
+        remarks.update(meta["remarks"])
+    return _summary(tars, table, Counter(entry["kind"] for entry in skipped), remarks)
+
+
+def _unique_keys(table: pa.Table) -> pa.Table:
+    """`table` with keys that are unique: where tars count their samples from 0 each, the tar's name comes before."""
+    keys = table.column("key")
+    if len(keys.unique()) == len(keys):
+        return table
+    stems = pc.replace_substring_regex(table.column("shard"), r"\.tar$", "")
+    joined = pc.binary_join_element_wise(
+        stems.cast(pa.large_string()), keys.cast(pa.large_string()), pa.scalar("/", pa.large_string())
+    )
+    return table.set_column(0, table.schema.field(0), joined.cast(table.schema.field(0).type))
+
+
+def _summary(tars: Tars, table: pa.Table, skipped: Counter[str], remarks: Counter[str]) -> IndexSummary:
+    return IndexSummary(
+        root=tars.root,
+        tars=len(tars.names),
+        samples=len(table),
+        captions=int(pc.sum(pc.list_value_length(table.column("captions"))).as_py() or 0),
+        decoders=dict(Counter(table.column("decoder").to_pylist()).most_common()),
+        skipped=dict(skipped.most_common()),
+        remarks=dict(remarks.most_common()),
+    )
+
+
+def _already(tars: Tars, caption_key: str | None, split: str) -> IndexSummary | None:
+    """The summary of an index that is there already, of these very tars; None when it must be made."""
+    path = tars.root / index_file.NAME
+    if not path.is_file() or caption_key is not None or split != "train":
+        return None
+    try:
+        shards = index_file.read_header(path).shards
+        table = pq.read_table(path, columns=["captions", "decoder"])
+    except (DataError, OSError, pa.ArrowException):
+        return None
+    sizes = {shard.name: shard.bytes for shard in shards}
+    now = {name: (tars.root / name).stat() for name in tars.names}
+    if sizes != {name: stat.st_size for name, stat in now.items()}:
+        return None
+    if max(stat.st_mtime_ns for stat in now.values()) > path.stat().st_mtime_ns:  # sizes of tars are rounded
+        return None
+    return replace(_summary(tars, table, Counter(), Counter()), nothing_to_do=True)

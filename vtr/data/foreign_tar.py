@@ -1,0 +1,172 @@
+"""One tar that others wrote, to rows of the index: what a worker process does.
+
+Members are opened by an allow-list of extensions; pickles, arrays and whatever else stands in a tar are counted and
+never read. Names of members are data: none becomes a path. Each video is decoded once, under watch, as when sharding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vtr.atomic import replacing
+from vtr.data import captions, image, index_file
+from vtr.data.crew import Beat
+from vtr.data.limits import Limits
+from vtr.data.prepared import Prepared
+from vtr.data.store import VideoStore
+from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
+from vtr.errors import DataError, VideoError
+
+PARTS = ".indexing"
+META = b"vtr.indexing"
+HARMLESS = ("ignored", "no-key", "several-videos")  # problems of a tar that cost no sample
+
+
+@dataclass(frozen=True, slots=True)
+class IndexTask:
+    """The tar `name` below `root`; `lost` names the samples (by place) that cost a worker its life."""
+
+    root: Path
+    number: int
+    name: str
+    caption_key: str | None
+    split: str
+    limits: Limits = field(default_factory=Limits)
+    lost: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def part(self) -> Path:
+        """The rows of this tar alone."""
+        return self.root / PARTS / f"{self.number:06d}.parquet"
+
+    def digest(self) -> str:
+        """What the rows depend on."""
+        stat = (self.root / self.name).stat()
+        facts = [self.name, stat.st_size, stat.st_mtime_ns, self.caption_key, self.split]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def index_tar(task: IndexTask, beat: Beat) -> str:
+    """What a worker does: reads every whole sample of one tar and writes its rows as a part; returns the tar's name."""
+    rows: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    path = task.root / task.name
+    remarks: Counter[str] = Counter()
+    samples: list[TarSample] = []
+    try:
+        found = scan(path, task.limits.max_bytes)
+        samples = found.samples
+        for problem in found.problems:
+            remarks[problem.kind] += problem.kind in HARMLESS
+            if problem.kind not in HARMLESS:
+                skipped.append(_entry(task, problem.name, problem.kind, problem.message))
+    except DataError as error:
+        skipped.append(_entry(task, "", "bad-tar", error.message))
+    if samples:
+        with path.open("rb") as file:
+            for item, sample in enumerate(samples):
+                try:
+                    rows.append(_row(task, file.fileno(), sample, item, beat))
+                except VideoError as error:
+                    skipped.append(_entry(task, sample.key, error.kind, error.message))
+    meta = {"digest": task.digest(), "skipped": skipped, "remarks": +remarks, "bytes": path.stat().st_size}
+    table = index_file.rows_to_table(rows).replace_schema_metadata({META: json.dumps(meta)})
+    with replacing(task.part) as part:
+        pq.write_table(table, part)
+    return task.name
+
+
+def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat) -> dict[str, Any]:
+    """The index row of one sample. Raises VideoError when it is to be left out."""
+    if item in task.lost:
+        raise VideoError(*task.lost[item])
+    texts = {ext: entry for ext, entry in sample.members.items() if captions.wanted(ext)}
+    data = {ext: os.pread(handle, entry.size, entry.offset) for ext, entry in texts.items()}
+    written = captions.read(data, task.caption_key)
+    about = captions.json_of(data)
+    media = _media(sample, about)
+    data |= {ext: os.pread(handle, sample.members[ext].size, sample.members[ext].offset) for ext in media}
+    with beat.native(item):
+        if len(media) > 1 or about.get("store") == "frames":
+            facts = _frame_facts([data[ext] for ext in media], about, task.limits)
+            store = "frames"
+        else:
+            ready: Prepared = VideoStore().prepare(data[media[0]], media[0].rsplit(".", 1)[-1], task.limits)
+            facts, store = ready.facts, "video"
+    members = [(ext, sample.members[ext]) for ext in sample.members if ext in data]
+    return {
+        "key": sample.key,
+        "shard": task.name,
+        "member_ext": [ext for ext, _ in members],
+        "member_offset": [entry.offset for _, entry in members],
+        "member_size": [entry.size for _, entry in members],
+        "member_crc32": [zlib.crc32(data[ext]) for ext, _ in members],
+        "captions": written,
+        "split": _text(about.get("split")) or task.split,
+        "sha256": _sha256(about) or hashlib.sha256(b"".join(data[ext] for ext in media)).hexdigest(),
+        "store": store,
+        **facts,
+    }
+
+
+def _media(sample: TarSample, about: Mapping[str, Any]) -> list[str]:
+    """The extensions of what is shown: one video, else one image; of a frame store of ours all its frames."""
+    frames = [ext for ext in sample.members if re.fullmatch(r"\d{4}\.jpg", ext)]
+    if about.get("store") == "frames" and frames:
+        if sorted(frames) != [f"{n:04d}.jpg" for n in range(len(frames))]:
+            raise VideoError("truncated", f"of its frames {len(frames)} are here, some between them are not")
+        return frames
+    for exts in (VIDEO_EXTS, IMAGE_EXTS):
+        if found := [ext for ext in sample.members if ext.rsplit(".", 1)[-1] in exts]:
+            return found[:1]
+    raise VideoError("not-video", "it has no video and no image")  # `scan` lets none of these through
+
+
+def _frame_facts(frames: Sequence[bytes], about: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    sizes = {image.decode(frame, limits).shape[:2] for frame in frames}
+    if len(sizes) > 1:
+        raise VideoError("corrupt", f"its frames have several sizes: {sizes}")
+    [(height, width)] = sizes
+    decoder = "image" if about.get("decoder") == "image" else "jpeg"
+    rates = {name: _number(about.get(name)) for name in ("fps", "duration_s")}
+    return {"frames": len(frames), "width": width, "height": height, "decoder": decoder, **rates}
+
+
+def _number(value: Any) -> float:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
+    return float(value) if good else 0.0
+
+
+def _sha256(about: Mapping[str, Any]) -> str:
+    """That of the source, which a json of ours tells."""
+    value = about.get("sha256") if about.get("store") in ("video", "frames") else None
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and len(value) <= 80 else ""
+
+
+def _entry(task: IndexTask, key: str, kind: str, message: str) -> dict[str, str]:
+    return {"key": key, "video": f"{task.name}/{key}" if key else task.name, "kind": kind, "message": message}
+
+
+def read_part(task: IndexTask) -> dict[str, Any] | None:
+    """What was noted beside the rows of `task`; None when they are not there, or are of another tar."""
+    try:
+        meta: dict[str, Any] = json.loads(pq.read_schema(task.part).metadata[META])
+        return meta if meta["digest"] == task.digest() else None
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,68 @@
+"""Which tars a path means: a directory, one tar, or a pattern such as `shards/{000..010}.tar` or `shards/*.tar`."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vtr.errors import DataError
+
+MOST = 1_000_000  # tars that a pattern may name
+SHELL = re.compile(r"^[a-z][a-z0-9+]+:|::")  # pipe: and addresses, which WebDataset would run or fetch
+
+
+@dataclass(frozen=True)
+class Tars:
+    """`names` of tars below the directory `root`, in order."""
+
+    root: Path
+    names: tuple[str, ...]
+
+
+def is_pattern(path: str) -> bool:
+    """Whether `path` names tars and not a directory."""
+    return path.endswith(".tar") or any(letter in path for letter in "{*?[")
+
+
+def find(path: str) -> Tars:
+    """The tars that `path` means. Of several directories, `root` is the one that holds them all.
+
+    Raises DataError: none, one that is missing, a pattern that cannot be read, or an address.
+    """
+    if SHELL.search(path):
+        raise DataError(f"{path} is no path: indexes are made of local tars", "download the tars, or name a folder")
+    if not is_pattern(path) or Path(path).is_dir():
+        root = Path(path)
+        if not root.is_dir():
+            raise DataError(f"{path} does not exist", "name a directory of tars, or a pattern: 'shards/{000..010}.tar'")
+        names = tuple(sorted(tar.name for tar in root.glob("*.tar")))
+        if not names:
+            raise DataError(f"{path} has no tars", "name the directory that has them, or a pattern: 'shards/*.tar'")
+        return Tars(root, names)
+    ranges = re.findall(r"\{(\d{1,18})\.\.(\d{1,18})", path)
+    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST:
+        raise DataError(f"{path} names more than {MOST} tars", "name fewer at once")
+    paths = list(dict.fromkeys(_expand(path)))  # each once, in the order of the pattern
+    if not paths:
+        raise DataError(f"no file is called {path}", "quote the pattern, so that it is vtr that expands it")
+    for one in paths:
+        if not Path(one).is_file():
+            raise DataError(f"{one} does not exist, {path} names it", "name the tars that are there")
+    root = Path(os.path.commonpath([os.path.dirname(one) or "." for one in paths]))  # noqa: PTH120
+    return Tars(root, tuple(Path(os.path.relpath(one, root)).as_posix() for one in paths))
+
+
+def _expand(pattern: str) -> Iterator[str]:
+    import glob
+
+    import braceexpand
+
+    try:
+        for one in braceexpand.braceexpand(pattern):
+            yield from sorted(glob.glob(one)) if glob.has_magic(one) else [one]  # noqa: PTH207
+    except ValueError as error:
+        raise DataError(f"the braces of {pattern} do not match", "write it like 'shards/{000..010}.tar'") from error

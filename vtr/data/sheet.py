@@ -1,0 +1,72 @@
+"""A contact sheet: samples from all over a shard directory, each with four of its frames, its key and a caption."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vtr.data import stored
+from vtr.data.index import ShardIndex
+from vtr.errors import VideoError
+
+FRAMES = 4
+TALL, WIDE = 104, 176  # of one picture, in pixels
+TEXT, GAP, COLUMNS = 34, 8, 2
+BACKGROUND, INK, FAINT = (250, 250, 248), (20, 20, 20), (120, 120, 120)
+
+
+def make_sheet(index: ShardIndex, samples: int = 24) -> Image.Image:
+    """The sheet of so many samples, evenly spaced in the order of the index; a damaged one shows its error instead."""
+    count = min(samples, len(index))
+    chosen = [(2 * k + 1) * len(index) // (2 * count) for k in range(count)]
+    rows = -(-count // COLUMNS)
+    cell = FRAMES * (WIDE + 2) + GAP
+    width, height = min(count, COLUMNS) * cell + GAP, rows * (TALL + TEXT + GAP) + GAP
+    sheet = Image.new("RGB", (width, height), BACKGROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for place, i in enumerate(chosen):
+        left = GAP + place % COLUMNS * cell
+        top = GAP + place // COLUMNS * (TALL + TEXT + GAP)
+        facts = (
+            f"{index.key(i)}   {index.fact(i, 'duration_s'):.1f} s   {index.fact(i, 'width')}x{index.fact(i, 'height')}"
+        )
+        _write(draw, (left, top + TALL + 2), facts, FAINT, font, cell - GAP)
+        _write(draw, (left, top + TALL + 17), index.captions(i)[0], INK, font, cell - GAP)
+        try:
+            pictures = _frames(index, i)
+        except VideoError as error:
+            _write(draw, (left, top + TALL // 2), f"{error.kind}: {error.message}", (180, 0, 0), font, cell - GAP)
+            continue
+        for k, picture in enumerate(pictures):
+            sheet.paste(
+                picture, (left + k * (WIDE + 2) + (WIDE - picture.width) // 2, top + (TALL - picture.height) // 2)
+            )
+    return sheet
+
+
+def _frames(index: ShardIndex, i: int) -> list[Image.Image]:
+    """The middles of four equal parts, one of an image, each made to fit its place."""
+    frames = int(index.fact(i, "frames"))
+    numbers = sorted({(2 * k + 1) * frames // (2 * FRAMES) for k in range(FRAMES)})
+    pictures = []
+    for frame in stored.read_frames(index, i, numbers):
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        scale = min(WIDE / picture.width, TALL / picture.height)
+        pictures.append(picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))))
+    return pictures
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    colour: tuple[int, int, int],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: int,
+) -> None:
+    """One line, cut where it would leave its cell."""
+    text = " ".join(text.split())
+    whole = text
+    while text and draw.textlength(text + ("..." if text != whole else ""), font=font) > width:
+        text = text[: -max(1, len(text) // 20)]
+    draw.text(at, text + ("..." if text != whole else ""), fill=colour, font=font)
