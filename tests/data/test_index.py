@@ -123,8 +123,9 @@ def test_directories_that_are_no_shards(tmp_path: Path) -> None:
     (tmp_path / "a.tar").touch()
     with pytest.raises(DataError, match=r"has tars but no index\.parquet\n  hint: make it: vtr inspect .* --index"):
         ShardIndex.open(tmp_path)
+    (tmp_path / "a.csv").touch()
     with pytest.raises(DataError, match="is a file, not a shard directory"):
-        ShardIndex.open(tmp_path / "a.tar")
+        ShardIndex.open(tmp_path / "a.csv")
     (tmp_path / ".parts").mkdir()
     with pytest.raises(DataError, match="is not sharded to the end\n  hint: run the same vtr shard again"):
         ShardIndex.open(tmp_path)
