@@ -17,6 +17,7 @@ SUBJECTS = {
     "loader": "Feeding a step: a frame store over a video store, and the loader over a bare loop.",
     "decode": "Decoding four frames of a clip: decord, PyAV and stored JPEGs, on one core.",
     "index": "Opening the index of a million samples: seconds, and memory beyond the mapped file.",
+    "eval": "Ranks against sorting, memory at scale, and what an evaluation costs beside its encoders.",
 }
 
 
