@@ -15,6 +15,7 @@ from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError, InputError, RunError, VtrError
+from vtr.imagetext import is_image_text, open_image_text
 from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder, Model
@@ -288,7 +289,11 @@ def is_here(name: str) -> bool:
 
 
 def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
-    """What `load_source` finds, ready to embed. Raises what that raises."""
+    """What `load_source` finds, or an image-text model (`vtr.imagetext`), ready to embed. Raises what they raise."""
+    if is_image_text(str(source)):
+        opened, where = open_image_text(str(source)), device(device_name)
+        embedder = Embedder(opened.model, where, DTYPES[precision(precision_name, where)])
+        return Loaded(Path(opened.name), opened.config, embedder, opened.tokenizer, opened.model.weights_sha256())
     found = load_source(source)
     if found.config.model.lora_rank:
         merge_lora(found.model)

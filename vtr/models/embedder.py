@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vtr.models.dual import DualEncoder
+from vtr.models.framewise import FramewiseModel
 from vtr.models.joint import UnifiedEncoder
 from vtr.models.twin import TwinEncoder
 
@@ -22,7 +23,7 @@ Model: TypeAlias = DualEncoder | UnifiedEncoder | TwinEncoder
 class Embedder:
     """The encoders of `model` on `device`; `dtype` is that of the arithmetic, vectors come back as float32."""
 
-    def __init__(self, model: Model, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Model | FramewiseModel, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.model, self.device, self.dtype = model.to(device).eval(), device, dtype
 
     @torch.inference_mode()
