@@ -16,7 +16,7 @@ from vtr.data import synthetic
 
 CPU = ("--device", "cpu", "--precision", "fp32")
 METRICS = {"R@1", "R@5", "R@10", "MdR", "MnR"}
-READING = re.compile("clips read: |from a frame store one core")
+READING = re.compile(r"clips read: |from a frame store one core|batch \d+ = ")
 STEP = re.compile(r"step \d+/\d+  loss \d+\.\d+  lr \S+  \d+ samples/s  \S+ left|step \d+  (\w+ \S+ \d+\.\d(  |$))+")
 
 

@@ -56,3 +56,26 @@ def test_most_of_few_stop_it(tmp_path: Path) -> None:
     quarantine.add(8, bad(*range(5)))
     with pytest.raises(WorkError, match=r"10 of 16 samples could not be read"):
         quarantine.add(8, bad(*range(5)))
+
+
+def test_of_several_processes_one_writes_and_all_count_the_same(tmp_path: Path) -> None:
+    """Two quarantines of two processes; `gather` is what the other one has too."""
+    path = tmp_path / "q"
+    waiting: list[list] = [[], []]
+    ranks = [Quarantine(path, gather=lambda own: waiting[0] + waiting[1], write=rank == 0) for rank in range(2)]
+    for turn in range(2):
+        ranks[0].add(8, bad(1, 2))
+        ranks[1].add(8, bad(3, kind="timeout"))
+        assert ranks[0].kinds.total() == 3 * turn, "nothing is counted before they agree"
+        waiting[:] = [list(ranks[0]._waiting), list(ranks[1]._waiting)]
+        for rank in ranks:
+            rank.agree()
+        assert ranks[0].kinds == ranks[1].kinds
+    assert ranks[0].kinds == {"corrupt": 4, "timeout": 2}
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["clip-1", "clip-2", "clip-3"]
+    for number, rank in enumerate(ranks):
+        rank.add(32, bad(*range(30 * number, 30 * number + 30)))
+    waiting[:] = [list(rank._waiting) for rank in ranks]
+    for rank in ranks:
+        with pytest.raises(WorkError, match=r"66 of 96 samples could not be read \(64 corrupt, 2 timeout\)"):
+            rank.agree()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import nn
 
 from vtr import checkpoint
@@ -85,7 +86,7 @@ def train(
         start, finite.skipped = trainer["step"], trainer["skipped"]
     best = Best(out, plan.best, start)
     after_step: Any = getattr(objective, "after_step", None)
-    quarantine = Quarantine(out / "quarantine.jsonl")
+    quarantine = Quarantine(out / "quarantine.jsonl", gather=gather_object if world > 1 else None, write=main)
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
 
     def save(step: int) -> Path:
@@ -134,6 +135,8 @@ def train(
             clock.step(plan.batch_size, tokens(objective, batch, masked) * plan.batch_size)
             agreeing = world == 1 or done % min(plan.log_every, AGREE_EVERY) == 0
             asked = agreeing and stop.agreed(accelerator)
+            if agreeing or done == plan.steps:
+                quarantine.agree()
             saving = asked or done % plan.save_every == 0 or done == plan.steps
             scoring = evaluate is not None and (done == plan.steps or (plan.eval_every and done % plan.eval_every == 0))
             if done % plan.log_every == 0 or saving or scoring:
@@ -142,6 +145,7 @@ def train(
                 values |= {"lr": optimizer.param_groups[0]["lr"], "gradient_norm": norm.item()}
                 values |= figures(objective, step_of.seen, accelerator.device)
                 values |= clock.figures(plan.steps - done)
+                values |= {"unreadable": quarantine.kinds.total()} if quarantine.kinds else {}
                 log.figures(done, values)
                 accelerator.log(values, step=done)
             if saving:
