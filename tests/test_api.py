@@ -61,7 +61,7 @@ def test_several_captions_of_a_video_are_queries_of_their_own(run: Path, tmp_pat
     api.shard("table", str(tmp_path / "c.csv"), tmp_path / "s", workers=1)
     result = api.evaluate(run, tmp_path / "s", **CPU)
     assert (result["videos"], result["captions"]) == (3, 6)
-    files = api.embed(run, tmp_path / "s", tmp_path / "e", captions=True, **CPU)
+    files = api.embed(run, tmp_path / "s", tmp_path / "e", captions=True, **CPU).files
     rows = store.read(files[0].parent)
     assert len(rows) == 9
     assert rows.captions[2] == "a red star 0 | a red star 1 | a red star 2"
@@ -150,7 +150,7 @@ def test_pretrained_towers(
 @pytest.mark.parametrize("layout", ["parquet", "npy"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_an_export_says_what_it_is(run: Path, test_shards: Path, tmp_path: Path, layout: str, dtype: str) -> None:
-    files = api.embed(run, test_shards, tmp_path / "e", format=layout, dtype=dtype, captions=True, **CPU)
+    files = api.embed(run, test_shards, tmp_path / "e", format=layout, dtype=dtype, captions=True, **CPU).files
     assert all(file.is_file() for file in files)
     rows = store.read(tmp_path / "e")
     assert rows.vectors.shape == (24, 16)
@@ -159,8 +159,8 @@ def test_an_export_says_what_it_is(run: Path, test_shards: Path, tmp_path: Path,
     assert rows.meta["weights_sha256"] == checkpoint.sha256(build.load_parts(run)[3] / "model.safetensors")
     assert (rows.meta["model"], rows.meta["frames"], rows.meta["dim"]) == (str(run), "4", "16")
     assert rows.meta["preprocessing"] == "short side 36, centre crop 32, middle frame of each segment"
-    with pytest.raises(DataError, match="holds an export already"):
-        api.embed(run, test_shards, tmp_path / "e", format=layout)
+    with pytest.raises(DataError, match=r"other options: .*captions was True and is none"):
+        api.embed(run, test_shards, tmp_path / "e", format=layout, dtype=dtype, **CPU)
     api.embed(run, test_shards, tmp_path / "e", format=layout, overwrite=True, **CPU)
     assert len(store.read(tmp_path / "e")) == 12
 
@@ -177,7 +177,7 @@ def test_the_nearest_videos_of_a_text(run: Path, embeddings: Path) -> None:
     hits = api.search(embeddings, "a red circle moves left", k=3, device="cpu")
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
-    assert set(hits[0]) == {"rank", "score", "id", "source", "start_s", "end_s", "caption"}
+    assert set(hits[0]) == {"rank", "score", "row", "id", "source", "start_s", "end_s", "caption"}
     rows = store.read(embeddings)
     loaded = build.load_model(run, "cpu", "fp32")
     tokens = loaded.tokenizer(["a red circle moves left"])
@@ -231,4 +231,4 @@ def test_a_damaged_video_gets_no_vector(run: Path, test_shards: Path, tmp_path: 
     tar.write_bytes(data)
     with pytest.raises(WorkError, match=r"test-000000 in .* cannot be read \(corrupt\): .*\n.*make the shards anew"):
         api.embed(run, copy, tmp_path / "e", **CPU)
-    assert not (tmp_path / "e").exists()
+    assert not list((tmp_path / "e").glob("emb-*"))

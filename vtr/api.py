@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtr import recipe
+from vtr.atomic import write_bytes
 from vtr.config import Config
 from vtr.errors import ConfigError, InputError, RunError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vtr.data.foreign import IndexSummary
     from vtr.data.manifest import ShardSummary
     from vtr.data.tasks import PlanSummary, TaskSummary
+    from vtr.embedding import Exported
     from vtr.evaluation import Result
 
 OF_THE_WEIGHTS = ("model.", "data.words:")
@@ -282,9 +284,12 @@ def compare(a: Path | str, b: Path | str, *, column: str = "raw", seed: int = 0)
 
 def embed(
     run: Path | str,
-    shards: Path | str,
+    shards: Path | str | None,
     out: Path | str,
     *,
+    videos: Path | str | None = None,
+    text: Path | str | None = None,
+    segments: str | None = None,
     format: str = "parquet",
     dtype: str = "float32",
     captions: bool = False,
@@ -293,70 +298,106 @@ def embed(
     precision: str = "auto",
     batch_size: int = 32,
     workers: int = 0,
+    num_processes: int = 1,
+    max_skipped: float = 0.05,
+    time_limit_s: float = 300.0,
     progress: Callable[[int], None] | None = None,
-) -> list[Path]:
-    """Writes the normalised vector of every video of `shards` (and of every caption, with `captions`) into `out`."""
-    from vtr.build import clip_shape, load_model
-    from vtr.data.index import ShardIndex
-    from vtr.retrieval import embed as embedding
-    from vtr.retrieval import store
+) -> Exported:
+    """Adds to the export `out` the normalised vector of every video of `shards`, or of the file or folder `videos`, or
+    of every line of the file `text`; with `captions` of every caption too. The same again embeds only what is new.
 
-    writers = {"parquet": store.write_parquet, "npy": store.write_npy}
-    if format not in writers:
-        raise InputError(f"the format {format!r} is unknown", f"choose one of: {', '.join(writers)}")
-    if Path(out).is_file():
-        raise InputError(f"{out} is a file, an export is a directory", "give another --out")
-    store.check_target(Path(out), dtype, overwrite=overwrite)
-    loaded, index = load_model(run, device, precision), ShardIndex.open(Path(shards))
-    video = embedding.embed_videos(
-        loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
-        batch=batch_size, workers=workers, progress=progress,
+    `segments` ("4s/2s") asks for a row for each span of 4 s, one every 2 s.
+    """
+    from vtr.embedding import Job, export
+    from vtr.retrieval import sources
+    from vtr.retrieval.plan import Options
+
+    given = {"shards": shards, "videos": videos, "text": text}
+    named = {name: Path(path) for name, path in given.items() if path is not None}
+    if len(named) != 1:
+        raise InputError(
+            f"{' and '.join(named) or 'nothing'} to embed", "give one of --shards DIR, --videos PATH and --text FILE"
+        )
+    ((kind, path),) = named.items()
+    read = {"shards": sources.of_shards, "videos": sources.of_videos, "text": sources.of_text}[kind]
+    job = Job(run, Path(out), device, precision, batch_size, workers, time_limit_s)
+    options = Options(format, dtype, segments or "", captions)
+    return export(
+        job, lambda: read(path), options,
+        overwrite=overwrite, processes=num_processes, max_skipped=max_skipped, progress=progress,
     )  # fmt: skip
-    text = None
-    if captions:
-        text = embedding.embed_captions(loaded.embedder, loaded.tokenizer, embedding.captions_of(index)[0])
-    rows = embedding.export(index, video, text, loaded.meta)
-    return writers[format](Path(out), rows, dtype=dtype, overwrite=overwrite)
 
 
 def search(
-    embeddings: Path | str, query: str, *, k: int = 5, run: Path | str | None = None, device: str = "auto"
+    embeddings: Path | str,
+    query: str | None = None,
+    *,
+    like: Path | str | None = None,
+    queries: Path | str | None = None,
+    k: int = 5,
+    run: Path | str | None = None,
+    index: str = "exact",
+    index_at: str | None = None,
+    device: str = "auto",
 ) -> list[dict[str, Any]]:
-    """The `k` videos of an export nearest to `query`: rank, score (cosine), id, start_s, end_s, caption.
+    """The `k` rows of an export nearest to the text `query`, or to the video file `like`.
 
-    The query is embedded by the run that the export names, or by `run`, whose weights must be the same.
+    Each hit has rank, score (cosine), row, id, source, start_s, end_s, caption. For `queries`, a file of one text a
+    line, a list of {"query", "hits"}. The query is embedded by the run that the export names, or by `run`, whose
+    weights must be the same.
     """
-    from vtr.build import is_here, load_model
-    from vtr.retrieval.embed import embed_captions
-    from vtr.retrieval.embeddings import VIDEO
-    from vtr.retrieval.index import ExactIndex
-    from vtr.retrieval.store import read
-
-    if not query.strip():
+    if sum(given is not None for given in (query, like, queries)) != 1:
+        raise InputError("one query is wanted", "give a text, --like FILE or --queries FILE")
+    if query is not None and not query.strip():
         raise InputError("the query is empty", 'describe what to find: vtr search EMBEDDINGS "a red circle moves left"')
     if k < 1:
         raise InputError(f"-k {k} asks for no hits", "give at least 1")
-    rows = read(Path(embeddings)).only(VIDEO)
-    wanted, model = rows.meta.get("weights_sha256", ""), rows.meta.get("model", "")
-    if run is None and not is_here(model):
-        raise RunError(f"{embeddings} was made by the run {model!r}, which is not here", "give that run with --run RUN")
-    loaded = load_model(run or model, device)
-    if loaded.weights_sha256 != wanted:
-        raise RunError(
-            f"{embeddings} was made with the weights {wanted[:12]} of {model}, "
-            f"{loaded.path} has {loaded.weights_sha256[:12]}",
-            "search with the run that made the export, or embed again with this one",
-        )
-    vector = embed_captions(loaded.embedder, loaded.tokenizer, [query])
-    scores, places = ExactIndex(rows.vectors).search(vector, k)
-    found = [(float(score), int(row)) for score, row in zip(scores[0], places[0], strict=True)]
-    return [
-        {
-            "rank": rank, "score": score, "id": rows.ids[row], "source": rows.source[row],
-            "start_s": float(rows.start_s[row]), "end_s": float(rows.end_s[row]), "caption": rows.captions[row],
-        }
-        for rank, (score, row) in enumerate(found, start=1)
-    ]  # fmt: skip
+    from vtr.finder import Finder
+    from vtr.retrieval.sources import read_lines
+
+    texts = [text for _, text in read_lines(Path(queries))] if queries is not None else [query or ""]
+    finder = Finder(Path(embeddings), run=run, index=index, index_at=index_at, device=device)
+    if like is not None:
+        return finder.video(Path(like), k)
+    found = finder.texts(texts, k)
+    if queries is None:
+        return found[0]
+    return [{"query": text, "hits": hits} for text, hits in zip(texts, found, strict=True)]
+
+
+def write_page(embeddings: Path | str, groups: list[dict[str, Any]], out: Path | str) -> None:
+    """Writes what `search` found, [{"query", "hits"}], as one HTML file with pictures in it."""
+    from vtr.retrieval.library import Library
+    from vtr.retrieval.media import Media
+    from vtr.retrieval.page import results_page
+
+    library = Library(Path(embeddings))
+    page = results_page(groups, Media(library.path, library.rows))
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(Path(out), page.encode())
+
+
+def serve(
+    embeddings: Path | str,
+    *,
+    text: str | None = None,
+    like: Path | str | None = None,
+    queries: Path | str | None = None,
+    run: Path | str | None = None,
+    index: str = "exact",
+    index_at: str | None = None,
+    device: str = "auto",
+    port: int = 8000,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serves a page to search an export with, on 127.0.0.1 alone, until Ctrl-C; `tell` hears its address."""
+    from vtr.finder import Finder
+    from vtr.serve.server import serve as serve_page
+
+    if any(given is not None for given in (text, like, queries)):
+        raise InputError("--serve takes no query", "type it on the page, or leave --serve out")
+    finder = Finder(Path(embeddings), run=run, index=index, index_at=index_at, device=device)
+    serve_page(finder, Path(embeddings).resolve().name, port, tell)
 
 
 def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] | None:

@@ -197,7 +197,7 @@ def test_eval(cli: Cli, run: Path, test_shards: Path, tmp_path: Path) -> None:
 def test_embed_and_search(cli: Cli, run: Path, test_shards: Path, embeddings: Path, tmp_path: Path) -> None:
     before = tree(embeddings)
     given = ("embed", run, "--shards", test_shards, "--out")
-    refused(cli(*given, embeddings), 2, "holds an export already")
+    refused(cli(*given, embeddings, "--dtype", "float16"), 2, "with other options: dtype was float32")
     refused(cli(*given, tmp_path / "e", "--format", "csv"), 2, "format 'csv' is unknown")
     refused(cli(*given, tmp_path / "e", "--dtype", "int8"), 2, "'int8'", "float32, float16")
     (tmp_path / "file").touch()

@@ -139,3 +139,14 @@ def test_a_video_too_short_for_the_window_is_seen_whole() -> None:
 def test_a_sampler_by_its_name() -> None:
     assert frame_numbers("dense", 10, 3, 2).tolist() == [2, 4, 6]
     assert frame_numbers("segments", 10, 4, 2).tolist() == segment_frames(10, 4).tolist()
+
+
+@pytest.mark.parametrize("shape", [(120, 160), (33, 47), (240, 135)])
+@pytest.mark.parametrize("side", [32, 64, 200])
+def test_resizing_is_torchvisions(shape, side):
+    from torchvision.transforms.v2 import functional as V
+
+    frames = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), np.uint8)
+    size = resized_size(*shape, side)
+    wanted = V.resize(torch.from_numpy(frames).permute(0, 3, 1, 2), list(size), antialias=True)
+    np.testing.assert_array_equal(to_short_side(frames, side), wanted.permute(0, 2, 3, 1).numpy())

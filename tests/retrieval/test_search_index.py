@@ -44,6 +44,26 @@ def test_equals_sorting_at_every_block_size(dtype, kind, k):
         np.testing.assert_array_equal(scores, wanted_scores)
 
 
+@pytest.mark.parametrize("kind", ["random", "duplicates", "collapsed", "broken"])
+@pytest.mark.parametrize("k", [1, 10])
+def test_few_queries_of_halves_equal_sorting(kind, k):
+    """They are multiplied as they are stored, to within a margin; what is found must not show it."""
+    rng = np.random.default_rng(k)
+    vectors, queries = unit(rng, 3000, 64), unit(rng, 5, 64)
+    if kind == "duplicates":
+        vectors[rng.integers(0, 3000, 2000)] = vectors[rng.integers(0, 3, 2000)]
+    elif kind == "collapsed":
+        vectors = vectors * 1e-3 + vectors[0]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = vectors.astype(np.float16)
+    wanted_scores, wanted_rows = by_sorting(vectors, queries, k)
+    if kind == "broken":
+        vectors = np.concatenate([vectors, np.full((7, 64), np.nan, np.float16), np.full((7, 64), np.inf, np.float16)])
+    scores, rows = ExactIndex(vectors).search(queries, k)
+    np.testing.assert_array_equal(rows, wanted_rows)
+    np.testing.assert_array_equal(scores, wanted_scores)
+
+
 def test_a_query_finds_the_same_alone_or_in_company():
     rng = np.random.default_rng(0)
     index, queries = ExactIndex(unit(rng, 3000, 48)), unit(rng, 700, 48)

@@ -104,6 +104,11 @@ def warn(message: str) -> None:
     _say("warning", message, "yellow")
 
 
+def say(message: str) -> None:
+    """One plain line on stderr."""
+    sys.stderr.write(message + "\n")
+
+
 def _say(name: str, text: str, style: str) -> None:
     from rich.console import Console
 

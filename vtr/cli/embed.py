@@ -1,4 +1,4 @@
-"""`vtr embed`: the vectors of videos, to keep and to search."""
+"""`vtr embed`: the vectors of videos and captions, to keep and to search."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text
+from vtr.cli.app import app, counting, examples, print_json, print_text, warn
 
 
 @app.command(
     epilog=examples(
-        "vtr embed runs/mac-ft --shards shards/test --out embeddings",
+        "vtr embed runs/mac-ft --videos ~/Videos --segments 4s/2s --out embeddings",
         "vtr embed runs/mac-ft --shards shards/test --out npy --format npy --captions",
     )
 )
 def embed(
     run: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
-    shards: o.Shards,
     out: o.Out,
+    shards: Annotated[Path | None, typer.Option("--shards", help="A shard directory.")] = None,
+    videos: Annotated[Path | None, typer.Option("--videos", help="A folder of videos, or one.")] = None,
+    text: Annotated[Path | None, typer.Option("--text", help="A file with one caption a line.")] = None,
+    segments: Annotated[str | None, typer.Option(help="A row for each span: 4s/2s is 4 s every 2 s.")] = None,
     format: Annotated[str, typer.Option(help="parquet, or npy with its metadata beside.")] = "parquet",
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     captions: Annotated[bool, typer.Option("--captions", help="Embed the captions too.")] = False,
@@ -28,18 +31,26 @@ def embed(
     as_json: o.Json = False,
     batch_size: o.Batch = 32,
     workers: o.Workers = 0,
+    num_processes: Annotated[int, typer.Option(min=1, help="Embedding processes, a GPU each.")] = 1,
+    max_skipped: Annotated[float, typer.Option(min=0, max=1, help="Share of videos that may be unreadable.")] = 0.05,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds to decode a video in.")] = 300.0,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
 ) -> None:
-    """Write the normalised vector of every video, with the model it came from."""
+    """Write the normalised vector of every video, with the model it came from; run again, add what is new."""
     from vtr import api
 
     with counting("videos") as progress:
-        files = api.embed(
-            run, shards, out, format=format, dtype=dtype, captions=captions, overwrite=overwrite, device=device,
-            precision=precision, batch_size=batch_size, workers=workers, progress=progress,
+        found = api.embed(
+            run, shards, out, videos=videos, text=text, segments=segments, format=format, dtype=dtype,
+            captions=captions, overwrite=overwrite, device=device, precision=precision, batch_size=batch_size,
+            workers=workers, num_processes=num_processes, max_skipped=max_skipped, time_limit_s=time_limit,
+            progress=progress,
         )  # fmt: skip
+    if found.skipped:
+        warn(f"{len(found.skipped)} videos could not be decoded: {out / 'skipped.jsonl'} names them")
     if as_json:
-        print_json({"files": [str(file) for file in files]})
-    else:
-        print_text("\n".join(str(file) for file in files))
+        files = [str(file) for file in found.files]
+        print_json({"files": files, "rows": found.rows, "added": found.added, "skipped": found.skipped})
+    elif found.files:
+        print_text("\n".join(str(file) for file in found.files))

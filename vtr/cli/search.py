@@ -1,37 +1,62 @@
-"""`vtr search`: the videos nearest to a text."""
+"""`vtr search`: the videos nearest to a text or to a video, printed, as a page, or served."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json
+from vtr.cli.app import app, examples, print_json, print_text, say
 
 
-@app.command(
-    epilog=examples(
-        'vtr search embeddings "a red circle moves left"', 'vtr search embeddings "a dog runs on a beach" -k 20 --json'
-    )
-)
+@app.command(epilog=examples('vtr search embeddings "a red circle moves left"', "vtr search embeddings --serve"))
 def search(
     embeddings: Annotated[Path, typer.Argument(help="An export made by vtr embed.")],
-    text: Annotated[str, typer.Argument(help="What to find.")],
+    text: Annotated[str | None, typer.Argument(help="What to find.")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="A video file, instead of a text.")] = None,
+    queries: Annotated[Path | None, typer.Option("--queries", help="A file with one text a line.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
-    run: Annotated[Path | None, typer.Option(help="The run that made the export, if it has moved.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the hits as a page to this file.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Open a search page on this machine.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8000,
+    index: Annotated[str, typer.Option(help="exact, faiss or lancedb.")] = "exact",
+    index_at: Annotated[str | None, typer.Option(help="Where the index is kept; LanceDB takes s3://.")] = None,
+    run: Annotated[str | None, typer.Option(help="The run that made the export, if it has moved.")] = None,
     as_json: o.Json = False,
     device: o.Device = "auto",
 ) -> None:
-    """Print the videos nearest to a text."""
+    """Print the videos nearest to a text, or to a video; or serve a page to search in."""
+    from vtr import api
+
+    if serve:
+        api.serve(embeddings, text=text, like=like, queries=queries, run=run, index=index, index_at=index_at,
+                  device=device, port=port, tell=lambda address: _tell(address, as_json=as_json))  # fmt: skip
+        return
+    found = api.search(
+        embeddings, text, like=like, queries=queries, k=k, run=run, index=index, index_at=index_at, device=device
+    )
+    groups: list[dict[str, Any]] = found if queries is not None else [{"query": text or str(like), "hits": found}]
+    if html is not None:
+        api.write_page(embeddings, groups, html)
+    if as_json:
+        print_json(found)
+        return
     from rich.console import Console
 
-    from vtr import api
     from vtr.retrieval.table import hits_table
 
-    hits = api.search(embeddings, text, k=k, run=run, device=device)
+    for group in groups:
+        if queries is not None:
+            print_text(group["query"])
+        Console().print(hits_table(group["hits"]))
+    if html is not None:
+        say(f"wrote {html}")
+
+
+def _tell(address: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(hits)
+        print_json({"address": address})
     else:
-        Console().print(hits_table(hits))
+        print_text(f"search at {address} (Ctrl-C ends it)")

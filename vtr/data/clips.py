@@ -12,8 +12,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import functional as V
 
 
 def segment_frames(count: int, frames: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
@@ -109,4 +109,5 @@ def _planes(frames: npt.NDArray[np.uint8]) -> Tensor:
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(planes.shape[-2:]) == size:
         return planes
-    return V.resize(planes, list(size), antialias=True)  # type: ignore[no-any-return]
+    # What torchvision's resize calls for such tensors, without the seconds that importing torchvision takes.
+    return F.interpolate(planes, size=size, mode="bilinear", antialias=True)

@@ -18,7 +18,6 @@ from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import WorkError
 from vtr.models.embedder import Embedder
-from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 
 Vectors = NDArray[np.float32]
 
@@ -68,29 +67,3 @@ def captions_of(index: Samples) -> tuple[list[str], NDArray[np.int64]]:
     captions = [index.captions(i) for i in range(len(index))]
     flat = [caption for several in captions for caption in several]
     return flat, np.repeat(np.arange(len(index)), [len(several) for several in captions])
-
-
-def export(index: ShardIndex, video: Vectors, text: Vectors | None, meta: dict[str, str]) -> Embeddings:
-    """The rows of an export: each video with its captions and its whole span, then each caption with its video's id."""
-    count = len(index)
-    keys = [index.key(i) for i in range(count)]
-    shards = [index.shards[number].name for number in index.shard_of]
-    several = [index.captions(i) for i in range(count)]
-    captions, owner = captions_of(index)
-    spans = index.facts("duration_s").astype(np.float64)
-    videos = Embeddings(
-        keys, [VIDEO] * count, shards, np.zeros(count), spans, [" | ".join(own) for own in several], video, meta
-    )
-    if text is None:
-        return videos
-    nothing = np.full(len(captions), np.nan)
-    return Embeddings(
-        keys + [keys[i] for i in owner],
-        [VIDEO] * count + [TEXT] * len(captions),
-        shards + [shards[i] for i in owner],
-        np.concatenate([videos.start_s, nothing]),
-        np.concatenate([spans, nothing]),
-        videos.captions + list(captions),
-        np.concatenate([video, text]),
-        meta,
-    )

@@ -61,6 +61,8 @@ class Embeddings:
 
     def only(self, modality: str) -> Embeddings:
         """The rows of one modality, in their order."""
+        if all(value == modality for value in self.modality):
+            return self  # no copy: the vectors may be a map of a file larger than memory
         return self.take([row for row, value in enumerate(self.modality) if value == modality])
 
     def pairs(self) -> tuple[Floats, Floats, NDArray[np.int64]]:

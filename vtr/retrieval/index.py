@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,11 @@ from vtr.retrieval.exact import Floats, check_rows, pair_scores, tile_scores, to
 Hits = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 _QUERIES = 512
+# Few queries against float16 rows: each entry is used once, so that widening it first would cost more than the product.
+_FEW = 8
+_HALF_BLOCK = 65_536
+# A query rounded to 11 bits is off by less than 2**-11 in length, and a score below 2 rounded likewise by 2**-11.
+_HALF_MARGIN = 2.0**-10
 _LOWEST = np.finfo(np.float32).min  # any finite score reaches it, so no -inf that stands for "never" does
 _DENSE = 1 / 32
 
@@ -57,29 +64,48 @@ class ExactIndex:
         rows = np.full((len(queries), k), len(self), dtype=np.int64)
         if k == 0:
             return scores, rows
-        for start in range(0, len(self), self._block):
-            finite = self._finite[start : start + self._block]
-            part = self._vectors[start : start + self._block]
+        few = len(queries) <= _FEW and self._vectors.dtype == np.dtype(np.float16)
+        block = max(self._block, _HALF_BLOCK) if few else self._block
+        for start in range(0, len(self), block):
+            finite = self._finite[start : start + block]
+            part = self._vectors[start : start + block]
             whole = bool(finite.all())
-            vectors = widen(part if whole else np.where(finite[:, None], part, 0))
-            query, row, score = _candidates(queries, vectors, None if whole else finite, scores[:, -1], k)
-            _merge(scores, rows, query, row + start, score)
+            part = part if whole else np.where(finite[:, None], part, part.dtype.type(0))
+            if few:
+                vectors, approx, margin = part, _half_products(queries, part), _HALF_MARGIN
+            else:
+                vectors = widen(part)
+                approx, margin = queries @ vectors.T, 0.0
+            margin += tolerance(queries.shape[1])
+            found = _candidates(queries, vectors, approx, margin, None if whole else finite, scores[:, -1], k)
+            _merge(scores, rows, found[0], found[1] + start, found[2])
         return scores, rows
+
+
+def _half_products(queries: NDArray[np.float32], vectors: Floats) -> NDArray[np.float32]:
+    """(Q,B): products with float16 rows as they are stored, added up in float32, to within `_HALF_MARGIN`."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # a mapped file; nobody writes to it
+        rows = torch.from_numpy(np.ascontiguousarray(vectors))
+    halves = torch.from_numpy(queries).half()
+    return np.stack([torch.mv(rows, query).numpy() for query in halves]).astype(np.float32)
 
 
 def _candidates(
     queries: NDArray[np.float32],
-    vectors: NDArray[np.float32],
+    vectors: Floats,
+    approx: NDArray[np.float32],
+    margin: float,
     finite: NDArray[np.bool_] | None,
     worst: NDArray[np.float32],
     k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Pairs (query, row, score) that may enter the best k, of which each query's `worst` (Q,) is the last so far.
 
-    A float32 product chooses them, with a margin for its rounding; their scores are exact.
+    The products `approx` (Q,B) choose them, with a `margin` for their rounding; their scores are exact.
     """
-    margin = tolerance(queries.shape[1])
-    approx = queries @ vectors.T
     if finite is not None:
         approx[:, ~finite] = -np.inf
     floor = np.maximum(worst - margin, _LOWEST)

@@ -5,7 +5,8 @@
     embedding: fixed_size_list<float | halffloat>[E]
 
 Schema metadata of every file: version, model, weights_sha256, preprocessing, frames, dim, normalized; part and parts (1
-and 3: the first of three files), by which a set that lacks a file is noticed.
+and 3: the first of three files), by which a set that lacks a file is noticed; or, written part by part, digest and
+skipped: see parts.py.
 """
 
 from __future__ import annotations
@@ -26,24 +27,33 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAMES = "emb-*.parquet"
+OWN = ("part", "parts", "digest", "skipped")  # what a file says of itself, not of the model
 
 
 def write_files(files: Sequence[Path], embeddings: Embeddings, meta: dict[str, str], dtype: str, rows: int) -> None:
     """Write the embeddings to `files`, `rows` rows each, with `meta` in every schema."""
-    import pyarrow.parquet as pq
-
     table = rows_table(embeddings)
     for part, file in enumerate(files):
         start = part * rows
-        vectors = _vector_column(embeddings.vectors[start : start + rows], dtype)
         labels = {**meta, "part": str(part + 1), "parts": str(len(files))}
-        pq.write_table(
-            table.slice(start, rows).append_column("embedding", vectors).replace_schema_metadata(labels),
-            file,
-            # Vectors do not compress: as plain pages they are read at the disk's speed.
-            compression={**dict.fromkeys(table.column_names, "zstd"), "caption.list.element": "zstd"},
-            use_dictionary=["modality", "source"],
-        )
+        _write(file, table.slice(start, rows), embeddings.vectors[start : start + rows], labels, dtype)
+
+
+def write_file(file: Path, embeddings: Embeddings, labels: dict[str, str], dtype: str) -> None:
+    """Write all of the embeddings to one file with `labels` in its schema."""
+    _write(file, rows_table(embeddings), embeddings.vectors, labels, dtype)
+
+
+def _write(file: Path, table: pa.Table, vectors: Floats, labels: dict[str, str], dtype: str) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        table.append_column("embedding", _vector_column(vectors, dtype)).replace_schema_metadata(labels),
+        file,
+        # Vectors do not compress: as plain pages they are read at the disk's speed.
+        compression={**dict.fromkeys(table.column_names, "zstd"), "caption.list.element": "zstd"},
+        use_dictionary=["modality", "source"],
+    )
 
 
 def read_files(files: Sequence[Path], *, as_stored: bool = False, alone: bool = False) -> Embeddings:
@@ -59,7 +69,7 @@ def read_files(files: Sequence[Path], *, as_stored: bool = False, alone: bool = 
     meta = agreed(where, metas)
     if not alone:
         _check_whole(where, metas)
-    return concatenated(list(parts.values()), {key: meta[key] for key in meta if key not in ("part", "parts")})
+    return concatenated(list(parts.values()), {key: meta[key] for key in meta if key not in OWN})
 
 
 def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:

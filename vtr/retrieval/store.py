@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from vtr.errors import DataError, InputError
-from vtr.retrieval import npy, parquet
+from vtr.retrieval import npy, parquet, parts
 from vtr.retrieval.atomic import written_aside
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.meta import full_meta
+from vtr.retrieval.plan import PLAN
 
 __all__ = ["TEXT", "VIDEO", "Embeddings", "read", "write_npy", "write_parquet"]
 
@@ -75,6 +78,7 @@ def read(path: Path, *, as_stored: bool = False) -> Embeddings:
         raise DataError(f"{path} does not exist", "`vtr embed RUN --shards DIR --out DIR` makes an export")
     tables = sorted(path.glob(parquet.NAMES)) or sorted(path.glob("*.parquet"))
     arrays = npy.files_in(path)
+    parts.check_whole(path)
     if tables and arrays:
         raise DataError(f"{path} holds two exports, {tables[0].name} and {arrays[0].name}", "remove one of them")
     if tables:
@@ -85,6 +89,40 @@ def read(path: Path, *, as_stored: bool = False) -> Embeddings:
         f"{path} holds no embeddings: neither *.parquet nor img_emb/ nor text_emb/",
         "`vtr embed RUN --shards DIR --out DIR` makes an export",
     )
+
+
+def remove(directory: Path) -> None:
+    """Removes the export in `directory`, of either layout, and its plan; the plan first, so that no half counts."""
+    for file in [directory / PLAN, directory / parts.SKIPPED_FILE, *directory.glob(parquet.NAMES)]:
+        file.unlink(missing_ok=True)
+    for file in npy.files_in(directory):
+        file.unlink(missing_ok=True)
+    for folder in (*npy.FOLDERS.values(), npy.METADATA, npy.TEXT_METADATA):
+        with suppress(OSError):  # not there, or somebody else's files are in it
+            (directory / folder).rmdir()
+
+
+def move(new: Path, directory: Path) -> None:
+    """Puts the planned export in `new`, a folder on the same disk, into `directory` in the place of what is there."""
+    remove(directory)
+    files = sorted(file for file in new.rglob("*") if file.is_file() and file.name != PLAN)
+    for file in [*files, new / PLAN]:  # the plan last: with it the export is whole
+        target = directory / file.relative_to(new)
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+    shutil.rmtree(new, ignore_errors=True)
+
+
+def count(directory: Path) -> int:
+    """The rows of a whole export."""
+    import pyarrow.parquet as pq
+
+    tables = [*directory.glob(parquet.NAMES)] or [
+        file
+        for folder in (npy.METADATA, npy.TEXT_METADATA)
+        for file in (directory / folder).glob(f"{folder}_*.parquet")
+    ]
+    return sum(pq.read_metadata(file).num_rows for file in tables)
 
 
 def check_target(
@@ -98,7 +136,7 @@ def check_target(
         raise InputError(f"embeddings cannot be stored as {dtype!r}", f"choose one of {', '.join(DTYPES)}")
     if rows_per_file < 1:
         raise InputError(f"rows_per_file is {rows_per_file}, wanted at least 1")
-    old = [*sorted(directory.glob(parquet.NAMES)), *npy.files_in(directory)]
+    old = [*sorted(directory.glob(parquet.NAMES)), *npy.files_in(directory), *directory.glob(PLAN)]
     if old and not overwrite:
         raise DataError(
             f"{directory} holds an export already: {old[0].relative_to(directory)}",

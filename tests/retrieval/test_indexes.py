@@ -1,0 +1,54 @@
+"""Indexes of other libraries find what looking at everything finds, and keep what they built."""
+
+from __future__ import annotations
+
+import builtins
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vtr.errors import InputError
+from vtr.retrieval.indexes import make_index
+
+
+def unit(rows, seed=0, dim=32, dtype=np.float32):
+    x = np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(dtype)
+
+
+@pytest.mark.parametrize(("kind", "module"), [("faiss", "faiss"), ("lancedb", "lancedb")])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_it_finds_what_is_nearest(tmp_path, kind, module, dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip(module, reason=f"{module} is an extra: pip install 'vtr[{kind}]'")
+    vectors, queries = unit(2000, dtype=dtype), unit(3, 1)
+    wanted_scores, wanted_rows = make_index("exact", vectors, "").search(queries, 5)
+    for _ in range(2):  # the second time it is read from where it was kept
+        scores, rows = make_index(kind, vectors, str(tmp_path / "i")).search(queries, 5)
+        np.testing.assert_array_equal(rows, wanted_rows)
+        np.testing.assert_allclose(scores, wanted_scores, atol=1e-5)
+    kept = {path.name for path in (tmp_path / "i").iterdir()}
+    assert len(kept) == 1
+    make_index(kind, unit(50, 2), str(tmp_path / "i"))
+    assert len(list((tmp_path / "i").iterdir())) == 2, "other rows are another index"
+    assert make_index(kind, unit(50, 2), str(tmp_path / "i")).search(queries, 80)[1].shape == (3, 50)
+
+
+def test_an_index_that_is_none(tmp_path):
+    with pytest.raises(InputError, match=r"there is no index 'annoy'\n.*exact, faiss, lancedb"):
+        make_index("annoy", unit(5), str(tmp_path))
+
+
+def test_a_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import importlib
+
+    def missing(name, *rest):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    assert builtins.__import__ is not missing
+    with pytest.raises(InputError, match=r"--index faiss needs faiss, which is not installed\n.*'vtr\[faiss\]'"):
+        make_index("faiss", unit(5), str(tmp_path))

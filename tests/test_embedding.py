@@ -1,0 +1,253 @@
+"""Exports: planned, embedded part by part, stopped, gone on with, added to; the same bytes whoever makes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from vtr import api, build
+from vtr.data import synthetic
+from vtr.errors import DataError, InputError, WorkError
+from vtr.retrieval import store
+
+HOW = {"device": "cpu", "precision": "fp32", "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve videos in a folder and one below it, a caption beside each but the last."""
+    root = tmp_path_factory.mktemp("videos")
+    (root / "more").mkdir()
+    for n, scene in zip(range(12), synthetic.scenes(5, "train"), strict=False):
+        file = root / ("more" if n > 8 else ".") / f"v{n:02d}.mp4"
+        file.write_bytes(synthetic.encode(synthetic.render(scene)))
+        if n < 11:
+            file.with_suffix(".txt").write_text(synthetic.caption(scene) + "\n")
+    (root / "notes.md").write_text("no video")
+    return root
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_a_folder_and_then_what_is_new(run: Path, folder: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    last = (videos / "more" / "v11.mp4").rename(tmp_path / "v11.mp4")
+    counted: list[int] = []
+    first = api.embed(run, None, tmp_path / "e", videos=videos, progress=counted.append, **HOW)
+    assert (first.rows, first.added, sum(counted)) == (11, 2, 11)
+    before = files_of(tmp_path / "e")
+    again = api.embed(run, None, tmp_path / "e", videos=videos, progress=counted.append, **HOW)
+    assert (again.added, sum(counted), files_of(tmp_path / "e")) == (0, 11, before)
+    shutil.move(last, videos / "more")
+    more = api.embed(run, None, tmp_path / "e", videos=videos, progress=counted.append, **HOW)
+    assert (more.rows, more.added, sum(counted)) == (12, 1, 12)
+    after = files_of(tmp_path / "e")
+    assert {name: after[name] for name in before if name != "plan.json"} == {
+        name: data for name, data in before.items() if name != "plan.json"
+    }
+    rows = store.read(tmp_path / "e")
+    assert rows.ids == [*rows.ids[:11], "more/v11.mp4"]
+    assert rows.captions[rows.ids.index("v00.mp4")]
+    assert rows.captions[rows.ids.index("more/v11.mp4")] == ""
+
+
+def test_a_changed_file_is_embedded_anew(run: Path, folder: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    api.embed(run, None, tmp_path / "e", videos=videos, **HOW)
+    before = store.read(tmp_path / "e")
+    (videos / "v00.mp4").write_bytes((videos / "v05.mp4").read_bytes())
+    assert api.embed(run, None, tmp_path / "e", videos=videos, **HOW).added == 1
+    after = store.read(tmp_path / "e")
+    assert after.ids == before.ids
+    np.testing.assert_allclose(after.vectors[after.ids.index("v00.mp4")], before.vectors[before.ids.index("v05.mp4")],
+                               atol=1e-5)  # fmt: skip
+
+
+def test_a_file_gives_what_its_shard_gives(run: Path, folder: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    (videos / "more" / "v11.mp4").unlink()
+    api.shard("folder", str(videos), tmp_path / "s", workers=1)
+    api.embed(run, tmp_path / "s", tmp_path / "a", **HOW)
+    api.embed(run, None, tmp_path / "b", videos=videos, **HOW)
+    api.embed(run, None, tmp_path / "c", videos=videos / "v03.mp4", **HOW)
+    shards, files, one = (store.read(tmp_path / name) for name in "abc")
+    assert sorted(shards.captions) == sorted(files.captions)
+    for caption, vector in zip(files.captions, files.vectors, strict=True):
+        np.testing.assert_allclose(vector, shards.vectors[shards.captions.index(caption)], atol=1e-5)
+    assert one.ids == ["v03.mp4"]
+    np.testing.assert_allclose(one.vectors[0], files.vectors[files.ids.index("v03.mp4")], atol=1e-5)
+
+
+@pytest.mark.parametrize("store_name", ["video", "frames"])
+def test_spans_of_files_and_of_stored_samples(run: Path, tmp_path: Path, store_name: str) -> None:
+    scene = next(iter(synthetic.scenes(5, "train")))
+    frames = synthetic.render(scene)
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "long.mp4").write_bytes(synthetic.encode(np.concatenate([frames] * 4)))
+    (tmp_path / "v" / "long.txt").write_text("a long one")
+    api.embed(run, None, tmp_path / "e", videos=tmp_path / "v", segments="1s/0.5s", **HOW)
+    rows = store.read(tmp_path / "e")
+    assert (set(rows.ids), rows.start_s[0], len(rows)) == ({"long.mp4"}, 0, len(set(rows.start_s)))
+    assert len(rows) > 4
+    np.testing.assert_allclose(rows.end_s - rows.start_s, 1, atol=2e-3)
+    api.shard("folder", str(tmp_path / "v"), tmp_path / "s", workers=1, store=store_name)
+    api.embed(run, tmp_path / "s", tmp_path / "f", segments="1s/0.5s", **HOW)
+    stored = store.read(tmp_path / "f")
+    np.testing.assert_array_equal(stored.start_s, rows.start_s)
+    if store_name == "video":
+        np.testing.assert_allclose(stored.vectors, rows.vectors, atol=1e-5)
+
+
+def test_captions_of_a_file(run: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a red circle\n\nmine\ta blue square\n", encoding="utf-8-sig")
+    found = api.embed(run, None, tmp_path / "e", text=tmp_path / "t.txt", **HOW)
+    assert (found.rows, found.added) == (2, 1)
+    rows = store.read(tmp_path / "e")
+    assert (rows.ids, rows.modality, rows.captions) == (
+        ["t.txt:1", "mine"], ["text", "text"], ["a red circle", "a blue square"],
+    )  # fmt: skip
+    assert api.embed(run, None, tmp_path / "e", text=tmp_path / "t.txt", **HOW).added == 0
+    assert api.embed(run, shards, tmp_path / "e", **HOW).rows == 26
+
+
+@pytest.mark.parametrize("layout", ["parquet", "npy"])
+def test_the_same_bytes_from_one_process_and_three(run: Path, shards: Path, tmp_path: Path, layout: str) -> None:
+    how = {**HOW, "format": layout, "captions": True, "dtype": "float16"}
+    counted: list[int] = []
+    api.embed(run, shards, tmp_path / "a", **how)
+    api.embed(run, shards, tmp_path / "b", num_processes=3, progress=counted.append, **how)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert sum(counted) == 24
+
+
+def test_the_same_bytes_under_accelerates_launcher(run: Path, shards: Path, tmp_path: Path) -> None:
+    api.embed(run, shards, tmp_path / "a", **HOW)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
+              "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "vtr"]  # fmt: skip
+    given = ["embed", run, "--shards", shards, "--out", tmp_path / "b", "--device", "cpu", "--precision", "fp32",
+             "--batch-size", "4"]  # fmt: skip
+    done = subprocess.run([*launch, *map(str, given)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    assert done.stdout.count("emb-00000.parquet") == 1
+
+
+@pytest.mark.parametrize("layout", ["parquet", "npy"])
+def test_killed_and_continued_gives_the_same_bytes(run: Path, folder: Path, tmp_path: Path, layout: str) -> None:
+    many = tmp_path / "v"
+    for n in range(4):
+        shutil.copytree(folder, many / str(n))
+    given = ["embed", run, "--videos", many, "--out", tmp_path / "b", "--format", layout, "--device", "cpu",
+             "--precision", "fp32", "--batch-size", "4"]  # fmt: skip
+    command = [sys.executable, "-m", "vtr", *map(str, given)]
+    marker = "emb-*.parquet" if layout == "parquet" else "metadata/*.parquet"
+    child = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 60
+        while not list((tmp_path / "b").glob(marker)) and time.monotonic() < limit:
+            assert child.poll() is None, "it ended before anything was written"
+            time.sleep(0.01)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    done = len(list((tmp_path / "b").glob(marker)))
+    assert 0 < done < 6, "killed amid the work"
+    with pytest.raises(DataError, match=r"not embedded to the end: \d of 6 parts are missing.*\n.*it continues"):
+        store.read(tmp_path / "b")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    api.embed(run, None, tmp_path / "a", videos=many, format=layout, **HOW)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_bad_videos_are_named_and_cost_no_others(run: Path, folder: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    (videos / "v04.mp4").write_bytes(b"nothing that plays")
+    with pytest.raises(
+        WorkError, match=r"1 videos could not be decoded, of 11 rows.*v04.mp4 \(not-video.*\n.*--max-skip"
+    ):
+        api.embed(run, None, tmp_path / "e", videos=videos, **HOW)
+    found = api.embed(run, None, tmp_path / "e", videos=videos, max_skipped=0.5, **HOW)
+    assert (found.added, [entry["id"] for entry in found.skipped]) == (0, ["v04.mp4"])
+    assert json.loads((tmp_path / "e" / "skipped.jsonl").read_text())["kind"] == "not-video"
+    assert len(store.read(tmp_path / "e")) == 11
+
+
+def test_a_part_of_nothing_but_bad_videos(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"x")
+    for layout in ("parquet", "npy"):
+        out = tmp_path / layout
+        found = api.embed(run, None, out, videos=tmp_path / "bad.mp4", max_skipped=1, format=layout, **HOW)
+        assert (found.rows, store.read(out).vectors.shape) == (0, (0, 16))
+
+
+def test_a_torn_part_is_embedded_anew(run: Path, shards: Path, tmp_path: Path) -> None:
+    api.embed(run, shards, tmp_path / "e", **HOW)
+    whole = files_of(tmp_path / "e")
+    (tmp_path / "e" / "emb-00001.parquet").write_bytes(b"PAR1")
+    (tmp_path / "e" / ".emb-00002.parquet.77.partial").write_bytes(b"left by a killed run")
+    assert api.embed(run, shards, tmp_path / "e", **HOW).added == 1
+    assert files_of(tmp_path / "e") == whole
+
+
+def test_other_models_and_options_are_told_apart(run: Path, shards: Path, tmp_path: Path) -> None:
+    from vtr import checkpoint
+
+    api.embed(run, shards, tmp_path / "e", **HOW)
+    with pytest.raises(
+        DataError, match=r"holds embeddings of another model: its weights_sha256 is \w{60} \(.*nano\), this"
+    ):
+        api.embed(checkpoint.steps(run)[0], shards, tmp_path / "e", **HOW)
+    with pytest.raises(
+        DataError, match=r"other options: segments was none and is 1s/1s, captions was none and is True"
+    ):
+        api.embed(run, shards, tmp_path / "e", segments="1s/1s", captions=True, **HOW)
+    with pytest.raises(InputError, match=r"shards and videos to embed\n.*one of --shards DIR, --videos PATH"):
+        api.embed(run, shards, tmp_path / "e", videos=shards, **HOW)
+    with pytest.raises(InputError, match="nothing to embed"):
+        api.embed(run, None, tmp_path / "e", **HOW)
+
+
+def test_an_export_is_replaced_by_a_whole_one(run: Path, shards: Path, test_shards: Path, tmp_path: Path) -> None:
+    api.embed(run, shards, tmp_path / "e", **HOW)
+    api.embed(run, test_shards, tmp_path / "e", overwrite=True, format="npy", **HOW)
+    assert len(store.read(tmp_path / "e")) == 12
+    api.embed(run, test_shards, tmp_path / "fresh", format="npy", **HOW)
+    assert files_of(tmp_path / "e") == files_of(tmp_path / "fresh")
+
+
+def test_sources_that_are_none(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "d").mkdir()
+    for given, words in (
+        ({"videos": tmp_path / "none"}, "none does not exist"),
+        ({"videos": tmp_path / "d"}, "holds no video file"),
+        ({"text": tmp_path / "d"}, "is no file"),
+        ({"text": tmp_path / "empty.txt"}, "has no text in it"),
+        ({"text": tmp_path / "latin.txt"}, r"not UTF-8 text \(byte 3\)"),
+    ):
+        with pytest.raises(DataError, match=words):
+            api.embed(run, None, tmp_path / "e", **given, **HOW)
+
+
+def test_an_export_is_read_by_plain_pyarrow(run: Path, shards: Path, tmp_path: Path) -> None:
+    api.embed(run, shards, tmp_path / "e", dtype="float16", **HOW)
+    schema = pq.read_schema(tmp_path / "e" / "emb-00000.parquet")
+    assert schema.names == ["id", "modality", "source", "start_s", "end_s", "caption", "embedding"]
+    assert str(schema.field("embedding").type) == "fixed_size_list<element: halffloat>[16]"
+    labels = {key.decode() for key in schema.metadata}
+    assert labels >= {"version", "model", "weights_sha256", "preprocessing", "frames", "dim"}
+    assert build.load_model(run, "cpu").weights_sha256.encode() in schema.metadata[b"weights_sha256"]

@@ -1,0 +1,66 @@
+"""A search put together: an export and the run that made it, by text or by a video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vtr.build import clip_shape, is_here, load_model
+from vtr.data.clipping import clip_file
+from vtr.errors import InputError, RunError
+from vtr.retrieval.embed import embed_captions
+from vtr.retrieval.library import Hit, Library
+
+
+class Finder:
+    """`finder.texts(["a dog runs"], k)`, `finder.video(path, k)`, `finder.like(row, k)`.
+
+    The query is embedded by the run that the export names, or by `run`, whose weights must be the same. Raises
+    RunError when that run is not there or has other weights, and what `Library` raises.
+    """
+
+    def __init__(
+        self,
+        embeddings: Path,
+        *,
+        run: Path | str | None = None,
+        index: str = "exact",
+        index_at: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.library = Library(embeddings, index, index_at)
+        model, wanted = self.library.model, self.library.weights_sha256
+        if run is None and not is_here(model):
+            raise RunError(
+                f"{embeddings} was made by the run {model!r}, which is not here", "give that run with --run RUN"
+            )
+        loaded = load_model(run or model, device)
+        if loaded.weights_sha256 != wanted:
+            raise RunError(
+                f"{embeddings} was made with the weights {wanted[:12]} of {model}, "
+                f"{loaded.path} has {loaded.weights_sha256[:12]}",
+                "search with the run that made the export, or embed again with this one",
+            )
+        self.loaded = loaded
+
+    def texts(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        """The best k for each text. Raises InputError for an empty one."""
+        if not texts or not all(text.strip() for text in texts):
+            raise InputError(
+                "the query is empty", 'describe what to find: vtr search EMBEDDINGS "a red circle moves left"'
+            )
+        vectors = embed_captions(self.loaded.embedder, self.loaded.tokenizer, list(texts))
+        return self.library.search(vectors, k)
+
+    def video(self, path: Path, k: int) -> list[Hit]:
+        """The best k for a video file, taken as a whole. Raises VideoError when it cannot be decoded."""
+        clips = torch.from_numpy(clip_file(path, clip_shape(self.loaded.config)))
+        return self.library.search(self.loaded.embedder.embed_video(clips).cpu().numpy(), k)[0]
+
+    def like(self, row: int, k: int) -> list[Hit]:
+        """The best k for one of the export's own rows, itself left out."""
+        hits = self.library.search(self.library.vector(row), k + 1)[0]
+        others = [hit for hit in hits if hit["row"] != row][:k]
+        return [{**hit, "rank": rank} for rank, hit in enumerate(others, start=1)]

@@ -1,0 +1,126 @@
+"""Other ways to find the nearest rows than looking at all of them here: faiss and LanceDB, each an extra.
+
+Both keep what they built beside the export, or where they are told to, under the fingerprint of what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vtr.atomic import replacing
+from vtr.errors import InputError
+from vtr.retrieval.exact import Floats, check_rows, widen
+from vtr.retrieval.index import ExactIndex, Hits
+
+KINDS = ("exact", "faiss", "lancedb")
+FLAT = 100_000  # up to so many rows faiss looks at all; beyond, at the nearest of its cells
+PROBES = 32
+_ROWS = 65_536
+
+
+class Index(Protocol):
+    """`search(queries (Q,E), k)`: scores (Q,K) float32 and rows (Q,K) int64, best first."""
+
+    def search(self, queries: Floats, k: int) -> Hits:
+        """The best k rows of each query."""
+        ...
+
+
+def make_index(kind: str, vectors: Floats, at: str) -> Index:
+    """The index called `kind` over unit rows (N,E), kept in the folder (LanceDB: or the address) `at`.
+
+    Raises InputError: an unknown kind, or a library that is not installed.
+    """
+    if kind == "exact":
+        return ExactIndex(vectors)
+    if kind not in KINDS:
+        raise InputError(f"there is no index {kind!r}", f"choose one of: {', '.join(KINDS)}")
+    check_rows("index", vectors)
+    name = f"vtr-{_fingerprint(vectors)}"
+    return Faiss(vectors, Path(at) / f"{name}.faiss") if kind == "faiss" else Lance(vectors, at, name)
+
+
+class Faiss:
+    """A flat inner product up to 100 000 rows; beyond, cells of float16 rows of which the nearest are searched."""
+
+    def __init__(self, vectors: Floats, path: Path) -> None:
+        faiss = _library("faiss", "faiss")
+        if path.is_file():
+            self._index = faiss.read_index(str(path))
+            return
+        dim = vectors.shape[1]
+        if len(vectors) <= FLAT:
+            index = faiss.IndexFlatIP(dim)
+        else:
+            cells = 4 * int(len(vectors) ** 0.5)
+            index = faiss.index_factory(dim, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+            step = max(1, len(vectors) // (cells * 64))
+            index.train(widen(vectors[::step]))
+            index.nprobe = PROBES
+        for start in range(0, len(vectors), _ROWS):
+            index.add(widen(vectors[start : start + _ROWS]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(faiss.serialize_index(index).tobytes())
+        self._index = index
+
+    def search(self, queries: Floats, k: int) -> Hits:
+        """The best k rows of each query; beyond 100 000 rows nearly."""
+        scores, rows = self._index.search(widen(queries), min(k, self._index.ntotal))
+        return np.asarray(scores, np.float32), np.asarray(rows, np.int64)
+
+
+class Lance:
+    """The rows as a LanceDB table, on disk or at an address such as s3://bucket/folder, searched there."""
+
+    def __init__(self, vectors: Floats, at: str, name: str) -> None:
+        import pyarrow as pa
+
+        lancedb = _library("lancedb", "lancedb")
+        database = lancedb.connect(at)
+        if name in database.list_tables().tables:
+            self._table = database.open_table(name)
+            return
+        dim = vectors.shape[1]
+        schema = pa.schema([("row", pa.int64()), ("vector", pa.list_(pa.float32(), dim))])
+
+        def batches() -> Any:
+            for start in range(0, len(vectors), _ROWS):
+                flat = pa.array(widen(vectors[start : start + _ROWS]).reshape(-1))
+                column = pa.FixedSizeListArray.from_arrays(flat, dim)
+                yield pa.RecordBatch.from_arrays([pa.array(range(start, start + len(column))), column], schema=schema)
+
+        self._table = database.create_table(name, pa.RecordBatchReader.from_batches(schema, batches()))
+
+    def search(self, queries: Floats, k: int) -> Hits:
+        """The best k rows of each query."""
+        k = min(k, self._table.count_rows())
+        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for place, query in enumerate(widen(queries)):
+            found = self._table.search(query).distance_type("dot").limit(k).to_arrow()
+            rows[place] = found.column("row").to_numpy()
+            scores[place] = 1 - found.column("_distance").to_numpy()
+        return scores, rows
+
+
+def _fingerprint(vectors: Floats) -> str:
+    """Names what is in an index: shape, type and bytes of the rows."""
+    state = hashlib.sha256(f"{vectors.shape}{vectors.dtype}".encode())
+    for start in range(0, len(vectors), _ROWS):
+        state.update(np.ascontiguousarray(vectors[start : start + _ROWS]).data)
+    return state.hexdigest()[:16]
+
+
+def _library(module: str, extra: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"--index {extra} needs {module}, which is not installed", f"pip install 'vtr[{extra}]'"
+        ) from error

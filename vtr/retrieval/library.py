@@ -1,0 +1,89 @@
+"""The videos of an export, ready to be searched by vectors: rows become hits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vtr.errors import DataError
+from vtr.retrieval.embeddings import VIDEO
+from vtr.retrieval.exact import Floats
+from vtr.retrieval.indexes import make_index
+from vtr.retrieval.store import read
+
+INDEX_FOLDER = ".index"
+Hit = dict[str, Any]
+
+
+class Library:
+    """N rows of videos or spans. `rows` says what each is of; `search` finds the nearest.
+
+    Raises DataError: no export, one of captions alone, files of different models (and which is which).
+    """
+
+    def __init__(self, path: Path, index: str = "exact", at: str | None = None) -> None:
+        self.path = path
+        self.rows = read(path, as_stored=True).only(VIDEO)
+        if not len(self.rows):
+            raise DataError(f"{path} holds no videos to find", "embed some: vtr embed RUN --videos DIR --out DIR")
+        folder = path if path.is_dir() else path.parent
+        self._index = make_index(index, self.rows.vectors, at or str(folder / INDEX_FOLDER))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def model(self) -> str:
+        """The run that made the export, as it is named there."""
+        return self.rows.meta.get("model", "")
+
+    @property
+    def weights_sha256(self) -> str:
+        """Its weights."""
+        return self.rows.meta.get("weights_sha256", "")
+
+    def vector(self, row: int) -> Floats:
+        """(1,E) the vector of one row."""
+        return self.rows.vectors[row : row + 1]
+
+    def search(self, vectors: Floats, k: int) -> list[list[Hit]]:
+        """For each of (Q,E) the best k: rank, score (cosine), row, id, source, start_s, end_s, caption."""
+        scores, places = self._index.search(vectors, k)
+        return [
+            [self.hit(int(row), float(score), rank) for rank, (score, row) in enumerate(zip(*of, strict=True), start=1)]
+            for of in zip(scores, places, strict=True)
+        ]
+
+    def hit(self, row: int, score: float, rank: int) -> Hit:
+        """One row as plain data."""
+        rows = self.rows
+        caption = rows.captions[row]
+        return {
+            "rank": rank,
+            "score": score,
+            "id": rows.ids[row],
+            "source": rows.source[row],
+            "start_s": _seconds(rows.start_s[row]),
+            "end_s": _seconds(rows.end_s[row]),
+            "caption": caption if isinstance(caption, str) else " | ".join(caption),
+            "row": row,
+        }
+
+
+def by_video(hits: Sequence[Hit], k: int, moments: int = 3) -> list[Hit]:
+    """The best hit of each of at most k videos, with the next best others of it as `moments`, [{start_s, score}]."""
+    best: dict[tuple[str, str], Hit] = {}
+    for hit in hits:
+        key = hit["source"], hit["id"]
+        if key in best:
+            if len(best[key]["moments"]) < moments:
+                best[key]["moments"].append({name: hit[name] for name in ("row", "score", "start_s", "end_s")})
+        elif len(best) < k:
+            best[key] = {**hit, "rank": len(best) + 1, "moments": []}
+    return list(best.values())
+
+
+def _seconds(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

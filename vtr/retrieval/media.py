@@ -1,0 +1,167 @@
+"""Where the video behind a row is: a file, or a member of a tar; its bytes in pieces, and pictures of it.
+
+Only what the export names can be asked for, by the number of its row. No path comes from anybody who asks.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vtr.data import stored, video
+from vtr.data.containers import sniff
+from vtr.data.index import ShardIndex
+from vtr.data.spans import span_frames
+from vtr.data.tar import VIDEO_EXTS
+from vtr.errors import VideoError
+from vtr.retrieval import parts
+from vtr.retrieval.embeddings import Embeddings
+from vtr.retrieval.plan import FILES, SHARD, read
+
+# What browsers play by their own means; whether they know the codec within, they find out themselves.
+PLAYED = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/mp4", "ogv": "video/ogg"}
+CHUNK = 1 << 18
+HELD = 256  # pictures kept in memory
+WIDEST = 480
+
+
+@dataclass(frozen=True)
+class Place:
+    """`size` bytes at `offset` of `path`; `kind` is the media type for a browser, "" where none plays it."""
+
+    path: Path
+    offset: int
+    size: int
+    kind: str
+
+    def read(self, first: int, last: int) -> Iterator[bytes]:
+        """The bytes `first` to `last`, both included, in pieces."""
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            at = self.offset + first
+            left = last - first + 1
+            while left > 0 and (data := os.pread(handle, min(CHUNK, left), at)):
+                yield data
+                at, left = at + len(data), left - len(data)
+        finally:
+            os.close(handle)
+
+
+class Media:
+    """The videos behind the rows of a planned export; of another export, none."""
+
+    def __init__(self, directory: Path, rows: Embeddings) -> None:
+        self._rows = rows
+        plan = read(directory) if directory.is_dir() else None
+        self._roots = [(part.kind, Path(part.root)) for part in plan.parts] if plan else []
+        counts = [] if plan is None else parts.video_rows(directory, plan)
+        self._part_of: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
+        if len(self._part_of) != len(rows):
+            self._roots, self._part_of = [], np.full(len(rows), -1)
+        self._pictures: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def place(self, row: int) -> Place | None:
+        """Where the video of a row is; None for one that is stored as pictures, or has gone."""
+        found = self._find(row)
+        if isinstance(found, Path):
+            if not found.is_file():
+                return None
+            with found.open("rb") as file:
+                return Place(found, 0, found.stat().st_size, _kind(file.read(1024)))
+        if found is not None:
+            index, i = found
+            for member in index.members(i):
+                if member.ext.rsplit(".", 1)[-1] in VIDEO_EXTS:
+                    path = index.root / index.shards[index.shard_of[i]].name
+                    with path.open("rb") as file:
+                        file.seek(member.offset)
+                        return Place(path, member.offset, member.size, _kind(file.read(min(1024, member.size))))
+        return None
+
+    def picture(self, row: int, number: int, of: int) -> bytes:
+        """A JPEG of the row's span: of its `of` equal parts, the middle of part `number`. Raises VideoError."""
+        key = row, number, of
+        with self._lock:
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+                return self._pictures[key]
+        frame = self._frame(row, number, of)
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        picture.thumbnail((WIDEST, WIDEST))
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=82)
+        with self._lock:
+            self._pictures[key] = file.getvalue()
+            while len(self._pictures) > HELD:
+                self._pictures.popitem(last=False)
+        return file.getvalue()
+
+    def _frame(self, row: int, number: int, of: int) -> npt.NDArray[np.uint8]:
+        found = self._find(row)
+        if isinstance(found, Path):
+            data = video.read_file(found)
+            return _frame_of(data, self._span(row), number, of)
+        if found is None:
+            raise VideoError("missing", "nothing is known of where this video is", "embed it again with vtr embed")
+        index, i = found
+        info = index.info(i)
+        if info.store != "frames" and info.decoder != "image":
+            return _frame_of(index.read_video(i), self._span(row), number, of)
+        times = (np.arange(info.frames) + 0.5) * max(info.duration_s, 1e-6) / info.frames
+        numbers = span_frames(times, self._span(row), of, info.duration_s)
+        frame: npt.NDArray[np.uint8] = stored.read_frames(index, i, [int(numbers[0, number])])[0]
+        return frame
+
+    def _span(self, row: int) -> npt.NDArray[np.float64]:
+        span = np.array([[self._rows.start_s[row], self._rows.end_s[row]]])
+        return np.where(np.isnan(span), [[0.0, np.inf]], span)
+
+    def _find(self, row: int) -> Path | tuple[ShardIndex, int] | None:
+        number = int(self._part_of[row])
+        if number < 0:
+            return None
+        kind, root = self._roots[number]
+        if kind == FILES:
+            return root / self._rows.source[row]
+        if kind != SHARD or not root.is_dir():
+            return None
+        i = _samples(root).get((self._rows.source[row], self._rows.ids[row]))
+        return None if i is None else (_shards(root), i)
+
+
+def _frame_of(data: bytes, span: npt.NDArray[np.float64], number: int, of: int) -> npt.NDArray[np.uint8]:
+    times = video.frame_times(data)
+    numbers = span_frames(times, span, of, np.inf)
+    frame: npt.NDArray[np.uint8] = video.read_frames(data, [int(numbers[0, number])], "pyav")[0]
+    return frame
+
+
+def _kind(head: bytes) -> str:
+    try:
+        return PLAYED.get(sniff(head).extension, "")
+    except VideoError as error:
+        # An mp4 with its index behind its pictures looks cut from its first bytes alone.
+        return PLAYED["mp4"] if error.kind == "truncated" else ""
+
+
+@lru_cache(maxsize=16)
+def _shards(root: Path) -> ShardIndex:
+    return ShardIndex.open(root)
+
+
+@lru_cache(maxsize=16)
+def _samples(root: Path) -> dict[tuple[str, str], int]:
+    """(tar, key) -> number."""
+    index = _shards(root)
+    return {(index.shards[index.shard_of[i]].name, index.key(i)): i for i in range(len(index))}

@@ -1,0 +1,135 @@
+"""The parts of a planned export as files: which they are, whether they are done, and how one is written.
+
+parquet    emb-00000.parquet
+npy        img_emb/img_emb_00000.npy, metadata/metadata_00000.parquet; of captions text_emb/ and text_metadata/
+
+The last file of a part carries its digest and what had to be skipped, in its schema: it takes its name last.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtr.atomic import write_bytes
+from vtr.errors import DataError
+from vtr.retrieval import npy, parquet
+from vtr.retrieval.atomic import written_aside
+from vtr.retrieval.columns import rows_table
+from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
+from vtr.retrieval.meta import full_meta
+from vtr.retrieval.plan import TEXT_LINES, Plan, read
+
+DIGEST, SKIPPED = "digest", "skipped"
+SKIPPED_FILE = "skipped.jsonl"
+
+
+def files_of(directory: Path, plan: Plan, number: int) -> list[Path]:
+    """The files of part `number`, the one that says that it is done last."""
+    if plan.options.layout == "parquet":
+        return [directory / f"emb-{number:05d}.parquet"]
+    name = f"{number:05d}"
+    text = [
+        directory / npy.FOLDERS[TEXT] / f"{npy.FOLDERS[TEXT]}_{name}.npy",
+        directory / npy.TEXT_METADATA / f"{npy.TEXT_METADATA}_{name}.parquet",
+    ]
+    if plan.parts[number].kind == TEXT_LINES:
+        return text
+    video = [
+        directory / npy.FOLDERS[VIDEO] / f"{npy.FOLDERS[VIDEO]}_{name}.npy",
+        directory / npy.METADATA / f"{npy.METADATA}_{name}.parquet",
+    ]
+    return [*(text if plan.options.captions else []), *video]
+
+
+def is_done(directory: Path, plan: Plan, number: int) -> bool:
+    """Whether part `number` is there, made of what the plan says."""
+    files = files_of(directory, plan, number)
+    return all(file.is_file() for file in files) and _labels(files[-1]).get(DIGEST) == plan.parts[number].digest(plan)
+
+
+def write(directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: list[dict[str, str]]) -> None:
+    """Writes part `number`; its files appear whole. Raises WorkError: the disk is full."""
+    files = files_of(directory, plan, number)
+    labels = {**full_meta(rows), DIGEST: plan.parts[number].digest(plan), SKIPPED: json.dumps(skipped)}
+    with written_aside(files) as asides:
+        if plan.options.layout == "parquet":
+            parquet.write_file(asides[0], rows, labels, plan.options.dtype)
+            return
+        for file, aside in zip(files, asides, strict=True):
+            own = rows.only(TEXT if file.parent.name.startswith("text") else VIDEO)
+            if file.suffix == ".npy":
+                with aside.open("wb") as out:
+                    stored = np.ascontiguousarray(own.vectors, dtype=plan.options.dtype)
+                    np.lib.format.write_array(out, stored, allow_pickle=False)
+            else:
+                _write_table(aside, own, labels)
+
+
+def finish(directory: Path, plan: Plan) -> list[dict[str, str]]:
+    """Writes what is said of the export as a whole, and returns what was skipped: {id, kind, message} each."""
+    files = [files_of(directory, plan, number) for number in range(len(plan.parts))]
+    labels = [_labels(several[-1]) for several in files]
+    skipped = [entry for label in labels for entry in json.loads(label[SKIPPED])]
+    if skipped:
+        write_bytes(directory / SKIPPED_FILE, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
+    else:
+        (directory / SKIPPED_FILE).unlink(missing_ok=True)
+    if plan.options.layout == "npy":
+        counts = {
+            file.relative_to(directory).as_posix(): len(np.load(file, mmap_mode="r"))
+            for several in files
+            for file in several
+            if file.suffix == ".npy"
+        }
+        own = {key: value for key, value in labels[0].items() if key not in parquet.OWN}
+        text = json.dumps({"meta": own, "rows": counts}, indent=2, ensure_ascii=False)
+        write_bytes(directory / npy.MANIFEST, (text + "\n").encode())
+    return skipped
+
+
+def check_whole(directory: Path) -> None:
+    """Raises DataError when the plan in `directory`, if there is one, has not been carried out."""
+    plan = read(directory)
+    if plan is None:
+        return
+    left = [number for number in range(len(plan.parts)) if not is_done(directory, plan, number)]
+    if left:
+        raise DataError(
+            f"{directory} is not embedded to the end: {len(left)} of {len(plan.parts)} parts are missing, the first is "
+            f"{files_of(directory, plan, left[0])[-1].name}",
+            "run the same vtr embed again: it continues",
+        )
+
+
+def _write_table(path: Path, rows: Embeddings, labels: dict[str, str]) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(rows_table(rows).replace_schema_metadata(labels), path, compression="zstd")
+
+
+def _labels(path: Path) -> dict[str, Any]:
+    """What a file's schema says; nothing for a file that is torn."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowException):
+        return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
+    return {}
+
+
+def video_rows(directory: Path, plan: Plan) -> list[int]:
+    """How many rows of videos each part has."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    counts = []
+    for number in range(len(plan.parts)):
+        file = files_of(directory, plan, number)[-1]
+        modality = pq.read_table(file, columns=["modality"]).column("modality")
+        counts.append(int(pc.sum(pc.equal(modality, VIDEO)).as_py() or 0))
+    return counts

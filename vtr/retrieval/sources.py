@@ -1,0 +1,102 @@
+"""What is to be embedded, cut into parts: the tars of a shard directory, video files, lines of text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vtr.data.annotations.sample import VIDEO_SUFFIXES
+from vtr.data.index import ShardIndex
+from vtr.errors import DataError
+from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part
+
+LARGEST, SMALLEST, PARTS = 256, 8, 16  # video files in a part: a folder is cut into about so many, for processes
+LINES = 100_000
+
+
+def of_shards(root: Path) -> list[Part]:
+    """A part for each tar of the shard directory `root`, in their order. Raises DataError as `ShardIndex.open`."""
+    index = ShardIndex.open(root)
+    sums = index.facts("sha256")
+    edges = np.flatnonzero(np.diff(index.shard_of, prepend=-1, append=-1))
+    if len(edges) - 1 != len(np.unique(index.shard_of)):
+        raise DataError(f"the samples of {root} do not stand tar by tar in its index", "make its index anew")
+    parts = []
+    for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        name = index.shards[index.shard_of[first]].name
+        held = [[index.key(i), str(sums[i]), index.captions(i)] for i in range(first, end)]
+        digest = hashlib.sha256(json.dumps(held).encode()).hexdigest()
+        parts.append(Part(SHARD, str(root.resolve()), ((name, first, end - first, digest),)))
+    return parts
+
+
+def of_videos(path: Path) -> list[Part]:
+    """The video files under the folder `path`, at any depth, in the order of their paths; or the one file `path`.
+
+    Raises DataError: nothing there, or no video file.
+    """
+    if path.is_file():
+        return [_files(path.parent, [path])]
+    if not path.is_dir():
+        raise DataError(f"{path} does not exist", "give a folder of videos, or one video file")
+    found = list(_videos_below(path))
+    if not found:
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(f"{path} holds no video file", f"files with these endings are taken for videos: {suffixes}")
+    found.sort(key=lambda file: file.relative_to(path).parts)
+    size = min(LARGEST, max(SMALLEST, -(-len(found) // PARTS)))
+    return [_files(path, found[at : at + size]) for at in range(0, len(found), size)]
+
+
+def of_text(path: Path) -> list[Part]:
+    """The captions of a text file, one a line, `id<TAB>caption` or a caption alone; empty lines are left out.
+
+    Without an id of its own a line gets FILE:NUMBER. Raises DataError: no such file, not UTF-8, nothing in it.
+    """
+    rows = read_lines(path)
+    items = [tuple(line.split("\t", 1)) if "\t" in line else (f"{path.name}:{number}", line) for number, line in rows]
+    return [Part(TEXT_LINES, str(path.resolve()), tuple(items[at : at + LINES])) for at in range(0, len(items), LINES)]
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """(number, text) of the lines of a UTF-8 file that are not empty. Raises DataError as `of_text`."""
+    if not path.is_file():
+        raise DataError(f"{path} {'is no file' if path.exists() else 'does not exist'}", "give a file, one text a line")
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise DataError(f"{path} has no text in it", "write one text a line")
+    return found
+
+
+def captions_beside(video: Path) -> list[str]:
+    """The captions of a video file: the lines of the `.txt` of its name beside it, none where there is none."""
+    text = video.with_suffix(".txt")
+    if not text.is_file() or not text.read_bytes().strip():
+        return []
+    return [line for _, line in read_lines(text)]
+
+
+def _files(root: Path, files: Sequence[Path]) -> Part:
+    items: list[tuple[Any, ...]] = []
+    for file in files:
+        stat = file.stat()
+        items.append((file.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
+    return Part(FILES, str(root.resolve()), tuple(items))
+
+
+def _videos_below(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                yield Path(folder, name)

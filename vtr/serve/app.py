@@ -1,0 +1,139 @@
+"""The page, what it asks, and the videos behind its answers, as a FastAPI application.
+
+It answers to this machine's own names alone, so that no other page can have a browser ask it; a video is asked for by
+the number of its row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from vtr.errors import VtrError
+from vtr.finder import Finder
+from vtr.retrieval.library import Hit, by_video
+from vtr.retrieval.media import Media
+
+PAGE = Path(__file__).parent / "page"
+TYPES = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
+FRAMES = 6  # pictures that stand for a video which no browser plays
+SPARE = 8  # rows looked at for each video shown, since several may be of one video
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def make_app(finder: Finder, title: str) -> FastAPI:
+    """The application over what `finder` searches; `title` names it on the page."""
+    library = finder.library
+    media = Media(library.path, library.rows)
+    app = FastAPI(title="vtr search", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver"])
+
+    @app.middleware("http")
+    async def guarded(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.exception_handler(VtrError)
+    async def refused(_: Request, error: VtrError) -> JSONResponse:
+        return JSONResponse({"error": error.message, "hint": error.hint}, status_code=400)
+
+    @app.get("/api/about")
+    def about() -> dict[str, Any]:
+        videos = len(set(zip(library.rows.source, library.rows.ids, strict=True)))
+        captions = [library.hit(row, 0, 0)["caption"] for row in range(min(len(library), 400))]
+        return {
+            "title": title, "rows": len(library), "videos": videos, "model": library.model,
+            "frames": FRAMES, "examples": _examples(captions),
+        }  # fmt: skip
+
+    @app.get("/api/search")
+    def search(q: str = Query(max_length=2000), k: int = Query(24, ge=1, le=200)) -> list[Hit]:
+        return [_with_media(hit) for hit in by_video(finder.texts([q], k * SPARE)[0], k)]
+
+    @app.get("/api/like/{row}")
+    def like(row: int, k: int = Query(24, ge=1, le=200)) -> dict[str, Any]:
+        known(row)
+        own = library.hit(row, 1.0, 0)
+        found = [hit for hit in finder.like(row, k * SPARE) if (hit["source"], hit["id"]) != (own["source"], own["id"])]
+        return {"like": _with_media(own), "hits": [_with_media(hit) for hit in by_video(found, k)]}
+
+    @app.get("/video/{row}")
+    def play(row: int, request: Request) -> Response:
+        known(row)
+        place = media.place(row)
+        if place is None or not place.kind:
+            raise HTTPException(404, "no browser plays this video, or it is not where it was embedded")
+        span = _asked(request.headers.get("range"), place.size)
+        if span is None:
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{place.size}"})
+        first, last = span
+        headers = {"Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
+        if "range" in request.headers:
+            headers["Content-Range"] = f"bytes {first}-{last}/{place.size}"
+        code = 206 if "range" in request.headers else 200
+        return StreamingResponse(place.read(first, last), code, headers, media_type=place.kind)
+
+    @app.get("/frame/{row}/{number}.jpg")
+    def frame(row: int, number: int) -> Response:
+        known(row)
+        if not 0 <= number < FRAMES:
+            raise HTTPException(404, f"there are {FRAMES} pictures, from 0")
+        return Response(media.picture(row, number, FRAMES), media_type="image/jpeg",
+                        headers={"Cache-Control": "private, max-age=3600"})  # fmt: skip
+
+    @app.get("/{name}")
+    def file(name: str) -> Response:
+        if name not in TYPES:
+            raise HTTPException(404, "there is no such page")
+        return Response((PAGE / name).read_bytes(), media_type=TYPES[name])
+
+    @app.get("/")
+    def index() -> Response:
+        return file("index.html")
+
+    def known(row: int) -> None:
+        if not 0 <= row < len(library):
+            raise HTTPException(404, "there is no such row in this export")
+
+    def _with_media(hit: Hit) -> Hit:
+        place = media.place(hit["row"])
+        return {**hit, "plays": bool(place and place.kind)}
+
+    return app
+
+
+def _asked(header: str | None, size: int) -> tuple[int, int] | None:
+    """(first, last) byte of a Range header; the whole without one or for one of another kind; None if past the end.
+
+    # of 100 bytes:  bytes=0-9 -> (0, 9)    bytes=90- -> (90, 99)    bytes=-10 -> (90, 99)    bytes=200- -> None
+    """
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header or "")
+    if match is None or match.groups() == ("", ""):
+        return (0, size - 1) if size else None
+    if not match[1]:
+        count = int(match[2])
+        return (max(0, size - count), size - 1) if count and size else None
+    first, last = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    return (first, last) if first <= last else None
+
+
+def _examples(captions: list[str]) -> list[str]:
+    """A few captions of the export to try, spread over it."""
+    short = sorted({caption.split(" | ")[0].strip() for caption in captions} - {""}, key=len)
+    short = (
+        [caption for caption in short if len(caption) <= 60] if len(short) > 3 and len(short[2]) <= 60 else short[:3]
+    )
+    step = max(1, len(short) // 3)
+    return short[::step][:3]

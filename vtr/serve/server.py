@@ -1,0 +1,39 @@
+"""The page served on this machine alone, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+
+from vtr.errors import InputError
+from vtr.finder import Finder
+
+HOST = "127.0.0.1"
+
+
+def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None]) -> None:
+    """Serves until it is stopped; `tell` hears the address once it answers. Port 0 takes a free one.
+
+    Raises InputError: the port is taken, or fastapi and uvicorn are not installed.
+    """
+    try:
+        import uvicorn
+
+        from vtr.serve.app import make_app
+    except ImportError as error:
+        raise InputError(f"--serve needs {error.name}, which is not installed", "pip install 'vtr[serve]'") from error
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            why = "is taken" if taken else f"cannot be used: {error}"
+            raise InputError(f"port {port} {why}", "give another --port, or --port 0 for any free one") from error
+        config = uvicorn.Config(make_app(finder, title), log_level="warning", access_log=False, lifespan="off")
+        listener.listen(128)
+        tell(f"http://{HOST}:{listener.getsockname()[1]}")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
