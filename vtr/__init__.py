@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from vtr.version import __version__
 
 if TYPE_CHECKING:
-    from vtr.api import embed, evaluate, finetune, pretrain, search, shard
+    from vtr.api import embed, evaluate, export, finetune, pretrain, search, shard
     from vtr.build import load_model
     from vtr.config import Config
     from vtr.errors import VtrError
 
 _HOMES = {
-    **dict.fromkeys(("embed", "evaluate", "finetune", "pretrain", "search", "shard"), "vtr.api"),
+    **dict.fromkeys(("embed", "evaluate", "export", "finetune", "pretrain", "search", "shard"), "vtr.api"),
     "load_model": "vtr.build",
     "Config": "vtr.config",
     "VtrError": "vtr.errors",
@@ -32,6 +32,7 @@ __all__ = [
     "__version__",
     "embed",
     "evaluate",
+    "export",
     "finetune",
     "load_model",
     "pretrain",

@@ -11,7 +11,7 @@ import time
 import pytest
 from cli_helpers import VTR, Cli
 
-VERBS = ("shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "bench")
+VERBS = ("shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "export", "bench")
 HEAVY = ("torch", "torchvision", "timm", "transformers", "accelerate", "pyarrow", "webdataset", "av", "decord", "numpy",
          "PIL", "tokenizers", "safetensors")  # fmt: skip
 

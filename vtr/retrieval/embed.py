@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtr.data.index import IMAGE, ShardIndex
+from vtr.data.index import IMAGE
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
 from vtr.data.mixture import Samples
 from vtr.data.order import evaluation_slots

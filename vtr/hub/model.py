@@ -1,0 +1,116 @@
+"""A run's dual encoder as a model of transformers.
+
+Letters: B batch, T frames, H W pixels, L text tokens, E joint embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from vtr import recipe
+from vtr.build import make_model
+from vtr.checkpoint import WEIGHTS
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import RunError
+from vtr.models.weights import matching
+
+
+class VtrConfig(PretrainedConfig):  # type: ignore[misc]
+    """The recipe as nested values, and the configuration of its text model."""
+
+    model_type = "vtr"
+
+    def __init__(self, recipe: dict[str, Any] | None = None, text: dict[str, Any] | None = None, **others: Any) -> None:
+        self.recipe, self.text = recipe or {}, text or {"model_type": "distilbert"}
+        super().__init__(**others)
+
+
+@dataclass
+class VtrOutput(ModelOutput):  # type: ignore[misc]
+    """video_embeds (B,E), text_embeds (B,E), both normalised; logits_per_text (texts, videos): cosine / temperature."""
+
+    video_embeds: Tensor | None = None
+    text_embeds: Tensor | None = None
+    logits_per_text: Tensor | None = None
+
+
+class VtrModel(PreTrainedModel):  # type: ignore[misc]
+    """`get_video_features(pixel_values)`, `get_text_features(input_ids, attention_mask)`, and both at once."""
+
+    config_class = VtrConfig
+    base_model_prefix = "dual"
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: VtrConfig) -> None:
+        from transformers import AutoConfig
+
+        super().__init__(config)
+        kind = dict(config.text)
+        text = AutoConfig.for_model(kind.pop("model_type"), **kind)
+        # The tokenizer tells how large a new text model has to be; this one's size is known.
+        self.dual = make_model(recipe.from_dict(config.recipe), cast(CaptionTokenizer, None), text_config=text)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *_: Any, config: VtrConfig | None = None, **others: Any) -> VtrModel:
+        """The model in a directory, or in a repository of the hub. `dtype` and `device_map` (a device) are heeded.
+
+        Weights are safetensors and have to fit exactly. Raises RunError when they do not.
+        """
+        from safetensors.torch import load_file
+
+        folder = folder_of(name, others.get("revision"))
+        config = config or VtrConfig.from_pretrained(folder)
+        model = cls(config)
+        state = {key.removeprefix("dual."): value for key, value in load_file(folder / WEIGHTS).items()}
+        matching(model.dual, state, str(folder))
+        dtype = others.get("dtype") or others.get("torch_dtype")
+        if isinstance(dtype, torch.dtype):
+            model = model.to(dtype)
+        device = others.get("device_map")
+        model.eval()
+        return model.to(device) if isinstance(device, (str, torch.device)) and device != "auto" else model
+
+    def get_video_features(self, pixel_values: Tensor, **_: Any) -> Tensor:
+        """(B,T,3,H,W) uint8, or normalised floats -> (B,E), rows of length 1."""
+        return F.normalize(self.dual.encode_video(pixel_values).float(), dim=-1)
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Tensor:
+        """(B,L) int64, (B,L) -> (B,E), rows of length 1."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return F.normalize(self.dual.encode_text(input_ids, mask.bool()).float(), dim=-1)
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **_: Any,
+    ) -> VtrOutput:
+        """Embeds what is given: videos, texts, or both, and then compares all with all."""
+        video = None if pixel_values is None else self.get_video_features(pixel_values)
+        text = None if input_ids is None else self.get_text_features(input_ids, attention_mask)
+        logits = None if video is None or text is None else text @ video.T / self.dual.temperature
+        return VtrOutput(video_embeds=video, text_embeds=text, logits_per_text=logits)
+
+
+def folder_of(name: str | Path, revision: str | None) -> Path:
+    """The directory `name`, or a copy of that repository of the hub. Raises RunError for neither."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), revision=revision))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"there is no directory {name}, and the hub has none: {str(error).splitlines()[0]}",
+            "give a directory that vtr export --to hf wrote",
+        ) from error
