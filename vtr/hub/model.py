@@ -20,6 +20,7 @@ from vtr.build import make_model
 from vtr.checkpoint import WEIGHTS
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import RunError
+from vtr.models.dual import DualEncoder
 from vtr.models.weights import matching
 
 
@@ -56,7 +57,8 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         kind = dict(config.text)
         text = AutoConfig.for_model(kind.pop("model_type"), **kind)
         # The tokenizer tells how large a new text model has to be; this one's size is known.
-        self.dual = make_model(recipe.from_dict(config.recipe), cast(CaptionTokenizer, None), text_config=text)
+        tokenizer = cast(CaptionTokenizer, None)
+        self.dual = cast(DualEncoder, make_model(recipe.from_dict(config.recipe), tokenizer, text_config=text))
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *_: Any, config: VtrConfig | None = None, **others: Any) -> VtrModel:

@@ -10,9 +10,11 @@ from typing import Any
 from vtr import recipe
 from vtr.build import clip_shape, load_source
 from vtr.checkpoint import WEIGHTS, sha256
+from vtr.errors import InputError
 from vtr.hub.model import VtrConfig
 from vtr.hub.processor import VtrProcessor
 from vtr.models.dual import DualEncoder
+from vtr.models.tune import merge_lora
 from vtr.version import __version__
 
 RESULT = "result.json"
@@ -48,15 +50,23 @@ def write_hub(kind: str, source: Path | str, out: Path, result: Mapping[str, Any
     Raises what `load_source` raises; WorkError when an ONNX model is not equal to torch's.
     """
     found = load_source(source)
-    config = VtrConfig(recipe=recipe.to_dict(found.config), text=found.model.text.model.config.to_dict())
-    processor = VtrProcessor(found.tokenizer, clip_shape(found.config), found.config.data.fixed_length)
+    model, whole = found.model, found.config
+    if not isinstance(model, DualEncoder):
+        raise InputError(
+            f"{source} is a unified encoder, only dual encoders can be exported", "use it by vtr.load_model(RUN)"
+        )
+    if whole.model.lora_rank:
+        merge_lora(model)
+        whole = recipe.override(whole, {"model.lora_rank": 0})
+    config = VtrConfig(recipe=recipe.to_dict(whole), text=model.text.model.config.to_dict())
+    processor = VtrProcessor(found.tokenizer, clip_shape(whole), whole.data.fixed_length)
     if kind == "onnx":
         from vtr.hub.onnx import write_onnx
 
         processor.save_pretrained(out)
-        write_onnx(out, found.model, processor)
+        write_onnx(out, model, processor)
     else:
-        write_model(out, config, found.model, processor)
+        write_model(out, config, model, processor)
     if kind == "sentence-transformers":
         _write_modules(out)
     if result is not None:
