@@ -14,7 +14,7 @@ from vtr.data import synthetic
 
 def folder_of_videos(folder: Path) -> None:
     """long.mp4 (four scenes, a caption beside it), old.avi (MPEG-4 part 2) and gone.mp4."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     scenes = [synthetic.render(scene) for scene, _ in zip(synthetic.scenes(5, "train"), range(4), strict=False)]
     (folder / "long.mp4").write_bytes(synthetic.encode(np.concatenate(scenes)))
     (folder / "long.txt").write_text("several <i>things</i> move\n")

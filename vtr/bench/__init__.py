@@ -18,6 +18,8 @@ SUBJECTS = {
     "decode": "Decoding four frames of a clip: decord, PyAV and stored JPEGs, on one core.",
     "index": "Opening the index of a million samples: seconds, and memory beyond the mapped file.",
     "eval": "Ranks against sorting, memory at scale, and what an evaluation costs beside its encoders.",
+    "embed": "vtr embed over a frame store, over the bare model on ready batches.",
+    "search": "Exact search over a million vectors: over FAISS, and over the bare matrix product.",
 }
 
 
