@@ -91,6 +91,7 @@ def run(
     record = {"verb": verb, "data": index.digest, "init": init}
     tracker = check_tracker(config.train.tracker)
     with _accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):
+        _refuse_sharding(accelerator)
         latest = _found(out, record, config, fresh=fresh)
         set_seed(config.train.seed)
         if latest is None:
@@ -204,6 +205,16 @@ def _accelerated(
             one.finish()
         if own:
             AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _refuse_sharding(accelerator: Accelerator) -> None:
+    """Raises ConfigError where accelerate spreads one model over processes: our checkpoints hold whole ones."""
+    kind = str(accelerator.distributed_type.value)
+    if kind in {"FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"}:
+        raise ConfigError(
+            f"accelerate is set to {kind}, which spreads the model over processes; vtr keeps it whole on each",
+            "use accelerate's MULTI_GPU; for memory, --accumulate N and --set train.checkpointing=true",
+        )
 
 
 def check_tracker(name: str) -> str:
