@@ -35,9 +35,9 @@ def look(pid: int) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_memory_and_descriptors_stay_flat(nano: Path, shards: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vtr", "pretrain", str(nano), "--shards", str(shards), "--out", str(tmp_path / "run"),
-               "--steps", "1000000", "--workers", "1", "--set", "train.save_every=50", "--set", "train.ema=0.9",
-               "--set", "train.log_every=10"]  # fmt: skip
+    given = ["--steps", "1000000", "--workers", "1", "--set", "train.save_every=50", "--set", "train.ema=0.9"]
+    where = ["--shards", str(shards), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "vtr", "pretrain", str(nano), *where, *given]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stderr=log, stdout=log)
         try:
