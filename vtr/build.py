@@ -269,7 +269,10 @@ def load_source(source: Path | str) -> Source:
         config, model, words, folder = load_parts(Path(source))
         return Source(Path(source).resolve(), config, model, words, folder / checkpoint.WEIGHTS)
     found = open_released(name)
-    model = make_model(found.config, found.tokenizer, text_config=found.text)
+    if found.config.model.kind == "dual":
+        model = make_model(found.config, found.tokenizer, text_config=found.text)
+    else:
+        model = makers.make_unified(found.config, found.tokenizer, fetch=False)
     matching(model, found.state, name)
     return Source(Path(found.name), found.config, model, found.tokenizer, found.path)
 

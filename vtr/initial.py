@@ -1,6 +1,6 @@
 """`--init-from`: the weights that a new run begins with, and the settings that they bring.
 
-RUN, frozen:PATH, miles:PATH    a whole model: its [model] section comes with it
+RUN, frozen:PATH, miles:PATH, simvtp:PATH    a whole model: its [model] section comes with it
 clip:NAME, timm:NAME            towers of a model hub or a directory: the sizes and what else they need
 DIRECTORY                       a run, or what transformers or timm have saved there
 """
@@ -104,7 +104,7 @@ def _kind(source: str) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         raise InputError(
             f"--init-from {source} is no run and no directory with a model in it ({error})",
-            "give a run, frozen:PATH, miles:PATH, clip:NAME, timm:NAME, or a directory made by save_pretrained",
+            "give a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME, timm:NAME, or a save_pretrained directory",
         ) from error
     if settings.get("model_type") == "clip":
         return "clip", str(path)

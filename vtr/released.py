@@ -1,4 +1,4 @@
-"""`frozen:PATH` and `miles:PATH`: a released checkpoint where a run could stand.
+"""`frozen:PATH`, `miles:PATH` and `simvtp:PATH`: a released checkpoint where a run could stand.
 
 A name may go on with options: `frozen:PATH,text=NAME|DIR,frames=N,size=N,words=N,heads=N,text_heads=N`. Positions are
 interpolated for another number of frames or another size.
@@ -21,14 +21,15 @@ from vtr.data.tokenizer import CaptionTokenizer, LaterTokenizer
 from vtr.errors import ConfigError
 from vtr.models.positions import fit_grid, fit_time
 from vtr.models.released import Released, heads, read_dual
+from vtr.models.released_simvtp import read_simvtp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS = ("frozen", "miles")
+# Each kind with the text model that the published weights were trained with.
+TEXTS = {"frozen": "distilbert-base-uncased", "miles": "distilbert-base-uncased", "simvtp": "bert-base-uncased"}
 OPTIONS = {"text": str, "frames": int, "size": int, "words": int, "heads": int, "text_heads": int}
-TEXT = "distilbert-base-uncased"  # what both were trained with
-TEMPERATURE = 0.05  # fixed in both
+TEMPERATURE = 0.05  # fixed in all of them
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Opened:
     path: Path
     config: Config
     tokenizer: CaptionTokenizer
-    text: Any  # a transformers configuration
+    text: Any  # a transformers configuration, None where the text has no tower of its own
     state: dict[str, Tensor]
     unused: dict[str, str]
     name: str  # what opens it again, from any directory
@@ -46,7 +47,7 @@ class Opened:
 
 def is_released(name: str) -> bool:
     """Whether `name` is of the form `frozen:PATH`."""
-    return name.partition(":")[0] in KINDS and ":" in name
+    return name.partition(":")[0] in TEXTS and ":" in name
 
 
 def parse(name: str) -> tuple[str, Path, dict[str, Any]]:
@@ -73,23 +74,26 @@ def parse(name: str) -> tuple[str, Path, dict[str, Any]]:
 def open_released(name: str) -> Opened:
     """Raises DataError for a file that cannot be read, ConfigError for one of another model or a wrong option.
 
-    The text model's name is the option, or what the file says, or DistilBERT's; only the tokenizer is taken from it,
-    and only when captions come as text.
+    The text model's name is the option, or what the file says, or the published one's; only the tokenizer is taken
+    from it, and only when captions come as text.
     """
     from transformers import DistilBertConfig
 
     kind, path, options = parse(name)
-    found = read_dual(path, kind)
-    config = _config(found, options)
-    text = DistilBertConfig(n_heads=_text_heads(config.model.text, options, found), **found.text)
+    found = read_simvtp(path) if kind == "simvtp" else read_dual(path, kind)
+    config = _config(found, options, TEXTS[kind])
     state = found.state | {"log_temperature": torch.tensor(math.log(TEMPERATURE))}
-    side, cells = config.data.size // config.model.patch, found.video["size"] // config.model.patch
-    state["video.pos_embed"] = fit_grid(state["video.pos_embed"], cells, side)
-    state["video.temporal_embed"] = fit_time(state["video.temporal_embed"][0], config.data.frames)[None]
-    words = LaterTokenizer(config.model.text, config.data.words, found.text["vocab_size"])
+    text = None
+    if found.kind == "dual":
+        text = DistilBertConfig(n_heads=_text_heads(config.model.text, options, found), **found.text)
+        side, cells = config.data.size // config.model.patch, found.video["size"] // config.model.patch
+        state["video.pos_embed"] = fit_grid(state["video.pos_embed"], cells, side)
+        state["video.temporal_embed"] = fit_time(state["video.temporal_embed"][0], config.data.frames)[None]
     if "text" in options and Path(options["text"]).is_dir():
         options["text"] = str(Path(options["text"]).resolve())
     again = ",".join([f"{kind}:{path.resolve()}", *(f"{key}={value}" for key, value in options.items())])
+    rows = found.text["vocab_size"]
+    words = LaterTokenizer(config.model.text, config.data.words, rows, exact=found.kind != "dual")
     return Opened(path, config, words, text, state, found.unused, again)
 
 
@@ -100,24 +104,26 @@ def _text_heads(name: str, options: dict[str, Any], found: Released) -> int:
     return heads(found.text["dim"])
 
 
-def _config(found: Released, options: dict[str, Any]) -> Config:
-    video, frames = found.video, options.get("frames", found.video["frames"])
-    size = options.get("size", video["size"])
+def _config(found: Released, options: dict[str, Any], text: str) -> Config:
+    video, size = found.video, options.get("size", found.video["size"])
     data = DataConfig(
-        frames=frames,
+        frames=options.get("frames", video["frames"]),
         size=size,
         resize=round(size * 256 / 224),
         words=options.get("words", found.text["max_position_embeddings"]),
     )
     model = ModelConfig(
-        text=options.get("text", found.text_name or TEXT),
+        kind=found.kind,
+        text=options.get("text", found.text_name or text),
         width=video["width"],
         depth=video["depth"],
         heads=options.get("heads", heads(video["width"])),
         patch=video["patch"],
-        attention="divided",
+        tubelet=video.get("tubelet", 1),
+        attention="divided" if found.kind == "dual" else "joint",
         time_init="qkv",
         pool="cls",
+        pool_includes_pad=found.kind != "dual",  # as released
         embed_dim=found.embed_dim,
         temperature=TEMPERATURE,
     )

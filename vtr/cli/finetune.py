@@ -19,7 +19,7 @@ from vtr.cli.launch import is_main, run_together
     )
 )
 def finetune(
-    run: Annotated[Path, typer.Argument(help="A run, frozen:PATH or miles:PATH.")],
+    run: Annotated[Path, typer.Argument(help="A run, or frozen:PATH, miles:PATH, simvtp:PATH.")],
     shards: o.TrainShards,
     out: o.Out,
     eval_shards: o.EvalShards = None,

@@ -16,7 +16,10 @@ Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default
 EvalShards = Annotated[Path | None, typer.Option("--eval-shards", help="Shards to evaluate on at the end.")]
 InitFrom = Annotated[
     str | None,
-    typer.Option("--init-from", help="Begin with these weights: a run, frozen:PATH, miles:PATH, clip:NAME, timm:NAME."),
+    typer.Option(
+        "--init-from",
+        help="Begin with a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME or timm:NAME.",
+    ),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value; may come again.", metavar="KEY=VALUE")

@@ -118,19 +118,24 @@ class LaterTokenizer(CaptionTokenizer):
     """The tokenizer `name`, fetched when it is first used: vectors of clips and of token ids need none.
 
     What is used of it, not the making of it, raises WorkError when it cannot be had, ConfigError when it knows more
-    tokens than the `rows` of the model that it is for.
+    tokens than the `rows` of the model that it is for (or fewer, where they must be `exact`).
     """
 
-    def __init__(self, name: str, length: int, rows: int) -> None:
-        self._wanted = name, length, rows
+    def __init__(self, name: str, length: int, rows: int, *, exact: bool = False) -> None:
+        self._wanted = name, length, rows, exact
+
+    @property
+    def vocabulary(self) -> int:
+        """As many tokens as the weights have rows, known before the tokenizer is."""
+        return self._wanted[2]
 
     def __getattr__(self, attribute: str) -> Any:
         # Asked for what is not there yet. A copy in another process is asked for `__setstate__` before all else.
         if attribute.startswith("_"):
             raise AttributeError(attribute)
-        name, length, rows = self._wanted
+        name, length, rows, exact = self._wanted
         fetched = pretrained(name, length)
-        if fetched.vocabulary > rows:
+        if fetched.vocabulary > rows or (exact and fetched.vocabulary < rows):
             raise ConfigError(
                 f"the tokenizer of {name!r} has {fetched.vocabulary} tokens, the weights have {rows}",
                 "name the text model that the weights were trained with: frozen:PATH,text=NAME",

@@ -37,14 +37,15 @@ UNUSED = {
 
 @dataclass(frozen=True)
 class Released:
-    """A released dual encoder: its tensors by the names of `DualEncoder`, its shape, and what was left out and why."""
+    """A released model: its tensors by the names of ours, its shape, and what was left out and why."""
 
     state: dict[str, Tensor]
-    video: dict[str, int]  # width depth patch frames size
+    video: dict[str, int]  # width depth patch frames size, of SimVTP tubelet
     text: dict[str, int]  # DistilBertConfig's vocab_size dim n_layers hidden_dim max_position_embeddings
     embed_dim: int
     text_name: str  # the text model that the file says it was trained with; empty when it says nothing
     unused: dict[str, str]
+    kind: str = "dual"  # model.kind
 
 
 def read_dual(path: Path, kind: str) -> Released:
