@@ -87,7 +87,7 @@ def run(
     where = build.device(config.train.device)
     precision = build.precision(config.train.precision, where)
     if len(index) < 2:
-        raise ConfigError(f"{index.root} holds {len(index)} sample, a contrast needs 2", "shard more videos")
+        raise ConfigError(f"{index.where} holds {len(index)} sample, a contrast needs 2", "shard more videos")
     record = {"verb": verb, "data": index.digest, "init": init}
     tracker = check_tracker(config.train.tracker)
     with _accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):

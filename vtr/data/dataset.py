@@ -109,7 +109,7 @@ class ClipDataset(Dataset[Item]):
         except VideoError as failure:
             error = failure.kind, failure.message
         except OSError as failure:  # the disk, not the video; to training it is the same
-            error = "corrupt", f"{self.index.key(i)} in {self.index.root} cannot be read: {failure.strerror}"
+            error = "corrupt", f"{self.index.key(i)} in {self.index.where} cannot be read: {failure.strerror}"
         # The slot stays, as a row that the loss leaves out: nothing else takes its place.
         clip = torch.zeros(count, 3, self.shape.size, self.shape.size, dtype=torch.uint8)
         return Item(clip, caption, i, self.index.key(i), error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from vtr.data import index_file, patterns
 from vtr.data.index_file import Shard
 from vtr.data.order import Part
+from vtr.data.remote import Remote, url_of
 from vtr.data.tar import VIDEO_EXTS
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
@@ -52,11 +53,16 @@ class SampleInfo:
 class ShardIndex:
     """N samples in the tars of one directory. `shard_of` (N,) int32 says which of `shards` each one is in."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str) -> None:
+        url = url_of(root)
+        self.remote = None if url is None else Remote(url)
+        if self.remote is not None:
+            self.remote.fetch_index(index_file.NAME)
+        self.root = Path(root) if self.remote is None else self.remote.folder  # where the index is
+        self.where = str(root) if url is None else url
         header = index_file.read_header(self.root / index_file.NAME)
         if not header.shards:
-            raise DataError(f"{root} holds no samples", f"{root / 'skipped.jsonl'} may say why")
+            raise DataError(f"{root} holds no samples", f"{root}/skipped.jsonl may say why")
         self.digest: str = header.digest
         self.shards: tuple[Shard, ...] = header.shards
         self._files: OrderedDict[int, _File] = OrderedDict()
@@ -83,6 +89,8 @@ class ShardIndex:
         """
         if patterns.is_pattern(str(root)) and not Path(root).is_dir():
             return cls._open_tars(str(root))
+        if url_of(root) is not None:
+            return cls(root)  # each read sees for itself that its bytes are there
         root = Path(root)
         if not root.is_dir():
             what = "is a file, not a shard directory" if root.exists() else "does not exist"
@@ -109,7 +117,7 @@ class ShardIndex:
         return len(self.shard_of)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.root, self.digest)
+        return _reopen, (self.where, self.digest)
 
     @property
     def shard_sizes(self) -> npt.NDArray[np.int64]:
@@ -164,26 +172,36 @@ class ShardIndex:
         Raises VideoError, `corrupt` or `truncated`, when they are not what was written.
         """
         wanted = None if exts is None else set(exts)
-        return {m.ext: self._read(i, m) for m in self.members(i) if wanted is None or m.ext in wanted}
+        members = [m for m in self.members(i) if wanted is None or m.ext in wanted]
+        return dict(zip([m.ext for m in members], self._read(i, members), strict=True))
 
     def read_video(self, i: int) -> bytes:
         """The bytes of the video file of sample `i`. Raises as `read`; DataError when it has none."""
         for member in self.members(i):
             if member.ext.rsplit(".", 1)[-1] in VIDEO_EXTS:
-                return self._read(i, member)
+                return self._read(i, [member])[0]
         has = ", ".join(member.ext for member in self.members(i)[:4])
         raise DataError(f"{self.key(i)} in {self.root} has no video member; it has {has}", "read its frames instead")
 
-    def _read(self, i: int, member: Member) -> bytes:
+    def _read(self, i: int, members: Sequence[Member]) -> list[bytes]:
         shard = int(self.shard_of[i])
-        data = self._file(shard).read(member.size, member.offset)
-        if len(data) == member.size and zlib.crc32(data) == member.crc32:
-            return data
-        name = f"{self.key(i)}.{member.ext} in {self.root / self.shards[shard].name}"
+        if self.remote is None:
+            file = self._file(shard)
+            found = [file.read(member.size, member.offset) for member in members]
+        else:
+            ranges = [(member.offset, member.size) for member in members]
+            found = self.remote.read(self.digest, self.shards[shard].name, ranges)
+        for member, data in zip(members, found, strict=True):
+            if len(data) != member.size or zlib.crc32(data) != member.crc32:
+                raise self._damaged(i, member, data)
+        return found
+
+    def _damaged(self, i: int, member: Member, data: bytes) -> VideoError:
+        name = f"{self.key(i)}.{member.ext} in {self.where}/{self.shards[self.shard_of[i]].name}"
         hint = "copy the shard again, or find all damage with: vtr inspect DIR --verify"
         if len(data) < member.size:
-            raise VideoError("truncated", f"{name} ends after {len(data)} of {member.size} bytes", hint)
-        raise VideoError("corrupt", f"{name} has other bytes than were written (CRC-32)", hint)
+            return VideoError("truncated", f"{name} ends after {len(data)} of {member.size} bytes", hint)
+        return VideoError("corrupt", f"{name} has other bytes than were written (CRC-32)", hint)
 
     def _file(self, shard: int) -> _File:
         try:
@@ -261,7 +279,7 @@ def check_shards(root: Path, shards: Iterable[Shard]) -> None:
             )
 
 
-def _reopen(root: Path, digest: str) -> ShardIndex:
+def _reopen(root: str, digest: str) -> ShardIndex:
     index = ShardIndex(root)
     if index.digest != digest:
         raise DataError(f"{root} was sharded anew while it was in use", "start again")

@@ -154,8 +154,8 @@ def _replay(pending: deque[list[Slot]], source: Iterator[list[Slot]]) -> Iterato
 def _loss(dataset: ClipDataset, sample: int, kind: str, time_limit_s: float) -> tuple[str, str]:
     key = dataset.index.key(sample)
     if kind == "timeout":
-        return "timeout", f"{key} in {dataset.index.root} was not decoded within {time_limit_s:g} s"
-    return "corrupt", f"{key} in {dataset.index.root} crashes its decoder"
+        return "timeout", f"{key} in {dataset.index.where} was not decoded within {time_limit_s:g} s"
+    return "corrupt", f"{key} in {dataset.index.where} crashes its decoder"
 
 
 @contextmanager

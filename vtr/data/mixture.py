@@ -30,7 +30,7 @@ class Mixture:
         self._ends = np.cumsum([len(index) for index in indices])
         text = " ".join(f"{index.digest}={weight}" for index, weight in zip(indices, self.weights, strict=True))
         self.digest = hashlib.sha256(text.encode()).hexdigest()
-        self.root = " + ".join(str(index.root) for index in indices)
+        self.where = " + ".join(index.where for index in indices)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -114,11 +114,11 @@ def open_shards(shards: Path | str | Sequence[Path | str]) -> Samples:
     return Mixture(indices, [weight for weight in weights if weight is not None] or None)
 
 
-def _weighted(shards: Path | str) -> tuple[Path, Fraction | None]:
+def _weighted(shards: Path | str) -> tuple[str, Fraction | None]:
     """`DIR=0.7` as (DIR, 7/10); a path that is there as it stands has no weight."""
     match = re.fullmatch(r"(.+)=(\d+(?:\.\d+)?)", str(shards))
     if match is None or Path(shards).exists():
-        return Path(shards), None
+        return str(shards), None
     if not (weight := Fraction(match[2])):
         raise InputError(f"{shards} gives {match[1]} no share", "give a weight above 0, or leave it out")
-    return Path(match[1]), weight
+    return match[1], weight

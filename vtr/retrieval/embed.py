@@ -44,7 +44,7 @@ def embed_videos(
             if errors:
                 key, kind, message = errors[0]
                 raise WorkError(
-                    f"{key} in {index.root} cannot be read ({kind}): {message}",
+                    f"{key} in {index.where} cannot be read ({kind}): {message}",
                     "make the shards anew: this video is damaged",
                 )
             rows.append(embedder.embed_video(clips.clips).cpu().numpy())

@@ -1,0 +1,177 @@
+"""Shards at a URL: the same bytes, by ranges, kept on the disk within bounds; what fails is told of."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from vtr.data import remote, tokenizer
+from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, ClipShape, batches
+from vtr.data.mixture import open_shards
+from vtr.data.order import mixed_slots
+from vtr.errors import DataError, InputError, WorkError
+
+pytest.importorskip("aiohttp", reason="the extra vtr[remote] is not installed")
+SHAPE = ClipShape(frames=4, size=32, resize=36, crop_min=0.5, decoder="pyav")
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `folder` by ranges and counts the bytes; `failures` answers of 503 come first, `ranges` may be off."""
+
+    folder: Path
+    sent = failures = 0
+    ranges = True
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def answer(self, body: bool) -> None:
+        path = self.server.folder / self.path.lstrip("/")
+        if self.server.failures:
+            self.server.failures -= 1
+            self.send_error(503)
+            return
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data, size = path.read_bytes(), path.stat().st_size
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if self.server.ranges else None
+        if asked:
+            begin, end = int(asked[1]), min(int(asked[2]) + 1, size)
+            data = data[begin:end]
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{size}")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.end_headers()
+        if body:
+            self.server.sent += len(data)
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("VTR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
+    made = Server(("127.0.0.1", 0), Handler)
+    made.folder = shards
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def url(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+class TestHttp:
+    def test_only_the_bytes_that_are_needed_and_once(self, server: Server, shards: Path, tmp_path: Path) -> None:
+        local, index = ShardIndex.open(shards), ShardIndex.open(url(server))
+        assert (len(index), index.digest, index.where) == (24, local.digest, url(server))
+        begun = server.sent
+        assert begun == (shards / "index.parquet").stat().st_size
+        assert index.read_video(5) == local.read_video(5)
+        size = next(member.size for member in local.members(5) if member.ext == "mp4")
+        assert server.sent - begun == size
+        assert index.read_video(5) == local.read_video(5)
+        assert index.read(7) == local.read(7)
+        everything = sum(member.size for member in local.members(7))
+        assert server.sent - begun == size + everything
+        again = pickle.loads(pickle.dumps(index))
+        assert ShardIndex.open(Path(url(server))).read(7) == again.read(7) == local.read(7), "a Path takes a slash"
+        assert server.sent - begun == size + everything, "neither the index nor the bytes came again"
+
+    def test_a_passing_failure_is_tried_again(self, server: Server, shards: Path) -> None:
+        index = ShardIndex.open(url(server))
+        server.failures = 2
+        assert index.read_video(3) == ShardIndex.open(shards).read_video(3)
+        server.failures = 1000
+        with pytest.raises(WorkError, match=r"000000\.tar could not be read in 5 attempts: .*503(?s:.*)network"):
+            index.read_video(4)
+
+    def test_what_is_not_there(self, server: Server) -> None:
+        with pytest.raises(DataError, match=r"/none/index\.parquet is not there\n.*shard directory"):
+            ShardIndex.open(f"{url(server)}/none")
+
+    def test_a_server_without_ranges_is_named(self, server: Server) -> None:
+        index = ShardIndex.open(url(server))
+        server.ranges = False
+        with pytest.raises(WorkError, match="does not serve byte ranges"):
+            index.read_video(3)
+
+    def test_training_reads_the_same_batches(self, server: Server, shards: Path) -> None:
+        found = []
+        for where in (str(shards), url(server)):
+            index = open_shards(where)
+            words = tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
+            dataset = ClipDataset(index, SHAPE, training=True)
+            slots = list(islice(mixed_slots(index.parts(), 0, 8, 0), 4))
+            found.append([batch for batch, _ in batches(dataset, slots, words, 2)])
+        for one, other in zip(*found, strict=True):
+            assert one.ok.all()
+            assert torch.equal(one.clips, other.clips)
+
+
+def test_any_file_system_of_fsspec(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    monkeypatch.setenv("VTR_CACHE_DIR", str(tmp_path / "cache"))
+    memory = fsspec.filesystem("memory")
+    memory.put(str(shards), "/bucket/shards", recursive=True)
+    try:
+        index = ShardIndex.open("memory://bucket/shards")
+        assert index.read(9) == ShardIndex.open(shards).read(9)
+        memory.pipe("/bucket/shards/000001.tar", b"x" * 600)
+        with pytest.raises(Exception, match=r"000001\.tar ends after|other bytes"):
+            index.read(10)
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+def test_what_is_kept_stays_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for number in range(10):
+        path = tmp_path / "a" / f"{number}-100"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(100))
+        os.utime(path, (number, number))
+    (tmp_path / "a" / "index.parquet").write_bytes(bytes(5000))
+    remote.shrink(tmp_path, 1000)
+    assert len(list(tmp_path.rglob("*-100"))) == 10
+    remote.shrink(tmp_path, 600)
+    assert sorted(path.name for path in tmp_path.rglob("*-100")) == [f"{n}-100" for n in range(5, 10)]
+    assert (tmp_path / "a" / "index.parquet").exists()
+    monkeypatch.setenv("VTR_CACHE_GB", "much")
+    with pytest.raises(InputError, match="VTR_CACHE_GB is 'much', it should be a number"):
+        remote.cache_bytes()
+
+
+def test_a_scheme_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTR_CACHE_DIR", str(tmp_path))
+    with pytest.raises(InputError, match=r"nowhere://x cannot be opened: .*\n.*vtr\[remote\]"):
+        ShardIndex.open("nowhere://x")

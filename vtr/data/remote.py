@@ -1,0 +1,170 @@
+"""Shards at a URL, read by byte ranges through fsspec: the index whole, of the tars the members that are asked for.
+
+What was read is kept in a bounded folder, `VTR_CACHE_DIR` (at most `VTR_CACHE_GB`, 20 if unset), so that a second epoch
+or another process reads from the disk. A file there appears whole, is named by the index's digest, and the oldest go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vtr.atomic import replacing
+from vtr.errors import DataError, InputError, WorkError
+
+T = TypeVar("T")
+URL = re.compile(r"^([a-z0-9+]{2,}):/+")
+ATTEMPTS, FIRST_WAIT_S = 5, 0.5
+# What tells one version of a file from another, in the words of the systems that fsspec speaks to.
+VERSION = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "created", "generation", "md5Hash")
+
+
+def url_of(root: Path | str) -> str | None:
+    """`root` as a URL, also where a Path has taken one of its slashes; None for a path on the disk."""
+    match = URL.match(str(root))
+    return None if match is None else f"{match[1]}://{str(root)[match.end() :].rstrip('/')}"
+
+
+class Remote:
+    """The shard directory at `url`. Pickles and forks: each process makes its own connections."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs: tuple[int, Any, str] | None = None
+        name = hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.folder = cache_folder() / name
+        self._written = 0
+
+    def fetch_index(self, name: str) -> None:
+        """Brings the index into `folder`, unless the very one is there. Raises DataError when there is none."""
+        info = self._tried(f"{self.url}/{name}", lambda fs, path: fs.info(f"{path}/{name}"), missing=name)
+        version = json.dumps({key: str(info[key]) for key in VERSION if info.get(key) is not None})
+        stamp = self.folder / f"{name}.version"
+        told = json.loads(version).keys() - {"size"}
+        if told and (self.folder / name).is_file() and stamp.is_file() and stamp.read_text() == version:
+            return
+        data = self._tried(f"{self.url}/{name}", lambda fs, path: fs.cat_file(f"{path}/{name}"), missing=name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path, content in ((self.folder / name, data), (stamp, version.encode())):
+            with replacing(path) as file:
+                file.write(content)
+
+    def read(self, digest: str, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of each (offset, size) of `shard`: from the disk, or all that is not there in one go.
+
+        Fewer bytes where the tar ends. Raises WorkError when they cannot be had after several attempts.
+        """
+        folder = self.folder / digest[:16] / shard
+        found: dict[tuple[int, int], bytes] = {}
+        for one in ranges:
+            try:
+                path = folder / f"{one[0]}-{one[1]}"
+                found[one] = path.read_bytes()
+                os.utime(path)  # the oldest go first
+            except OSError:
+                continue
+        missing = [one for one in dict.fromkeys(ranges) if one not in found]
+        if missing:
+            url = f"{self.url}/{shard}"
+            starts, ends = [at for at, _ in missing], [at + size for at, size in missing]
+            got = self._tried(
+                url,
+                lambda fs, path: fs.cat_ranges([f"{path}/{shard}"] * len(missing), starts, ends, on_error="raise"),
+                missing=shard,
+            )
+            for one, data in zip(missing, got, strict=True):
+                if len(data) > one[1]:
+                    raise WorkError(f"{url} came whole: its server does not serve byte ranges", "copy the shards here")
+                found[one] = data
+                self._keep(folder / f"{one[0]}-{one[1]}", data)
+        return [found[one] for one in ranges]
+
+    def _keep(self, path: Path, data: bytes) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                file.write(data)
+        except OSError:  # a full disk costs speed, not the run
+            return
+        self._written += len(data)
+        limit = cache_bytes()
+        if self._written > limit / 20:
+            self._written = 0
+            shrink(cache_folder(), limit)
+
+    def _tried(self, what: str, work: Callable[[Any, str], T], missing: str) -> T:
+        """`work(file system, path)`, again after a pause where that may help."""
+        wait = FIRST_WAIT_S
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return work(*self._open())
+            except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+                why = "may not be read" if isinstance(error, PermissionError) else "is not there"
+                raise DataError(f"{what} {why}", f"see that the URL is a shard directory with {missing}") from error
+            except InputError:
+                raise
+            except Exception as error:  # each file system has its own errors
+                if attempt == ATTEMPTS:
+                    raise WorkError(
+                        f"{what} could not be read in {ATTEMPTS} attempts: {type(error).__name__}: {error}",
+                        "see whether the network is well; the same command goes on where it stopped",
+                    ) from error
+                time.sleep(wait)
+                wait *= 2
+        raise AssertionError
+
+    def _open(self) -> tuple[Any, str]:
+        if self._fs is None or self._fs[0] != os.getpid():
+            try:
+                import fsspec
+
+                fs, path = fsspec.url_to_fs(self.url, skip_instance_cache=True)
+            except (ImportError, ValueError) as error:
+                raise InputError(f"{self.url} cannot be opened: {error}", "pip install 'vtr[remote]'") from error
+            self._fs = os.getpid(), fs, path
+        return self._fs[1], self._fs[2]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Remote, (self.url,)
+
+
+def cache_folder() -> Path:
+    """Where remote bytes are kept: `VTR_CACHE_DIR`, else vtr/shards in the user's cache."""
+    given = os.environ.get("VTR_CACHE_DIR")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vtr" / "shards"
+
+
+def cache_bytes() -> float:
+    """How much may be kept: `VTR_CACHE_GB`, in GB of 10^9 bytes. Raises InputError where it is no number."""
+    given = os.environ.get("VTR_CACHE_GB", "20")
+    try:
+        return float(given) * 1e9
+    except ValueError:
+        raise InputError(f"VTR_CACHE_GB is {given!r}, it should be a number", "20 is the default") from None
+
+
+def shrink(folder: Path, limit: float) -> None:
+    """Removes what was used longest ago until `folder` holds at most 9/10 of `limit` bytes; below `limit`, nothing."""
+    found = []
+    for top, _, names in os.walk(folder):
+        for name in names:
+            if "-" in name:  # ranges alone: an index is in use as long as its run
+                try:
+                    stat = (path := Path(top) / name).stat()
+                except OSError:  # another process was quicker
+                    continue
+                found.append((stat.st_mtime, stat.st_size, path))
+    total = sum(size for _, size, _ in found)
+    if total <= limit:
+        return
+    for _, size, path in sorted(found):
+        path.unlink(missing_ok=True)
+        total -= size
+        if total <= 0.9 * limit:
+            return
