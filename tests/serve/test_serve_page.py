@@ -138,7 +138,7 @@ def test_a_phones_width(open_browser: Callable[..., Any], address: str, tmp_path
     columns = browser.execute_script("return getComputedStyle(document.getElementById('hits')).gridTemplateColumns")
     assert len(columns.split()) == 1
     small = browser.execute_script(
-        "return [...document.querySelectorAll('.more')].filter((b) => b.offsetHeight < 32).length"
+        "return [...document.querySelectorAll('article .more')].filter((b) => b.offsetHeight < 32).length"
     )
     assert small == 0, "fingers find the buttons"
     browser.save_screenshot(str(tmp_path / "phone.png"))
