@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS, WARM_UP = int(os.environ.get("VTR_SOAK_S", "150")), 45
+SECONDS, WARM_UP_LINES = int(os.environ.get("VTR_SOAK_S", "150")), 120
 
 
 def family(pid: int) -> list[int]:
@@ -42,12 +42,16 @@ def test_memory_and_descriptors_stay_flat(nano: Path, shards: Path, tmp_path: Pa
         process = subprocess.Popen(command, stderr=log, stdout=log)
         try:
             seen = []
-            end = time.monotonic() + WARM_UP + SECONDS
+            lines, end = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 600
+            while not lines.is_file() or lines.read_bytes().count(b"\n") < WARM_UP_LINES:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            end = time.monotonic() + SECONDS
             while time.monotonic() < end:
                 assert process.poll() is None, (tmp_path / "log").read_text()
+                seen.append(look(process.pid))
                 time.sleep(1)
-                if time.monotonic() > end - SECONDS:
-                    seen.append(look(process.pid))
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 130
