@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 from vtr.version import __version__
 
 if TYPE_CHECKING:
-    from vtr.api import embed, evaluate, export, finetune, pretrain, search, shard
+    from vtr.api import embed, evaluate, export, finetune, index_tars, inspect_shards, pretrain, search, shard
     from vtr.build import load_model
     from vtr.config import Config
     from vtr.errors import VtrError
 
 _HOMES = {
-    **dict.fromkeys(("embed", "evaluate", "export", "finetune", "pretrain", "search", "shard"), "vtr.api"),
+    **dict.fromkeys(
+        ("embed", "evaluate", "export", "finetune", "index_tars", "inspect_shards", "pretrain", "search", "shard"),
+        "vtr.api",
+    ),
     "load_model": "vtr.build",
     "Config": "vtr.config",
     "VtrError": "vtr.errors",
@@ -34,6 +37,8 @@ __all__ = [
     "evaluate",
     "export",
     "finetune",
+    "index_tars",
+    "inspect_shards",
     "load_model",
     "pretrain",
     "search",

@@ -20,6 +20,7 @@ SUBJECTS = {
     "eval": "Ranks against sorting, memory at scale, and what an evaluation costs beside its encoders.",
     "embed": "vtr embed over a frame store, over the bare model on ready batches.",
     "search": "Exact search over a million vectors: over FAISS, and over the bare matrix product.",
+    "shard": "Sharding videos as they are, beside copying the same files with tar.",
 }
 
 
