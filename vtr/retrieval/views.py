@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vtr.data.index import ShardIndex
+from vtr.data.index import IMAGE, ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
 from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
@@ -81,7 +81,7 @@ def embed_views(
     found: dict[str, list[Vectors]] = {name: [] for name in views}
     rows, unread, spent = [], [], 0.0
     with workers_watched():
-        slots = evaluation_slots(len(index), batch)
+        slots = evaluation_slots(len(index), batch, index.facts("decoder") == IMAGE)
         for clips, errors in batches(ClipDataset(index, shape), slots, tokenizer, workers):
             if errors and not leave_out:
                 key, kind, message = errors[0]
