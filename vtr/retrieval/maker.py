@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -110,12 +110,17 @@ class Maker:
     def _text(self, part: Part) -> tuple[_Rows, Skipped]:
         rows = _Rows()
         rows.texts = [(name, caption, Path(part.root).name) for name, caption in part.items]
-        rows.vectors = np.empty((0, self.embedder.model.embed_dim), np.float32)
+        rows.vectors = np.empty((0, self._width), np.float32)
         return rows, []
+
+    @property
+    def _width(self) -> int:
+        """E, which every kind of model has by this name."""
+        return int(cast(int, self.embedder.model.embed_dim))
 
     def _batched(self, found: Iterable[Clipped]) -> Vectors:
         """(R,E): the vectors of all spans, `batch` clips at a time across videos."""
-        vectors: list[Vectors] = [np.empty((0, self.embedder.model.embed_dim), np.float32)]
+        vectors: list[Vectors] = [np.empty((0, self._width), np.float32)]
         waiting: list[Clips] = []
         count = 0
 
