@@ -274,6 +274,15 @@ def evaluate(
     )
 
 
+def reconstruct(
+    run: Path | str, out: Path | str, *, shards: Path | str | None = None, clips: int = 3
+) -> dict[str, Any]:
+    """Draws what `run` restores of a few masked clips (SimVTP), or what its words look at (MAC, MILES), into a PNG."""
+    from vtr import inspection
+
+    return inspection.reconstruct(Path(run), Path(out), Path(shards) if shards else None, clips)
+
+
 def compare(a: Path | str, b: Path | str, *, column: str = "raw", seed: int = 0) -> dict[str, Any]:
     """A paired test of two result files over the same queries; see `vtr.retrieval.compare`."""
     from vtr.retrieval import result

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SIDE, GAP, SHOWN = 112, 4, 4  # pixels of a frame, between frames, and frames of a clip that are drawn
-GREY = 128
+GREY, LONG = 128, 4
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,11 @@ def _looked_at(objective: MAC | MILES, batch: Batch, words: Any, seed: int) -> t
     cosines = torch.einsum("bne,ble->bln", tokens, spoken).view(len(batch), -1, slots, encoder.cells)
     blocks, chosen = [], []
     for i in range(len(batch)):
-        # The word whose patches differ most: one that is somewhere, and not everywhere.
-        spread = cosines[i].flatten(1).std(1).masked_fill(~batch.maskable[i], -1)
-        place = int(spread.argmax())
+        # Of the longer words, which mean something, the one whose patches differ most.
+        tokens_of = [words.backend.id_to_token(int(token)) for token in batch.ids[i]]
+        long = batch.maskable[i] & torch.tensor([len(token) >= LONG for token in tokens_of])
+        spread = cosines[i].flatten(1).std(1)
+        place = int(spread.masked_fill(~(long if long.any() else batch.maskable[i]), -1).argmax())
         chosen.append(words.backend.id_to_token(int(batch.ids[i, place])))
         blocks.append([
             Row("clip", _frames(batch.clips[i])),

@@ -14,18 +14,20 @@ from vtr.cli.options import Json
 if TYPE_CHECKING:
     from vtr.data.foreign import IndexSummary
 
-CHECK, INDEX = "Checks", "An index for tars of others"
+CHECK, INDEX, RUN = "Checks", "An index for tars of others", "A run"
 PROBLEMS = 5  # that are named
 
 
 @app.command(
     epilog=examples(
         "vtr inspect shards/train --sheet sheet.png --verify",
-        "vtr inspect 'downloads/{00000..00099}.tar' --index",
+        "vtr inspect runs/simvtp --reconstruct restored.png --shards shards/test",
     )
 )
 def inspect(
-    path: Annotated[str, typer.Argument(help="A shard directory, or tars: 'dir/{000..010}.tar'.", show_default=False)],
+    path: Annotated[
+        str, typer.Argument(help="A shard directory, or tars: 'dir/{000..010}.tar'; or a run.", show_default=False)
+    ],
     sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Write a contact sheet.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=400, help="Samples on the contact sheet.")] = 24,
     verify: Annotated[
@@ -54,9 +56,19 @@ def inspect(
         float, typer.Option(help="Fail when more than this share cannot be used.", rich_help_panel=INDEX)
     ] = 0.05,
     time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds for decoding one video.")] = 300.0,
+    reconstruct: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Draw what it restores or looks at.", rich_help_panel=RUN)
+    ] = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="Whose clips to draw; synthetic ones if not given.", rich_help_panel=RUN)
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, max=32, help="Clips to draw.", rich_help_panel=RUN)] = 3,
     as_json: Json = False,
 ) -> None:
-    """Show what shards hold, verify them, or index tars that others wrote."""
+    """Show what shards hold, verify them, or index tars that others wrote; draw what a run restores."""
+    if reconstruct is not None:
+        _reconstruct(path, reconstruct, shards, clips, as_json)
+        return
     refuse_runs(path)
     if index:
         _index(path, caption_key, split, workers, max_skipped, time_limit, as_json)
@@ -71,8 +83,22 @@ def refuse_runs(path: str) -> None:
 
     if (Path(path) / "run.json").is_file():
         raise InputError(
-            f"{path} is a run, not a shard directory", "what a run is stands in its run.json and config.toml"
+            f"{path} is a run, not a shard directory",
+            "draw what it sees with --reconstruct OUT.png; what it is stands in its run.json and config.toml",
         )
+
+
+def _reconstruct(path: str, out: Path, shards: Path | None, clips: int, as_json: bool) -> None:
+    from vtr import api
+
+    found = api.reconstruct(path, out, shards=shards, clips=clips)
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if name not in ("run", "out", "captions"):
+            print_text(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    print_text(str(out))
 
 
 def _refuse_index_flags(caption_key: str | None, split: str | None) -> None:
