@@ -30,7 +30,7 @@ def test_there_are_recipes_to_start_with() -> None:
 
 def test_nothing_given_is_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "empty.toml"
-    path.write_text("")
+    path.write_text("[train]\n")
     assert recipe.load(str(path)) == Config()
     assert tomllib.loads(recipe.to_toml(Config())).keys() == recipe.SECTIONS.keys()
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from vtr import api, build, checkpoint, recipe
+from vtr.atomic import locked
 from vtr.config import Config
 from vtr.data.index import ShardIndex
-from vtr.errors import ConfigError, Interrupted, RunError, WorkError
+from vtr.errors import BusyError, ConfigError, Interrupted, RunError, WorkError
+from vtr.recipe import override
 from vtr.retrieval.embed import captions_of
-from vtr.run import Start, training_data
+from vtr.run import Start, make_plan, training_data
 from vtr.run import run as run_it
 
 FILES = ("model.safetensors", "state/optimizer.pt", "state/trainer.json", "tokenizer/tokenizer.json", "config.toml")
@@ -167,6 +169,40 @@ def test_fresh_starts_over(run: Path, nano: Path, shards: Path, tmp_path: Path) 
     api.pretrain(config_of(nano, train__steps=1), shards, out, fresh=True)
     assert steps(out) == [1]
     assert [p.name for p in checkpoint.steps(out)] == ["step-00000001"]
+
+
+def test_out_may_be_a_link_to_a_directory(nano: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    out = tmp_path / "run"
+    out.symlink_to(tmp_path / "disk")
+    pretrain(config_of(nano), shards, out)
+    kept = steps(out)
+    assert kept
+    for left in ("link", "file"):  # --fresh removes what is in it, not what links in it point to
+        (tmp_path / left).write_text("mine")
+        (out / left).symlink_to(tmp_path / left)
+    api.pretrain(config_of(nano), shards, out, fresh=True)
+    assert out.is_symlink()
+    assert steps(out) == kept
+    assert not (out / "link").exists()
+    assert (tmp_path / "link").read_text() == "mine"
+
+
+def test_two_names_of_one_directory_have_one_lock(nano: Path, shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    with (
+        locked(tmp_path / ".disk.lock", "disk"),
+        pytest.raises(BusyError, match="run is being written by another process"),
+    ):
+        api.pretrain(config_of(nano), shards, tmp_path / "run")
+
+
+def test_few_videos_get_more_epochs() -> None:
+    config = override(Config(), {"train.epochs": 2.0, "train.min_steps": 50, "train.batch_size": 10})
+    assert make_plan(config, 100, {}).steps == 50
+    assert make_plan(config, 1000, {}).steps == 200
+    assert make_plan(override(config, {"train.steps": 7}), 100, {}).steps == 7
 
 
 def test_fresh_touches_nothing_when_the_new_run_cannot_start(run: Path, nano: Path, shards: Path, tmp_path: Path):

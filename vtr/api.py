@@ -216,7 +216,7 @@ def finetune(
     old = found.config
     if found.weights.resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the run to start from", "give another --out")
-    defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0}
+    defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0, "train.min_steps": 0}
     config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
     # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
     twins = (old.model.kind, config.model.kind) == ("unified", "twin")

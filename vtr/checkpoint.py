@@ -82,7 +82,7 @@ def newest(run: Path) -> Path | None:
             return path
         torn.append(problem)
     if torn:
-        raise RunError(f"{run} has no checkpoint that is whole: {torn[0]}", "start over with --fresh")
+        raise RunError(f"{run} has no checkpoint that is whole: {torn[0]}", "train it again with --fresh")
     return None
 
 

@@ -28,6 +28,12 @@ def _at_least(section: str, least: float, **values: float) -> None:
             )
 
 
+def _at_most(section: str, most: float, **values: float) -> None:
+    for name, value in values.items():
+        if value > most:
+            raise ConfigError(f"{section}.{name} = {value}, it must be at most {most:g}", "look for a slip of the pen")
+
+
 def _share(section: str, **values: float) -> None:
     for name, value in values.items():
         if not 0 <= value < 1:
@@ -56,6 +62,8 @@ class DataConfig:
         _at_least("data", 1, frames=self.frames, size=self.size, resize=self.resize, stride=self.stride)
         _at_least("data", 1, time_limit_s=self.time_limit_s)
         _at_least("data", 3, words=self.words)
+        _at_most("data", 8192, size=self.size, resize=self.resize, frames=self.frames, words=self.words)
+        _at_most("data", 1024, workers=self.workers)
         _at_least("data", 0, workers=self.workers, cache_gb=self.cache_gb)
         _choice("data", decoder=(self.decoder, ("auto", "pyav")), sampler=(self.sampler, ("segments", "dense")))
         if not 0 < self.crop_min <= 1:
@@ -108,6 +116,11 @@ class ModelConfig:
             embed_dim=self.embed_dim,
         )  # fmt: skip
         _at_least("model", 32, vocabulary=self.vocabulary)
+        _at_most("model", 1_000_000, vocabulary=self.vocabulary)
+        _at_most(
+            "model", 65_536, width=self.width, depth=self.depth, text_width=self.text_width,
+            text_depth=self.text_depth, embed_dim=self.embed_dim, patch=self.patch,
+        )  # fmt: skip
         _at_least("model", 0, lora_rank=self.lora_rank)
         _choice(
             "model",
@@ -223,6 +236,7 @@ class TrainConfig:
 
     epochs: float = 1.0
     steps: int = 0  # instead of epochs, when above 0
+    min_steps: int = 0  # few videos are shown for more epochs, until there are so many steps
     batch_size: int = 128  # clips a step over all processes
     precision: str = "auto"  # auto: bf16 where the hardware has it, else fp32
     device: str = "auto"
@@ -242,6 +256,9 @@ class TrainConfig:
     tracker: str = ""  # tensorboard, wandb or another of Accelerate's, beside metrics.jsonl
 
     def __post_init__(self) -> None:
+        _at_least("train", 0, min_steps=self.min_steps)
+        _at_most("train", 1e6, epochs=self.epochs)
+        _at_most("train", 1e9, steps=self.steps, min_steps=self.min_steps, batch_size=self.batch_size)
         _at_least("train", 0, steps=self.steps, eval_every=self.eval_every, skip_nonfinite=self.skip_nonfinite)
         _at_least("train", 1, accumulate=self.accumulate)
         _at_least("train", 1, log_every=self.log_every, save_every=self.save_every, keep=self.keep)

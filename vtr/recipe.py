@@ -37,9 +37,12 @@ def load(recipe: str) -> Config:
             f"{hint}recipes are: {', '.join(recipe_names())}, or the path of a .toml file",
         )
     try:
-        return from_dict(tomllib.loads(path.read_text("utf-8")))
+        tables = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}", "see `vtr/recipes` for how a recipe looks") from error
+    if not tables:
+        raise ConfigError(f"{path} is empty", f"begin with a recipe that comes with vtr: {', '.join(recipe_names())}")
+    return from_dict(tables)
 
 
 def from_dict(tables: Mapping[str, Any]) -> Config:

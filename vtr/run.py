@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -250,11 +249,12 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
     if not main:
         yield
         return
+    place = out.resolve()  # two names of one directory have one lock
     try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out.parent} cannot be made: {error.strerror}", "give another --out") from error
-    with locked(out.absolute().parent / f".{out.absolute().name}.lock", str(out)):
+    with locked(place.parent / f".{place.name}.lock", str(out)):
         yield
 
 
@@ -262,7 +262,7 @@ def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
     """How many steps of what; a batch is never larger than the data set, for no clip may be its own negative."""
     settings = config.train
     batch = min(settings.batch_size, samples)
-    steps = settings.steps or max(1, math.ceil(settings.epochs * samples / batch))
+    steps = settings.steps or max(1, settings.min_steps, math.ceil(settings.epochs * samples / batch))
     return Plan(
         steps=steps,
         batch_size=batch,
@@ -315,10 +315,12 @@ def training_data(config: Config, index: Samples) -> ClipDataset:
 
 def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> Path | None:
     """The checkpoint in `out` to go on from, None to start; sees that `out` may be this run's, and changes nothing."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(map(_is_foreign, out.iterdir()))):
         raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
     if fresh or not (out / RECORD).is_file():
         return None
+    if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
+        return None  # killed before it had begun
     try:
         old: dict[str, Any] = {} | json.loads((out / RECORD).read_text())
         before = recipe.load(str(out / checkpoint.CONFIG))
@@ -342,21 +344,15 @@ def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) ->
 
 
 def _begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> None:
-    """Makes `out` this run's; `anew` removes what was there. Killed at any moment, it leaves a run, or none."""
-    files = {checkpoint.CONFIG: recipe.to_toml(config).encode(), RECORD: json.dumps(record, indent=1).encode()}
-    aside = out.absolute().with_name(f".{out.absolute().name}.tmp-{os.getpid()}")
+    """Makes `out` this run's; `anew` removes what was there. Killed at any moment, it leaves what is told for a run."""
     try:
-        for leftover in out.absolute().parent.glob(f".{out.absolute().name}.tmp-*"):
-            shutil.rmtree(leftover)
-        if anew and out.exists() and any(out.iterdir()):
-            out.absolute().rename(aside)  # in one go: half a run would be taken for none of ours
-            shutil.rmtree(aside)
-        folder = out if out.exists() else aside
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_bytes(folder / name, data)
-        if folder is aside:
-            aside.rename(out.absolute())
+        out.mkdir(parents=True, exist_ok=True)
+        if anew:  # all that is in it, but not `out` itself: it may be a mount or a link
+            (out / checkpoint.CONFIG).unlink(missing_ok=True)
+            for old in set(out.iterdir()) - {out / RECORD}:
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+        write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
+        write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
     except OSError as error:
         raise explain_os_error(error, "while starting the run", out) from error
 
@@ -364,3 +360,7 @@ def _begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> 
 def _short(value: Any) -> str:
     text = str(value)
     return text[:12] if len(text) > 40 else text or "nothing"
+
+
+def _is_foreign(path: Path) -> bool:
+    return not path.name.startswith(f"{RECORD}.tmp-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -104,6 +105,11 @@ def test_shards_of_something_else(cli: Cli, shards: Path, tmp_path: Path) -> Non
         ("nano", ["--set", "data.flip=maybe"], ["data.flip = 'maybe' is of the wrong type", "true or false"]),
         ("nano", ["--epochs", "-1"], ["train.epochs = -1.0"]),
         ("nano", ["--steps", "-1"], ["train.steps = -1"]),
+        ("nano", ["--steps", "0"], ["--steps 0 trains nothing"]),
+        ("nano", ["--epochs", "1e308"], ["train.epochs = 1e+308", "at most"]),
+        ("nano", ["--set", "model.vocabulary=99999999999"], ["model.vocabulary = 99999999999", "at most 1e+06"]),
+        ("nano", ["--set", "data.workers=500000"], ["data.workers = 500000", "at most 1024"]),
+        ("nano", ["--set", "model.embed_dim=999999999999"], ["model.embed_dim", "at most 65536"]),
         ("nano", ["--lr", "0"], ["optim.lr = 0.0"]),
         ("nano", ["--mask-ratio", "1"], ["objective.mask_ratio = 1.0"]),
         ("nano", ["--frames", "3"], ["clips of 3 frames"]),
@@ -126,8 +132,22 @@ def test_recipes_and_settings(
 
 
 def test_a_recipe_that_is_no_toml(cli: Cli, shards: Path, tmp_path: Path) -> None:
+    given = ("pretrain", tmp_path / "r.toml", "--shards", shards, "--out", tmp_path / "r")
     (tmp_path / "r.toml").write_text("[data\nframes")
-    refused(cli("pretrain", tmp_path / "r.toml", "--shards", shards, "--out", tmp_path / "r"), 2, "is not TOML")
+    refused(cli(*given), 2, "is not TOML")
+    (tmp_path / "r.toml").write_text("# nothing\n")
+    refused(cli(*given), 2, "r.toml is empty", "mac-tiny")
+
+
+def test_memory_that_runs_out(nano: Path, shards: Path, tmp_path: Path) -> None:
+    """A real process under a real limit: no traceback."""
+    given = [VTR, "pretrain", nano, "--shards", shards, "--out", tmp_path / "r", "--set", "model.vocabulary=32"]
+    wide = ["--set", "model.width=65536", "--set", "model.heads=1024", "--set", "data.workers=0"]
+    command = f"ulimit -v 12000000; exec {shlex.join(map(str, [*given, *wide]))}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: memory ran out: ")
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("verb", ["pretrain", "finetune", "eval", "embed", "pretrain --eval-shards"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import json
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 from cli_helpers import VTR, Cli
@@ -42,14 +42,15 @@ def test_importing_does_nothing() -> None:
 
 
 def test_help_is_quick() -> None:
-    """It takes a fifth of this where nothing else runs."""
+    """In processor time, which other work on the machine stretches less than the clock on the wall."""
 
     def once() -> float:
-        begin = time.perf_counter()
+        before = os.times()
         subprocess.run([VTR, "--help"], capture_output=True, check=True)
-        return time.perf_counter() - begin
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
 
-    assert min(once() for _ in range(4)) < 1.0
+    assert min(once() for _ in range(5)) < 0.4
 
 
 def test_the_verbs_are_listed(cli: Cli) -> None:

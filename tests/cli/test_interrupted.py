@@ -89,6 +89,30 @@ def test_ctrl_c_saves_and_exits_130(nano: Path, shards: Path, tmp_path: Path, un
     assert [row["loss"] for row in rows(out)] == [row["loss"] for row in rows(undisturbed)]
 
 
+def test_a_sigterm_to_all_processes_saves(nano: Path, shards: Path, tmp_path: Path, undisturbed: Path) -> None:
+    out = tmp_path / "run"
+    process = start(nano, shards, out, save_every=10**6)
+    wait_for(lambda: len(rows(out)) >= 3, "steps")
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch systems do
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert "saved as" in stderr
+    go_on(nano, shards, out)
+    assert last(out) == last(undisturbed)
+
+
+def test_ctrl_c_while_it_starts() -> None:
+    """At any moment: an exit with 130 and no traceback, libraries half loaded or not."""
+    for delay in (0.15, 0.4, 1.0, 2.0):
+        command = [VTR, "eval", "nowhere", "--shards", "nowhere"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert "Traceback" not in stderr, (delay, stderr)
+        assert process.returncode in (130, 2)  # 2: it had got as far as finding no such run
+
+
 def test_kill_9_loses_what_was_not_saved_and_no_more(
     nano: Path, shards: Path, tmp_path: Path, undisturbed: Path
 ) -> None:

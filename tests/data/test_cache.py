@@ -82,3 +82,12 @@ def test_what_a_forked_process_puts_all_get(index: ShardIndex) -> None:
     held = cache.get(3)
     assert held is not None
     assert np.array_equal(held, frames_of(index, 3))
+
+
+def test_long_videos_are_decoded_each_time(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = ShardIndex.open(shards)
+    monkeypatch.setattr("vtr.data.cache.LONGEST", 5)  # the clips here have 16 frames
+    cache = FrameCache(index, SHORT, 1e9)
+    assert not cache.has_room(0)
+    cache.put(0, frames_of(index, 0))
+    assert cache.get(0) is None

@@ -45,6 +45,13 @@ def test_a_video_of_one_frame_repeats_it() -> None:
     assert segment_frames(1, 4).tolist() == segment_frames(1, 4, generator(0)).tolist() == [0, 0, 0, 0]
 
 
+def test_a_short_video_gives_all_of_its_frames_and_repeats_the_last() -> None:
+    for rng in (None, generator(0)):
+        assert segment_frames(2, 4, rng).tolist() == [0, 1, 1, 1]
+        assert segment_frames(3, 4, rng).tolist() == [0, 1, 2, 2]
+        assert dense_frames(3, 8, 2, rng).tolist() == [0, 1, 2, 2, 2, 2, 2, 2]
+
+
 def test_a_random_frame_may_be_any_of_its_segment() -> None:
     drawn = np.array([segment_frames(10, 4, generator(seed)) for seed in range(200)])
     # segments [0 1 2][2 3 4][5 6 7][7 8 9]

@@ -26,6 +26,20 @@ TRAINING = ClipShape(frames=4, size=32, resize=36, crop_min=0.5, flip=True, deco
 EXACT = ClipShape(frames=4, size=32, resize=36, crop_min=1.0, flip=True, decoder="pyav")
 
 
+def test_large_videos_enter_the_cache_frame_by_frame(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At their own size all frames of an HD video are gigabytes; the pictures are the same either way."""
+    index = ShardIndex.open(shards)
+    for decoder in ("auto", "pyav"):
+        shape = ClipShape(frames=4, size=32, resize=36, decoder=decoder)
+        held = []
+        for large in (1 << 40, 0):
+            monkeypatch.setattr("vtr.data.dataset.LARGE_BYTES", large)
+            cache = FrameCache(index, 36, 1e9)
+            ClipDataset(index, shape, training=True, cache=cache)[0, 1]
+            held.append(cache.get(1))
+        assert np.array_equal(*held)
+
+
 @pytest.fixture(scope="module")
 def index(shards: Path) -> ShardIndex:
     return ShardIndex.open(shards)

@@ -163,6 +163,7 @@ def test_the_reader_hands_out_samples() -> None:
         ("seed:x", {"limit": 1}, r"takes a seed, not 'seed:x'\n.*write seed:0"),
         ("seed:-1", {"limit": 1}, "takes a seed"),
         ("seed:0", {}, r"endless\n.*--limit"),
+        ("seed:0", {"split": "test", "limit": 19_000}, r"no 19000 clips with captions of their own\n.*at most 10000"),
         ("seed:0", {"limit": 1, "split": "val"}, r"no split 'val'\n.*train, test"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -120,12 +121,18 @@ def test_thirty_moments(server, nano, shards, tmp_path, undisturbed) -> None:
 
 
 def test_a_run_that_is_begun_anew_is_never_half_there(nano: Path, shards: Path, tmp_path: Path) -> None:
-    """Whatever a kill in the first moments left aside is cleared, and is not in the way."""
+    """Whatever a kill in the first moments left is not in the way."""
     from vtr import api
 
-    (tmp_path / ".run.tmp-1").mkdir()
-    (tmp_path / ".run.tmp-1" / "config.toml").write_text("half")
-    api.pretrain(str(nano), shards, tmp_path / "run")
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json.tmp-1").write_text("{")
+    checkpoint_of_it = api.pretrain(str(nano), shards, out)
+    shutil.copy(out / "run.json", tmp_path)
+    shutil.rmtree(out)
+    out.mkdir()
+    shutil.move(tmp_path / "run.json", out)  # killed before the config was there
+    assert api.pretrain(str(nano), shards, out) == checkpoint_of_it
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with locked(tmp_path / ".run.lock", "run"), pytest.raises(InputError, match="is being written"):
         api.pretrain(str(nano), shards, tmp_path / "run")

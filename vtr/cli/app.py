@@ -117,6 +117,13 @@ def _say(name: str, text: str, style: str) -> None:
         console.print(f"{name}: {' '.join(text.split())}", style=style, markup=False)
 
 
+def _no_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or torch (which says it in a RuntimeError, of either device) could get no more memory."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
+    )
+
+
 def main() -> None:
     """The entry point: runs a verb, and turns vtr's own errors into a red line, a hint and an exit code."""
     from vtr.errors import VtrError
@@ -132,6 +139,14 @@ def main() -> None:
             raise
         fail("interrupted", "what was finished is kept; run the same command to go on")
         sys.exit(INTERRUPTED)
+    except (MemoryError, RuntimeError) as error:
+        if not _no_memory(error):
+            raise
+        fail(
+            f"memory ran out: {str(error).strip().splitlines()[0] if str(error).strip() else 'no more could be had'}",
+            "use a smaller --batch-size, fewer --workers, less data.cache_gb, or a smaller model",
+        )
+        sys.exit(1)
     except OSError as error:
         fail(
             f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from vtr.errors import InputError
+
 Shards = Annotated[Path, typer.Option("--shards", help="Shard directory (made by vtr shard).", show_default=False)]
 TrainShards = Annotated[
     list[str],
@@ -56,7 +58,9 @@ def overrides(sets: list[str] | None, **flags: Any) -> dict[str, Any]:
     """Dotted config keys from `--set` and the first-class flags (names with `__` for the dot); flags win."""
     from vtr.recipe import parse_sets
 
+    if flags.get("train__steps") == 0:
+        raise InputError("--steps 0 trains nothing", "give at least 1, or --epochs N")
     given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
     if "train.epochs" in given and "train.steps" not in given:
-        given["train.steps"] = 0
+        given |= {"train.steps": 0, "train.min_steps": 0}
     return parse_sets(sets or []) | given

@@ -19,9 +19,11 @@ from torch import Tensor
 def segment_frames(count: int, frames: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
     """(T,) ascending frame numbers below `count`: a random one of each segment, or the middle one without `rng`.
 
-    A video shorter than T repeats frames.
+    A video shorter than T gives all of its frames and repeats the last one.
     Differs from the paper: the released code pads a short clip with black.
     """
+    if count < frames:
+        return _all_of(count, frames)
     edges = np.linspace(0, count, frames + 1)
     first = np.minimum(edges[:-1].astype(np.int64), count - 1)
     last = np.maximum(np.ceil(edges[1:]).astype(np.int64) - 1, first)
@@ -33,9 +35,11 @@ def dense_frames(
 ) -> npt.NDArray[np.int64]:
     """(T,) frame numbers of a window, `stride` apart: it starts anywhere, or stands in the middle without `rng`.
 
-    A video too short for the stride is seen whole, at a smaller one; shorter than T, it repeats frames.
+    A video too short for the stride is seen whole, at a smaller one; shorter than T, it repeats its last frame.
     # n=10, T=3, stride 2 -> a span of 5 frames: [0 2 4] ... [5 7 9]; without rng [2 4 6]
     """
+    if count < frames:
+        return _all_of(count, frames)
     span = (frames - 1) * stride + 1
     if span > count:
         return np.linspace(0, count - 1, frames).round().astype(np.int64)
@@ -51,6 +55,11 @@ def frame_numbers(
     if sampler == "dense":
         return dense_frames(count, frames, stride, rng)
     return segment_frames(count, frames, rng)
+
+
+def _all_of(count: int, frames: int) -> npt.NDArray[np.int64]:
+    """(T,) all of fewer than T frames, the last one repeated: n=2, T=4 -> [0 1 1 1]."""
+    return np.minimum(np.arange(frames, dtype=np.int64), count - 1)
 
 
 def resized_size(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from vtr.data import stored
 from vtr.data.cache import FrameCache
 from vtr.data.clips import evaluation_crop, frame_numbers, to_short_side, training_crop
 from vtr.data.crew import Beat
+from vtr.data.decord_reader import Shrink
 from vtr.data.index import IMAGE
 from vtr.data.mixture import Samples
 from vtr.data.watch import native
@@ -27,6 +29,7 @@ from vtr.errors import VideoError
 from vtr.rng import generator
 
 TIMED_ONE_IN = 8
+LARGE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class ClipDataset(Dataset[Item]):
         shape, cache = self.shape, self.cache
         have = int(self.index.fact(i, "frames"))
         numbers = frame_numbers(shape.sampler, have, count, shape.stride, rng).tolist()
-        if cache is not None and i < cache.held:
+        if cache is not None and cache.has_room(i):
             return self._cached(i, have, numbers, cache, rng)
         encoded = stored.fetch(self.index, i, numbers, shape.decoder)
         clock = self._clock()
@@ -131,7 +134,11 @@ class ClipDataset(Dataset[Item]):
         held, path, clock = cache.get(i), "cache", self._clock()
         if held is None:
             encoded = stored.fetch(self.index, i, range(have), self.shape.decoder)
-            held, path = to_short_side(self._decode(i, encoded), self.shape.resize), encoded.decoder
+            # All frames of a large video do not fit into memory at its own size; small ones are quicker together.
+            large = have * int(self.index.fact(i, "height")) * int(self.index.fact(i, "width")) * 3 > LARGE_BYTES
+            shrink = partial(to_short_side, short_side=self.shape.resize)
+            decoded = self._decode(i, encoded, shrink=shrink if large else None)
+            held, path = shrink(decoded), encoded.decoder
             cache.put(i, held)
         return self.crop(held[numbers], rng), path, clock()
 
@@ -143,10 +150,12 @@ class ClipDataset(Dataset[Item]):
         begin = time.process_time()
         return lambda: time.process_time() - begin
 
-    def _decode(self, i: int, encoded: stored.Encoded, at_least: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _decode(
+        self, i: int, encoded: stored.Encoded, at_least: int = 0, shrink: Shrink | None = None
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
         # Reading is over: what takes long from here on hangs in native code.
         with native(self.beat, i):
-            return stored.decode(encoded, at_least=at_least)
+            return stored.decode(encoded, at_least=at_least, shrink=shrink)
 
     def crop(self, frames: np.ndarray[Any, np.dtype[np.uint8]], rng: np.random.Generator | None) -> Tensor:
         """(T,H,W,3) uint8 -> (T,3,size,size) uint8: with `rng` a random crop, else the middle."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,10 @@ from vtr.data.pyav_packets import Demuxed
 from vtr.data.pyav_picture import is_upright, turn_of
 from vtr.data.pyav_reader import beyond
 from vtr.errors import VideoError
+
+# (T,H,W,3) uint8 to fewer pixels.
+Shrink: TypeAlias = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+AT_ONCE = 16  # frames at their own size in memory, where they are made smaller as they come
 
 DEMUXERS = ("mov", "matroska")
 CODECS = ("h264", "vp8", "vp9")
@@ -50,8 +54,8 @@ def is_exact(data: bytes, video: Demuxed, times: npt.NDArray[np.float64], first:
     return inside and _is_plain(video, first) and _has_closed_gops(video) and _has_same_table(data, video, times)
 
 
-def read(data: bytes, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """(T, H, W, 3) uint8 RGB of the frames `indices`, which may repeat and come in any order.
+def read(data: bytes, indices: Sequence[int], shrink: Shrink | None = None) -> npt.NDArray[np.uint8]:
+    """(T, H, W, 3) uint8 RGB of the frames `indices`, which may repeat and come in any order; through `shrink`, if any.
 
     Call it only on bytes that `is_exact` passed. Raises VideoError: `no-frames` for an index out of range, `corrupt`.
     """
@@ -63,14 +67,20 @@ def read(data: bytes, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
         reader = decord.VideoReader(io.BytesIO(data), ctx=decord.cpu(0), num_threads=1)
         count = len(reader)
         if distinct[0] >= 0 and distinct[-1] < count:
-            frames = reader.get_batch(distinct)
+            parts = [distinct] if shrink is None else np.split(distinct, range(AT_ONCE, len(distinct), AT_ONCE))
+            pictures = (_array(reader.get_batch(part)) for part in parts)
+            arrays = [picture if shrink is None else shrink(picture) for picture in pictures]
     except (decord.DECORDError, RuntimeError, AssertionError) as error:
         raise VideoError("corrupt", f"decord cannot decode it: {_plain(error)}", "read with decoder 'pyav'") from None
     if distinct[0] < 0 or distinct[-1] >= count:
         raise beyond(int(distinct[0] if distinct[0] < 0 else distinct[-1]), count)
-    # A program that set decord's bridge to torch gets tensors here.
-    array: npt.NDArray[np.uint8] = frames.asnumpy() if hasattr(frames, "asnumpy") else np.asarray(frames)
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     return array if np.array_equal(places, np.arange(len(array))) else array[places]
+
+
+def _array(frames: Any) -> npt.NDArray[np.uint8]:
+    # A program that set decord's bridge to torch gets tensors here.
+    return frames.asnumpy() if hasattr(frames, "asnumpy") else np.asarray(frames)
 
 
 def _is_plain(video: Demuxed, first: Any) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data import image, jpeg, video
+from vtr.data.decord_reader import Shrink
 from vtr.data.limits import DEFAULT, Limits
 from vtr.data.tar import IMAGE_EXTS
 from vtr.errors import VideoError
@@ -54,10 +55,13 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
     return Encoded("jpeg", tuple(parts), wanted)
 
 
-def decode(encoded: Encoded, limits: Limits = DEFAULT, at_least: int = 0) -> npt.NDArray[np.uint8]:
+def decode(
+    encoded: Encoded, limits: Limits = DEFAULT, at_least: int = 0, shrink: Shrink | None = None
+) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) uint8 RGB of what `fetch` read. Needs no index: this is where native code may hang or crash.
 
-    An image is decoded at a fraction of its size as long as its short side stays `at_least` so long (0: as it is).
+    An image is decoded at a fraction of its size as long as its short side stays `at_least` so long (0: as it is);
+    `shrink` makes the pictures of a video smaller as they come, see `video.read_frames`.
     Raises VideoError as `video.read_frames` and `image.decode`.
     """
     if encoded.decoder == "image":
@@ -66,7 +70,7 @@ def decode(encoded: Encoded, limits: Limits = DEFAULT, at_least: int = 0) -> npt
         decoded = [decode_jpeg(part, limits) for part in encoded.parts]
         place = {number: n for n, number in enumerate(sorted(set(encoded.numbers)))}
         return np.stack([decoded[place[number]] for number in encoded.numbers])
-    return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits)
+    return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits, shrink)
 
 
 def read_frames(index: Samples, i: int, numbers: Sequence[int], limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:

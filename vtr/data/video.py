@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data import decord_reader, pyav_reader
+from vtr.data.decord_reader import Shrink
 from vtr.data.limits import DEFAULT, Limits
 from vtr.data.pyav_packets import Demuxed, demuxed
 from vtr.data.pyav_picture import Converter
@@ -82,20 +83,25 @@ def check(data: bytes, limits: Limits = DEFAULT) -> VideoInfo:
 
 
 def read_frames(
-    data: bytes, indices: Sequence[int], decoder: str = "pyav", limits: Limits = DEFAULT
+    data: bytes,
+    indices: Sequence[int],
+    decoder: str = "pyav",
+    limits: Limits = DEFAULT,
+    shrink: Shrink | None = None,
 ) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) uint8 RGB, upright, pixels square: the frames `indices`, in presentation order from 0.
 
-    Indices may repeat and come in any order. Say `decoder="decord"` only where `probe` chose it; without decord
+    Indices may repeat and come in any order. `shrink` makes pictures smaller as they come, so that a whole video never
+    stands in memory at its own size. Say `decoder="decord"` only where `probe` chose it; without decord
     installed PyAV reads in its place, the same pixels. Raises VideoError, `no-frames` for an index past the end.
     """
     if decoder not in DECODERS:
         raise ConfigError(f"there is no decoder {decoder!r}", f"take one of {', '.join(DECODERS)}")
     if decoder == "decord" and len(indices) and decord_reader.load() is not None:
         limits.check("max_bytes", len(data), f"the file has {len(data)} bytes")
-        return decord_reader.read(data, indices)
+        return decord_reader.read(data, indices, shrink)
     with demuxed(data, limits) as video:
-        return _read(video, indices)
+        return _read(video, indices, shrink)
 
 
 def frame_times(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.float64]:
@@ -119,7 +125,7 @@ def read_file(path: Path, limits: Limits = DEFAULT) -> bytes:
     return data
 
 
-def _read(video: Demuxed, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+def _read(video: Demuxed, indices: Sequence[int], shrink: Shrink | None = None) -> npt.NDArray[np.uint8]:
     convert = Converter(video)
     slots: dict[int, list[int]] = {}
     for slot, index in enumerate(indices):
@@ -127,6 +133,8 @@ def _read(video: Demuxed, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
     out = np.empty(0, np.uint8)
     for index, frame in pyav_reader.decode(video, slots or [0]):
         picture = convert(frame)
+        if shrink is not None:
+            picture = shrink(picture[None])[0]
         if out.ndim == 1:  # a display matrix, known from the first frame on, may exchange height and width
             out = np.empty((len(indices), *picture.shape), np.uint8)
         for slot in slots.get(index, ()):

@@ -30,6 +30,12 @@ class FramewiseModel(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
+    @property
+    def embed_dim(self) -> int:
+        """E: of CLIP its projection's, of SigLIP, which has none, the image tower's width."""
+        config = self.model.config
+        return int(getattr(config, "projection_dim", 0) or config.vision_config.hidden_size)
+
     def encode_video(self, clips: Tensor) -> Tensor:
         """(B,T,3,H,W) uint8, or float normalised already -> (B,E)."""
         if not clips.is_floating_point():

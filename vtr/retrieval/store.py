@@ -140,6 +140,6 @@ def check_target(
     if old and not overwrite:
         raise DataError(
             f"{directory} holds an export already: {old[0].relative_to(directory)}",
-            "choose an empty directory, or ask for it to be overwritten",
+            "choose an empty directory, or write over it with --overwrite",
         )
     return old

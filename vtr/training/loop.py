@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from vtr import checkpoint
-from vtr.errors import Interrupted
+from vtr.errors import Interrupted, WorkError
 from vtr.optim import warmup_cosine
 from vtr.rng import fold_in
 from vtr.training.best import Best
@@ -111,8 +111,14 @@ def train(
         stream = iter(batches(start)) if start < plan.steps else iter(())
         clock = Clock()
         for step in range(start, plan.steps):
-            with clock.waiting():
-                batch, errors = next(stream)
+            try:
+                with clock.waiting():
+                    batch, errors = next(stream)
+            except (RuntimeError, WorkError):
+                if not (stop.asked and world == 1 and step > start):
+                    raise
+                # The signal went to all of our processes, and has ended those that decode.
+                raise _stopped(step, plan.steps, save(step)) from None
             quarantine.add(len(batch), errors)
             factor = warmup_cosine(step, plan.steps, plan.warmup, plan.floor)
             for group, lr in zip(optimizer.param_groups, base, strict=True):
@@ -159,14 +165,16 @@ def train(
                     path = path if saving else save(done)
                     best.mark(done, path, main=main)
             if asked and done < plan.steps:
-                raise Interrupted(
-                    f"stopped at step {done} of {plan.steps}, saved as {path}", "run the same command to go on"
-                )
+                raise _stopped(done, plan.steps, path)
         if quarantine.kinds:
             log.note(f"{quarantine.kinds.total()} samples could not be read: see {quarantine.path}")
         if finite.skipped:
             log.note(f"{finite.skipped} steps were not finite and changed nothing: see {finite.path}")
     return out / checkpoint.FOLDER / f"step-{plan.steps:08d}"
+
+
+def _stopped(step: int, steps: int, path: Path) -> Interrupted:
+    return Interrupted(f"stopped at step {step} of {steps}, saved as {path}", "run the same command to go on")
 
 
 def tokens(objective: nn.Module, batch: Batch, masked: bool) -> int:
