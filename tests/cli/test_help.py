@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_importing_does_nothing() -> None:
 
 
 def test_help_is_quick() -> None:
-    """In processor time, which other work on the machine stretches less than the clock on the wall."""
+    """It takes half of this where nothing else runs. In processor time, which other work stretches less."""
 
     def once() -> float:
         before = os.times()
@@ -50,7 +50,7 @@ def test_help_is_quick() -> None:
         after = os.times()
         return after.children_user + after.children_system - before.children_user - before.children_system
 
-    assert min(once() for _ in range(5)) < 0.4
+    assert min(once() for _ in range(5)) < 0.6
 
 
 def test_the_verbs_are_listed(cli: Cli) -> None:
@@ -92,7 +92,6 @@ def test_every_verb_that_prints_a_result_has_json(cli: Cli, verb: str) -> None:
         ["eval", "run", "--shards", "s", "--nonsense"],
         ["eval", "run"],
         ["nonsense"],
-        ["search", "embeddings"],
         ["eval", "run", "--shards", "s", "--batch-size", "0"],
         ["eval", "run", "--shards", "s", "--workers", "-1"],
         ["eval", "run", "--shards", "s", "--workers", "two"],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ class Maker:
     @property
     def _width(self) -> int:
         """E, which every kind of model has by this name."""
-        return int(cast(int, self.embedder.model.embed_dim))
+        return self.embedder.model.embed_dim
 
     def _batched(self, found: Iterable[Clipped]) -> Vectors:
         """(R,E): the vectors of all spans, `batch` clips at a time across videos."""
