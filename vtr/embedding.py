@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,7 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
     if not main:
         yield
         return
+    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, str(out)):
@@ -180,6 +181,10 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
                 _clear(out)
     except OSError as error:
         raise explain_os_error(error, "while embedding", out) from error
+    finally:
+        if new:  # nothing came of it: a wrong path, say
+            with suppress(OSError):
+                out.rmdir()
 
 
 def _clear(out: Path) -> None:

@@ -30,7 +30,7 @@ class Treacherous(ClipDataset):
     crashes: frozenset[int] = frozenset()
     by = signal.SIGSEGV
 
-    def _decode(self, i, encoded, at_least=0):
+    def _decode(self, i, encoded, at_least=0, shrink=None):
         with native(self.beat, i):
             if i in self.hangs:
                 # No signal that could be handled gets through, as to a decoder that never returns to Python.
@@ -42,7 +42,7 @@ class Treacherous(ClipDataset):
                     signal.signal(self.by, signal.SIG_DFL)
                 os.kill(os.getpid(), self.by)
                 time.sleep(10)
-        return super()._decode(i, encoded, at_least)
+        return super()._decode(i, encoded, at_least, shrink)
 
 
 @pytest.fixture(scope="module")
