@@ -44,16 +44,16 @@ def _share(section: str, **values: float) -> None:
 class DataConfig:
     """How a stored video becomes a clip of `frames` x `size` x `size` pixels, and a caption `words` tokens."""
 
-    frames: int = 4
+    frames: int = 4  # frames of a clip; a multiple of model.tubelet
     sampler: str = "segments"  # one frame of each of `frames` equal segments; dense: a window, `stride` frames apart
-    stride: int = 1
-    size: int = 224
+    stride: int = 1  # frames from one to the next of a dense clip
+    size: int = 224  # height and width of a clip in pixels; a multiple of model.patch
     resize: int = 256  # short side before the crop of `size` in evaluation
     crop_min: float = 0.5  # training crops cover at least this share of the picture; 1 gives the evaluation crop
     flip: bool = True  # switch off where captions say "left" and "right"
     words: int = 32  # longest caption in tokens, special ones included
     decoder: str = "auto"  # auto: decord where sharding has proven it right, else PyAV; pyav: always PyAV
-    workers: int = 2
+    workers: int = 2  # processes that decode, of each training process; 0: it decodes itself, without a time limit
     time_limit_s: float = 60.0  # for decoding one clip, in a worker
     cache_gb: float = 0.0  # decoded frames held in memory, shared by the workers
     fixed_length: bool = False  # pad all captions to `words`, for compiled models
@@ -80,34 +80,34 @@ class ModelConfig:
     """The encoders. `video` and `text` name pretrained weights (timm, transformers, or a directory); empty: new."""
 
     kind: str = "dual"  # dual: two towers; unified: one for both (SimVTP); twin: two copies of that, to fine-tune
-    video: str = ""
-    text: str = ""
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    patch: int = 16
-    tubelet: int = 1
-    attention: str = "divided"
+    video: str = ""  # the video tower's weights: a name of timm, local-dir:PATH, or clip:NAME; empty: new ones
+    text: str = ""  # the text tower's weights and tokenizer: a name of transformers, or a directory; empty: new ones
+    width: int = 768  # of the video encoder's tokens
+    depth: int = 12  # blocks of the video encoder
+    heads: int = 12  # of its attention; they divide the width
+    patch: int = 16  # height and width of a patch in pixels
+    tubelet: int = 1  # frames that a patch goes through
+    attention: str = "divided"  # divided: over time, then over space; joint: every token sees every other
     time_init: str = "proj"  # qkv: as released; time attention then learns nothing but an average over time
     grow_time: str = "zeros"  # what a longer clip's new positions in time start from: zeros, or interpolate
     drop_path: float = 0.0  # of a unified or twin encoder: how often its last block is left out in training
     dropout: float = 0.1  # of the word embeddings of a unified encoder
     pool_includes_pad: bool = False  # a unified encoder's mean over a caption takes in padding, as released
     positions: str = "learned"  # learned: small random values, times zero; sincos: start from sines and cosines
-    text_width: int = 768
-    text_depth: int = 6
-    text_heads: int = 12
+    text_width: int = 768  # of a new text encoder, as width
+    text_depth: int = 6  # of a new text encoder, as depth
+    text_heads: int = 12  # of a new text encoder, as heads
     vocabulary: int = 8192  # at most so many word pieces, where the tokenizer is trained on the captions
-    pool: str = "cls"
+    pool: str = "cls"  # how a caption's tokens become one vector: the first, their mean, or the last
     text_head: str = "relu"  # before the text's projection: relu (Frozen), or linear: nothing (CLIP)
     pixels: str = "imagenet"  # the colours' mean and deviation that the video weights want: imagenet, clip, half
     activation: str = "gelu"  # of the video encoder; OpenAI's CLIP has quick_gelu
     lora_rank: int = 0  # low-rank updates of this rank are trained in place of the towers' matrices; 0: none
     lora_alpha: float = 16.0  # the updates' weight is alpha / rank
     norm_pre: bool = False  # a norm before the video encoder's blocks, as CLIP's ViTs have it
-    embed_dim: int = 256
-    temperature: float = 0.05
-    learn_temperature: bool = False
+    embed_dim: int = 256  # length of the vectors that clips and captions are compared by
+    temperature: float = 0.05  # similarities are divided by it in the loss
+    learn_temperature: bool = False  # train it, too
 
     def __post_init__(self) -> None:
         _at_least(
@@ -159,14 +159,14 @@ class ModelConfig:
 class ObjectiveConfig:
     """What is hidden, and what the loss asks."""
 
-    name: str = "mac"
-    mask: str = "per_frame"
-    mask_ratio: float = 0.6
-    word_ratio: float = 0.15
+    name: str = "mac"  # see docs/objectives; contrastive: nothing is hidden
+    mask: str = "per_frame"  # per_frame: other cells in each frame; tube: the same in all; block: contiguous ones
+    mask_ratio: float = 0.6  # share of the patches of a clip that is hidden
+    word_ratio: float = 0.15  # share of the words of a caption that is hidden
     negatives: str = "random"  # SimVTP's wrong pairs; hard: the likelier the more alike
     decoder_width: int = 384  # SimVTP's pixel decoder
-    decoder_depth: int = 4
-    decoder_heads: int = 6
+    decoder_depth: int = 4  # its blocks
+    decoder_heads: int = 6  # they divide its width, which must be even
     predict_weight: float = 1.0  # MILES's lambda
     predict_space: str = "joint"  # where MILES compares features: joint, after the projection, or tokens, before it
     predict_head: str = "none"  # between a masked patch's feature and its prediction: none, linear, mlp
@@ -200,14 +200,14 @@ class ObjectiveConfig:
 class OptimConfig:
     """AdamW with a linear warm-up and a cosine."""
 
-    lr: float = 3e-5
+    lr: float = 3e-5  # highest learning rate; above 0
     lr_batch: int = 0  # `lr` is meant for this global batch and scales with it; 0: as it stands
     lr_cap: float = 0.0  # scaled no higher than this; 0: no cap
     floor: float = 0.0  # the last learning rate as a share of the highest
     warmup: float = 0.05  # share of all steps
-    weight_decay: float = 0.05
-    beta1: float = 0.9
-    beta2: float = 0.98
+    weight_decay: float = 0.05  # of matrices; norms and biases have none
+    beta1: float = 0.9  # AdamW's decay of the mean gradient
+    beta2: float = 0.98  # AdamW's decay of the mean square
     clip: float = 0.0  # largest gradient norm; 0: no clipping
     layer_decay: float = 1.0  # each layer's learning rate as a share of the one's above it; 1: all alike
     freeze: str = ""  # what stays as it is: video, text, a number of first blocks; several with commas between
@@ -234,16 +234,16 @@ class OptimConfig:
 class TrainConfig:
     """How long, how large, how exact, and what is written on the way."""
 
-    epochs: float = 1.0
+    epochs: float = 1.0  # passes over the data; above 0
     steps: int = 0  # instead of epochs, when above 0
     min_steps: int = 0  # few videos are shown for more epochs, until there are so many steps
     batch_size: int = 128  # clips a step over all processes
     precision: str = "auto"  # auto: bf16 where the hardware has it, else fp32
-    device: str = "auto"
-    seed: int = 0
+    device: str = "auto"  # auto: the GPU where there is one; cpu, cuda, cuda:1 ...
+    seed: int = 0  # of weights, order, crops and masks
     unmasked_tail: float = 0.0  # the last share of the steps sees everything
-    log_every: int = 10
-    save_every: int = 1000
+    log_every: int = 10  # steps between lines of metrics.jsonl
+    save_every: int = 1000  # steps between checkpoints
     eval_every: int = 0  # steps between evaluations, with --eval-shards; 0: at the end alone
     keep: int = 2  # newest checkpoints; the best one is kept beside them
     best: str = ""  # a figure of the evaluation, "t2v R@1" say, by which RUN/best is chosen

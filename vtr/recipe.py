@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import itertools
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -24,8 +26,18 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load(recipe: str) -> Config:
-    """The config of a recipe's name or of a TOML file. Raises ConfigError for one that is missing or wrong."""
+def about(recipe: str) -> str:
+    """What the comment on top of a recipe says first: its first sentence."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text(recipe).splitlines())
+    return re.split(r"(?<=[.;]) ", " ".join(line.lstrip("# ") for line in lines), maxsplit=1)[0].rstrip(".;")
+
+
+def text(recipe: str) -> str:
+    """The TOML of a recipe's name or of a file, comments and all. Raises ConfigError for one that is missing."""
+    return _find(recipe).read_text("utf-8")
+
+
+def _find(recipe: str) -> Path:
     path = Path(recipe)
     if not path.suffix and recipe in recipe_names():
         path = FOLDER / f"{recipe}.toml"
@@ -36,6 +48,12 @@ def load(recipe: str) -> Config:
             f"there is no recipe {recipe!r}",
             f"{hint}recipes are: {', '.join(recipe_names())}, or the path of a .toml file",
         )
+    return path
+
+
+def load(recipe: str) -> Config:
+    """The config of a recipe's name or of a TOML file. Raises ConfigError for one that is missing or wrong."""
+    path = _find(recipe)
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

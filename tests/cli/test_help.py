@@ -11,7 +11,8 @@ import sys
 import pytest
 from cli_helpers import VTR, Cli
 
-VERBS = ("shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "export", "bench")
+VERBS = ("shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "export", "bench", "env",
+         "recipes")  # fmt: skip
 HEAVY = ("torch", "torchvision", "timm", "transformers", "accelerate", "pyarrow", "webdataset", "av", "decord", "numpy",
          "PIL", "tokenizers", "safetensors")  # fmt: skip
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from vtr.cli import bench, embed, evaluate, export, finetune, inspect, pretrain, search, shard
+from vtr.cli import bench, embed, env, evaluate, export, finetune, inspect, pretrain, recipes, search, shard
 from vtr.cli.app import app, main
 
-__all__ = ["app", "bench", "embed", "evaluate", "export", "finetune", "inspect", "main", "pretrain", "search", "shard"]
+__all__ = [
+    "app", "bench", "embed", "env", "evaluate", "export", "finetune", "inspect", "main", "pretrain", "recipes",
+    "search", "shard",
+]  # fmt: skip

@@ -10,12 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from vtr.version import __version__
 
 INTERRUPTED = 130
+FLOW = (
+    "shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "export", "bench", "recipes", "env",
+)  # fmt: skip
+
+
+class InFlow(TyperGroup):
+    """The verbs in the order in which data goes through them, not that of the alphabet."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, for `vtr --help`."""
+        return sorted(super().list_commands(ctx), key=FLOW.index)
+
+
 app = typer.Typer(
     name="vtr",
+    cls=InFlow,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

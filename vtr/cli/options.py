@@ -54,6 +54,13 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of weights, order
 TrainDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 
 
+def complete_recipe(begun: str) -> list[str]:
+    """The recipes whose names begin so: for the shell's completion."""
+    from vtr.recipe import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(begun)]
+
+
 def overrides(sets: list[str] | None, **flags: Any) -> dict[str, Any]:
     """Dotted config keys from `--set` and the first-class flags (names with `__` for the dot); flags win."""
     from vtr.recipe import parse_sets

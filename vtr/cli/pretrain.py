@@ -18,7 +18,10 @@ from vtr.cli.launch import is_main, run_together
     )
 )
 def pretrain(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name (mac-tiny, mac-base ...) or a TOML file.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A recipe's name (see vtr recipes) or a TOML file.", autocompletion=o.complete_recipe),
+    ],
     shards: o.TrainShards,
     out: o.Out,
     init_from: o.InitFrom = None,
