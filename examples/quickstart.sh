@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The whole path on made-up data: shard, pretrain, finetune, eval, embed, search. No download but the packages.
-# Everything lands in work/ (or $1), which this run makes anew.
+# Everything lands in work/ (or $1), which this run makes anew. TRAIN and TEST are numbers of clips; STEPS of training.
 set -euo pipefail
 work="${1:-work}"
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+case "$work" in work | /*) ;; *) work="$PWD/$work" ;; esac
+command -v vtr > /dev/null || source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 # Prints a command as it could be typed, then runs it.
 run() {
@@ -23,10 +24,10 @@ fi
 rm -rf "$work" && mkdir -p "$work" && touch "$work/.vtr-quickstart"
 begin=$(date +%s)
 
-run vtr shard synthetic seed:0 "$work/train" --split train --limit 5000
-run vtr shard synthetic seed:0 "$work/test" --split test --limit 500
-run vtr pretrain mac-tiny --shards "$work/train" --out "$work/mac"
-run vtr finetune "$work/mac" --shards "$work/train" --out "$work/finetuned"
+run vtr shard synthetic seed:0 "$work/train" --split train --limit "${TRAIN:-5000}"
+run vtr shard synthetic seed:0 "$work/test" --split test --limit "${TEST:-500}"
+run vtr pretrain mac-tiny --shards "$work/train" --out "$work/mac" ${STEPS:+--steps "$STEPS"}
+run vtr finetune "$work/mac" --shards "$work/train" --out "$work/finetuned" ${STEPS:+--steps "$STEPS"}
 run vtr eval "$work/finetuned" --shards "$work/test" --out "$work/eval.json"
 run vtr embed "$work/finetuned" --shards "$work/test" --out "$work/embeddings"
 run vtr search "$work/embeddings" "a red circle moves left while a yellow square gets smaller"

@@ -13,10 +13,13 @@ from vtr.config import Config
 from vtr.errors import ConfigError, InputError, RunError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from vtr.build import Loaded
     from vtr.data.foreign import IndexSummary
     from vtr.data.manifest import ShardSummary
     from vtr.data.tasks import PlanSummary, TaskSummary
+    from vtr.data.tokenizer import CaptionTokenizer
     from vtr.embedding import Exported
     from vtr.evaluation import Result
 
@@ -148,20 +151,23 @@ def pretrain(
     *,
     init_from: str | None = None,
     eval_shards: Path | str | None = None,
+    objective: Callable[[Any, CaptionTokenizer], nn.Module] | None = None,
     fresh: bool = False,
 ) -> Path:
     """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped.
 
     It begins with the weights `init_from` (see `vtr.initial`), where given, which bring settings of their own. Of a
     recipe with stages each begins with the one before; all but the last are runs beside `out`, `OUT.stage-1` and on.
+    `objective(model, tokenizer)` makes an objective of your own (`vtr.objectives` says what it must do), in place of
+    the one that the config names.
     """
     config = recipe.load(config) if isinstance(config, str) else config
     *before, last = recipe.staged(config)
     for number, stage in enumerate(before, start=1):
         folder = Path(out).with_name(f"{Path(out).name}.stage-{number}")
-        _pretrain_stage(stage, shards, folder, init_from, None, fresh=fresh)
+        _pretrain_stage(stage, shards, folder, init_from, None, objective, fresh=fresh)
         init_from = str(folder)
-    return _pretrain_stage(last, shards, out, init_from, eval_shards, fresh=fresh)
+    return _pretrain_stage(last, shards, out, init_from, eval_shards, objective, fresh=fresh)
 
 
 def _pretrain_stage(
@@ -170,6 +176,7 @@ def _pretrain_stage(
     out: Path | str,
     init_from: str | None,
     eval_shards: Path | str | None,
+    objective: Callable[[Any, CaptionTokenizer], nn.Module] | None,
     *,
     fresh: bool,
 ) -> Path:
@@ -190,7 +197,10 @@ def _pretrain_stage(
         return Start(make_model(config, words), words)
 
     scorer = _scorer(eval_shards)
-    return run("pretrain", config, index, Path(out), start, init=begun.name, evaluate=scorer, fresh=fresh)
+    return run(
+        "pretrain", config, index, Path(out), start,
+        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh,
+    )  # fmt: skip
 
 
 def finetune(

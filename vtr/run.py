@@ -74,11 +74,13 @@ def run(
     *,
     init: str = "",
     evaluate: Callable[[build.Loaded], dict[str, float]] | None = None,
+    objective_of: Callable[[Any, CaptionTokenizer], torch.nn.Module] | None = None,
     fresh: bool = False,
 ) -> Path:
     """Trains in `out` and returns the last checkpoint; a run that is there already goes on, unless `fresh`.
 
-    `init` names the weights it starts from; `evaluate` scores the model as it is.
+    `init` names the weights it starts from; `evaluate` scores the model as it is; `objective_of` makes an objective
+    that is not the config's.
     Raises RunError when `out` holds another kind of run, or one with another config or other data.
     """
     from accelerate.utils import set_seed
@@ -88,6 +90,8 @@ def run(
     if len(index) < 2:
         raise ConfigError(f"{index.where} holds {len(index)} sample, a contrast needs 2", "shard more videos")
     record = {"verb": verb, "data": index.digest, "init": init}
+    if objective_of is not None:
+        record["objective"] = getattr(objective_of, "__qualname__", type(objective_of).__qualname__)
     tracker = check_tracker(config.train.tracker)
     with _accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):
         _refuse_sharding(accelerator)
@@ -111,7 +115,11 @@ def run(
         plan = make_plan(config, len(index), record)
         freeze(model, config.optim.freeze)
         epoch = max(1, len(index) // plan.batch_size)
-        objective = build.make_objective(config, model.train(), words, plan.steps, epoch)
+        objective = (
+            build.make_objective(config, model.train(), words, plan.steps, epoch)
+            if objective_of is None
+            else objective_of(model.train(), words)
+        )
         if latest is not None:
             build.read_extras(latest, objective)
         dataset, reading = training_data(config, index), Reading()
@@ -328,10 +336,11 @@ def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) ->
         why = error.message if isinstance(error, ConfigError) else str(error)
         raise RunError(f"{out} is a damaged run: {why}", "start over with --fresh") from error
     names = {"verb": "made by", "data": "trained on the shards", "init": "started from the weights"}
+    names["objective"] = "trained with the objective"
     for key, words in names.items():
-        if old.get(key) != record[key]:
+        if old.get(key, "") != record.get(key, ""):
             raise RunError(
-                f"{out} was {words} {_short(old.get(key))}, not {_short(record[key])}",
+                f"{out} was {words} {_short(old.get(key, ''))}, not {_short(record.get(key, ''))}",
                 "give another --out, or --fresh to start over",
             )
     changed = recipe.difference(before, config, but=FREE)

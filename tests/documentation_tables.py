@@ -1,0 +1,81 @@
+"""The tables of docs/recipes.md and docs/reproduce.md, from the recipes: `python tests/documentation_tables.py`.
+
+The pages hold them as text; tests/test_documentation.py compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vtr import recipe
+from vtr.bench.cost import gflop_a_sample, hours
+from vtr.config import Config
+
+WEBVID = 2_500_000
+# What fine-tuning shows in an epoch: videos, of LSMDC its sentences' clips.
+FINE_TUNED = {"MSR-VTT 1k-A": 9000, "MSVD": 1200, "LSMDC": 101_079, "DiDeMo": 8395, "ActivityNet": 10_009}
+TFLOPS = 100
+BASE = ("contrastive-base", "mac-base", "miles-base", "simvtp-base")
+
+
+def recipe_lines() -> Iterator[str]:
+    """A line a recipe."""
+    for name in recipe.recipe_names():
+        stages = ", then ".join(f"{length(one)} of {shape(one)}" for one in recipe.staged(recipe.load(name)))
+        hidden = recipe.load(name).objective
+        share = "" if hidden.name == "contrastive" else f"; {hidden.mask_ratio:.0%} of the patches hidden"
+        yield f"| `{name}` | {recipe.about(name)} | {stages}{share} |"
+
+
+def length(config: Config) -> str:
+    """How long a training is."""
+    train = config.train
+    return f"{train.steps:,} steps of {train.batch_size}" if train.steps else f"{train.epochs:g} epochs"
+
+
+def shape(config: Config) -> str:
+    """What a clip is."""
+    frames = config.data.frames
+    return f"{frames} {'frame' if frames == 1 else 'frames'} of {config.data.size} x {config.data.size}"
+
+
+def shown(config: Config, size: int) -> float:
+    """The samples that a training shows."""
+    return config.train.steps * config.train.batch_size or config.train.epochs * size
+
+
+def tuned(config: Config) -> Config:
+    """What `vtr finetune` makes of a recipe."""
+    last = recipe.staged(config)[-1]
+    return recipe.override(last, {"objective.name": "contrastive", "train.steps": 0, **config.finetune})
+
+
+def pretraining_lines() -> Iterator[str]:
+    """A line a recipe and stage, on WebVid-2M."""
+    for name in BASE:
+        stages = recipe.staged(recipe.load(name))
+        for number, config in enumerate(stages, start=1):
+            gflop, samples = gflop_a_sample(config), shown(config, WEBVID)
+            title = f"`{name}`" + (f", stage {number}" if len(stages) > 1 else "")
+            cost = f"{days(gflop, samples, 1)} | {days(gflop, samples, 8)}"
+            yield f"| {title} | {gflop:.0f} | {samples / 1e6:.1f} | {cost} |"
+
+
+def fine_tuning_lines() -> Iterator[str]:
+    """A line a recipe; a column a benchmark: GPU-hours, which are hours on one and eight times those on eight."""
+    for name in BASE:
+        config = tuned(recipe.load(name))
+        gflop = gflop_a_sample(config)
+        cells = [f"{hours(gflop, shown(config, size), 1, TFLOPS):.1f}" for size in FINE_TUNED.values()]
+        yield f"| `{name}` | {gflop:.0f} | {config.train.epochs:g} | {' | '.join(cells)} |"
+
+
+def days(gflop: float, samples: float, gpus: int) -> str:
+    """Hours, or days where they are many."""
+    number = hours(gflop, samples, gpus, TFLOPS)
+    return f"{number:.0f} h" if number < 48 else f"{number / 24:.0f} days"
+
+
+if __name__ == "__main__":
+    for lines in (recipe_lines, pretraining_lines, fine_tuning_lines):
+        print("\n".join(lines()), end="\n\n")

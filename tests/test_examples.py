@@ -1,0 +1,127 @@
+"""Every example runs as it stands, in a small form."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+BIN = Path(sys.executable).parent
+pytestmark = pytest.mark.slow
+
+
+def call(where: Path, *words: object, **variables: object) -> str:
+    """Runs a command in `where` as somebody would who has vtr installed, and returns its stdout."""
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment |= {name: str(value) for name, value in variables.items()}
+    done = subprocess.run(
+        [str(word) for word in words], cwd=where, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_all_are_tried() -> None:
+    tried = Path(__file__).read_text("utf-8")
+    names = {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"setup.sh"}
+    assert [name for name in sorted(names) if f'"{name}"' not in tried] == []
+
+
+def test_quickstart(tmp_path) -> None:
+    out = call(tmp_path, "bash", EXAMPLES / "quickstart.sh", TRAIN=32, TEST=8, STEPS=4)
+    verbs = [line.split()[2] for line in out.splitlines() if line.startswith("$ vtr ")]
+    assert verbs == ["shard", "shard", "pretrain", "finetune", "eval", "embed", "search"]
+    assert "text to video" in out
+    assert json.loads((tmp_path / "work/eval.json").read_text())["videos"] == 8
+
+
+def test_quickstart_spares_what_it_did_not_make(tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", EXAMPLES / "quickstart.sh", "mine"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "was not made by this script" in done.stderr
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+
+
+def test_search_my_videos(tmp_path) -> None:
+    from vtr.data.annotations import READERS, ReaderOptions
+
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for made in READERS["synthetic"]("seed:1", ReaderOptions(limit=4)):
+        (folder / f"{made.key}.mp4").write_bytes(made.video())
+        (folder / f"{made.key}.txt").write_text(made.captions[0])
+    script = EXAMPLES / "search_my_videos.sh"
+    call(tmp_path, "bash", script, folder, NO_PAGE=1, STEPS=2, SEGMENTS="2s/2s", WORK=tmp_path / "search")
+    hits = json.loads(call(tmp_path, "vtr", "search", "search/embeddings", "a red circle", "--json"))
+    assert len(hits) >= 4
+
+
+def test_custom_dataset(tmp_path) -> None:
+    script = EXAMPLES / "custom_dataset.py"
+    assert call(tmp_path, sys.executable, script).startswith("16 videos, 16 captions in 1 shards")
+    known = call(tmp_path, sys.executable, script, "shard", "clips-json", "work/custom/videos", "two", "--limit", 2)
+    assert known.startswith("2 videos, 2 captions")
+
+
+def test_the_reader_has_fifteen_lines() -> None:
+    source = (EXAMPLES / "custom_dataset.py").read_text().split("\ndef read(", 1)[1].split("\n\n\n", 1)[0]
+    assert len(source.splitlines()) <= 15
+
+
+def test_custom_objective(tmp_path, shards) -> None:
+    script = EXAMPLES / "custom_objective.py"
+    out = call(tmp_path, sys.executable, script, shards, "run", 4)
+    assert "R@1" in out
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert {"contrastive", "views"} <= set(lines[-1])
+    assert json.loads((tmp_path / "run/run.json").read_text())["objective"] == "TwoViews"
+
+
+NANO = (
+    "data.size=32 data.resize=32 data.workers=0 model.width=48 model.depth=1 model.heads=3 train.batch_size=8 "
+    "train.log_every=1 data.decoder=pyav"
+)
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs vtr[plot]")
+def test_mask_ratio(tmp_path) -> None:
+    more = " ".join(f"--set {one}" for one in NANO.split())
+    sizes = {"TRAIN": 24, "TEST": 8, "EPOCHS": 1, "SEEDS": "0", "RATIOS": "0.75"}
+    out = call(tmp_path, "bash", EXAMPLES / "mask_ratio.sh", **sizes, MORE=more)
+    assert [line.split(" |")[0] for line in out.splitlines()] == ["| run", "|---|---|---|---|---|---|---|---|",
+                                                                  "| contrastive", "| mac-0.75"]  # fmt: skip
+    runs = [json.loads(line) for line in (tmp_path / "work/mask_ratio/runs.jsonl").read_text().splitlines()]
+    assert runs[1]["gflop"] < 0.5 * runs[0]["gflop"]
+    assert len(runs[0]["curve"]) == 3
+    assert (tmp_path / "work/mask_ratio/mask_ratio.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_by_time_with_all_methods(tmp_path) -> None:
+    more = [word for one in NANO.split() for word in ("--set", one)]
+    words = ["--seconds", "0.5", "--only", "miles", "simvtp", "--train", "24", "--test", "8", "--work", "w", *more]
+    out = call(tmp_path, sys.executable, EXAMPLES / "compare.py", *words)
+    assert [line.split(" | ")[0] for line in out.splitlines()[2:]] == ["| miles", "| simvtp"]
+
+
+def test_the_notebook(tmp_path) -> None:
+    pytest.importorskip("nbclient", reason="needs vtr[dev]")
+    pytest.importorskip("ipykernel", reason="needs vtr[dev]")
+    book = shutil.copy(EXAMPLES / "notebook.ipynb", tmp_path)
+    call(tmp_path, "jupyter-execute", "--inplace", book, CLIPS=24, STEPS=4, WORK=tmp_path / "work")
+    cells = json.loads(Path(book).read_text())["cells"]
+    outputs = [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
+    assert sum("image/png" in out.get("data", {}) for cell in outputs for out in cell) == 2
+    assert "".join(outputs[-1][0]["text"]).startswith("1  ")
