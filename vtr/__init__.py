@@ -1,4 +1,4 @@
-"""Efficient video-text retrieval by masked pretraining: MAC, and soon SimVTP and MILES.
+"""Efficient video-text retrieval by masked pretraining: MAC, SimVTP and MILES.
 
     import vtr
     vtr.shard("table", "captions.csv", "shards")
