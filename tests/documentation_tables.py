@@ -5,7 +5,7 @@ The pages hold them as text; tests/test_documentation.py compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vtr import recipe
 from vtr.bench.cost import gflop_a_sample, hours
@@ -23,7 +23,7 @@ def recipe_lines() -> Iterator[str]:
     for name in recipe.recipe_names():
         stages = ", then ".join(f"{length(one)} of {shape(one)}" for one in recipe.staged(recipe.load(name)))
         hidden = recipe.load(name).objective
-        share = "" if hidden.name == "contrastive" else f"; {hidden.mask_ratio:.0%} of the patches hidden"
+        share = "" if hidden.name == "contrastive" else f"; {100 * hidden.mask_ratio:.0f} % of the patches hidden"
         yield f"| `{name}` | {recipe.about(name)} | {stages}{share} |"
 
 
@@ -50,30 +50,38 @@ def tuned(config: Config) -> Config:
     return recipe.override(last, {"objective.name": "contrastive", "train.steps": 0, **config.finetune})
 
 
-def pretraining_lines() -> Iterator[str]:
+Count = Callable[[str, Config], int]
+
+
+def counted(title: str, config: Config) -> int:
+    """GFLOP a sample."""
+    return round(gflop_a_sample(config))
+
+
+def pretraining_lines(count: Count = counted) -> Iterator[str]:
     """A line a recipe and stage, on WebVid-2M."""
     for name in BASE:
         stages = recipe.staged(recipe.load(name))
         for number, config in enumerate(stages, start=1):
-            gflop, samples = gflop_a_sample(config), shown(config, WEBVID)
             title = f"`{name}`" + (f", stage {number}" if len(stages) > 1 else "")
+            gflop, samples = count(title, config), shown(config, WEBVID)
             cost = f"{days(gflop, samples, 1)} | {days(gflop, samples, 8)}"
-            yield f"| {title} | {gflop:.0f} | {samples / 1e6:.1f} | {cost} |"
+            yield f"| {title} | {gflop} | {samples / 1e6:.1f} | {cost} |"
 
 
-def fine_tuning_lines() -> Iterator[str]:
-    """A line a recipe; a column a benchmark: GPU-hours, which are hours on one and eight times those on eight."""
+def fine_tuning_lines(count: Count = counted) -> Iterator[str]:
+    """A line a recipe; a column a benchmark: minutes on one GPU."""
     for name in BASE:
         config = tuned(recipe.load(name))
-        gflop = gflop_a_sample(config)
-        cells = [f"{hours(gflop, shown(config, size), 1, TFLOPS):.1f}" for size in FINE_TUNED.values()]
-        yield f"| `{name}` | {gflop:.0f} | {config.train.epochs:g} | {' | '.join(cells)} |"
+        gflop = count(f"`{name}`", config)
+        cells = [f"{60 * hours(gflop, shown(config, size), 1, TFLOPS):.0f}" for size in FINE_TUNED.values()]
+        yield f"| `{name}` | {gflop} | {config.train.epochs:g} | {' | '.join(cells)} |"
 
 
-def days(gflop: float, samples: float, gpus: int) -> str:
+def days(gflop: int, samples: float, gpus: int) -> str:
     """Hours, or days where they are many."""
     number = hours(gflop, samples, gpus, TFLOPS)
-    return f"{number:.0f} h" if number < 48 else f"{number / 24:.0f} days"
+    return f"{number:.1f} h" if number < 48 else f"{number / 24:.0f} days"
 
 
 if __name__ == "__main__":
