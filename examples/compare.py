@@ -106,7 +106,7 @@ def measured(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     batch = int(settings(name, asked)["train.batch_size"])
     if asked.seconds:
         trial = asked.work / "trials" / name
-        pretrain(name, 0, ["--steps", "40"], trial, asked, score=0)
+        pretrain(name, 0, ["--steps", str(asked.trial)], trial, asked, score=0)
         steps = round(asked.seconds * speed(lines_of(trial)) / batch)
     else:
         steps = max(1, round(asked.epochs * asked.train / batch))
@@ -187,6 +187,7 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--seconds", type=float, help="seconds of each run's training")
     length.add_argument("--epochs", type=float, help="samples of each run, in epochs")
+    parser.add_argument("--trial", type=int, default=40, metavar="STEPS", help="of the trial of --seconds")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME",
                         help=f"variants: {', '.join(VARIANTS)}")  # fmt: skip

@@ -92,7 +92,7 @@ def test_custom_objective(tmp_path, shards) -> None:
 
 NANO = (
     "data.size=32 data.resize=32 data.workers=0 model.width=48 model.depth=1 model.heads=3 train.batch_size=8 "
-    "train.log_every=1 data.decoder=pyav"
+    "train.log_every=1 data.decoder=pyav model.text_width=48 model.text_depth=1"
 )
 
 
@@ -104,14 +104,29 @@ def test_mask_ratio(tmp_path) -> None:
     assert [line.split(" |")[0] for line in out.splitlines()] == ["| run", "|---|---|---|---|---|---|---|---|",
                                                                   "| contrastive", "| mac-0.75"]  # fmt: skip
     runs = [json.loads(line) for line in (tmp_path / "work/mask_ratio/runs.jsonl").read_text().splitlines()]
-    assert runs[1]["gflop"] < 0.5 * runs[0]["gflop"]
+    assert runs[1]["gflop"] < 0.8 * runs[0]["gflop"]
     assert len(runs[0]["curve"]) == 3
     assert (tmp_path / "work/mask_ratio/mask_ratio.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_compare_by_time_with_all_methods(tmp_path) -> None:
     more = [word for one in NANO.split() for word in ("--set", one)]
-    words = ["--seconds", "0.5", "--only", "miles", "simvtp", "--train", "24", "--test", "8", "--work", "w", *more]
+    words = [
+        "--seconds",
+        "0.2",
+        "--trial",
+        "3",
+        "--only",
+        "miles",
+        "simvtp",
+        "--train",
+        "24",
+        "--test",
+        "8",
+        "--work",
+        "w",
+        *more,
+    ]
     out = call(tmp_path, sys.executable, EXAMPLES / "compare.py", *words)
     assert [line.split(" | ")[0] for line in out.splitlines()[2:]] == ["| miles", "| simvtp"]
 
