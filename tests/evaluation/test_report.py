@@ -127,6 +127,61 @@ def test_actions_have_a_page_too(run, tmp_path):
     assert "video to class top-1" in text
 
 
+def test_each_split_of_actions_has_its_own_pictures(run, tmp_path):
+    from test_evaluation import sharded
+
+    splits = [
+        sharded(tmp_path / split, [["run"], [name], ["eat"]], split) for split, name in (("test1", "x"), ("test2", "y"))
+    ]
+    api.evaluate(run, splits, protocol="hmdb51", allow_partial=True, draws=20, **CPU).report(tmp_path / "r.html")
+    html = (tmp_path / "r.html").read_text("utf-8")
+    page = Page(html)
+    for split in ("test1", "test2"):
+        for heading in ("Best queries", "Worst queries", "Similarities", "Where the right answers stand"):
+            assert f"{heading}, split {split}" in page.text
+    assert html.count("image/jpeg") == 2 * 2  # a best and a worst query each, which show a video
+    assert html.count("<svg") == 4
+
+
+ODD = [
+    "word " * 10_000, "\u202eright to left", "مرحبا بالعالم", "👩\u200d👩\u200d👧", "", "\x00\x1b[31m", "half \ud83d",
+    "x" * 5000,
+]  # fmt: skip
+
+
+def test_odd_captions_have_a_page(tmp_path):
+    rng = np.random.default_rng(0)
+    text, video = rng.standard_normal((8, 4)), rng.standard_normal((8, 4))
+    text[5], video[6, 2] = np.nan, np.inf
+    for name, rows in (("text", text), ("video", video)):
+        np.save(tmp_path / f"{name}.npy", rows)
+    np.save(tmp_path / "caption_video.npy", np.arange(8))
+    (tmp_path / "captions.txt").write_bytes(("\n".join(ODD) + "\n").encode("utf-8", "surrogatepass"))
+    found = api.evaluate(embeddings=tmp_path, draws=20)
+    assert found["nan"] == 8 + 8 - 1
+    found.write(tmp_path / "r.json")
+    found.report(tmp_path / "r.html")
+    html = (tmp_path / "r.html").read_text("utf-8")
+    Page(html)
+    assert len(html) < 60_000
+    assert "(50000 characters)" in html
+    assert "(5000 characters)" in html
+    assert "مرحبا بالعالم" in html
+    assert "👩\u200d👩\u200d👧" in html
+    assert not set(html) & {"\u202e", "\x00", "\x1b"}
+
+
+@pytest.mark.parametrize("captions", [1, 3])
+def test_one_video_has_a_page(tmp_path, captions):
+    np.save(tmp_path / "text.npy", np.eye(captions, 4))
+    np.save(tmp_path / "video.npy", np.ones((1, 4)))
+    np.save(tmp_path / "caption_video.npy", np.zeros(captions, np.int64))
+    found = api.evaluate(embeddings=tmp_path, draws=20)
+    assert found["t2v"]["R@1"] == found["v2t"]["R@1"] == 100
+    found.report(tmp_path / "r.html")
+    Page((tmp_path / "r.html").read_text("utf-8"))
+
+
 def test_examples_are_the_best_and_the_worst():
     rng = np.random.default_rng(3)
     video = rng.standard_normal((50, 16)).astype(np.float32)

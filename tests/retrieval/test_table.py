@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 
@@ -70,7 +71,7 @@ def test_every_format_marks_a_part_and_what_is_theirs():
     for text in (rich, *(write(FULL) for write in formats.TEXTS.values())):
         assert "PARTIAL: 879 of 1000 videos" in text
         assert "theirs" in text
-        assert "+DSL" in text
+        assert "DSL" in text
         assert "shuffled frames" in text
         assert "arXiv:1" in text
 
@@ -99,6 +100,35 @@ def test_csv_is_a_row_a_number():
     first, last = found[0], found[-1]
     assert (first["metric"], float(first["value"]), float(first["low"])) == ("R@1", 61.24, 60.24)
     assert (last["whose"], last["value"], last["low"], last["source"]) == ("theirs", "38.9", "", "arXiv:1")
+
+
+HOSTILE = (
+    "a|b", "=1+1", "+cmd|' /C calc'!A0", "-2", "@SUM(A1)", "<script>x</script>", "[a](javascript:x)", "`c` *d* _e_",
+    r"50% \input{f} $x$ {y} #z ^ ~ & _", "two\nlines", "\ttab", "\x1b[31m", "\u202eright to left", "👩\u200d👧 مرحبا",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_names_are_text_in_every_format(text):
+    lost = {"count": 1, "first": [text]}
+    made = record(undecodable=lost, splits={text: {"t2v": NUMBERS}}, protocol=record()["protocol"] | {"title": text})
+    plain = record(undecodable={"count": 1, "first": ["x"]}, splits={"x": {"t2v": NUMBERS}})
+    for name, write in formats.TEXTS.items():
+        found = write(made)
+        assert len(found.splitlines()) == len(write(plain).splitlines()), name
+        assert not set(found) & {"\x1b", "\u202e", "\t"}
+    shown = [line for line in formats.markdown(made).splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in shown} == {8}
+    assert not re.search(r"(?<!\\)[<`*\[]", formats.markdown(made).splitlines()[-1].removeprefix("- "))
+    for row in csv.reader(io.StringIO(formats.as_csv(made))):
+        assert not any(cell.startswith(("=", "+", "@")) for cell in row)
+        assert not row[0].startswith("-")
+    assert not re.search(r"(?<!\\)[%$#&_^~](?!\d)", formats.latex(made).splitlines()[-2].replace(r"\&", ""))
+
+
+def test_a_column_of_a_table_is_no_formula_in_a_spreadsheet():
+    found = csv.DictReader(io.StringIO(formats.as_csv(FULL)))
+    assert {row["column"] for row in found} == {"raw", "DSL", "shuffled frames", "MAC & co, fine-tuned"}
 
 
 def test_a_title_steers_nothing():

@@ -38,7 +38,10 @@ class _Eval(TyperCommand):
 )
 def evaluate(
     run: Annotated[
-        str | None, typer.Argument(help="A run, one of its checkpoints, or clip:NAME, siglip:NAME.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A run, a checkpoint, frozen:PATH, clip:NAME, siglip:NAME, open_clip:NAME, st:DIR.", show_default=False
+        ),
     ] = None,
     shards: Annotated[
         list[Path] | None,
@@ -60,6 +63,8 @@ def evaluate(
     ] = None,
     dsl: Annotated[bool, typer.Option("--dsl", help="Add the column +DSL (transductive).")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="Add shuffled, reversed and single frames.")] = False,
+    vtm: Annotated[bool, typer.Option("--vtm", help="Add the column +VTM rerank (pretraining by SimVTP).")] = False,
+    vtm_top: Annotated[int, typer.Option("--vtm-top", help="How many candidates --vtm reranks.")] = 32,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
     format: Annotated[str, typer.Option("--format", help="rich, markdown, latex or csv.")] = "rich",
@@ -90,6 +95,7 @@ def evaluate(
         result = api.evaluate(
             run, shards or (), embeddings=embeddings, protocol=protocol, captions=captions,
             allow_partial=allow_partial, prompt=prompt, bank=bank, dsl=dsl, probe=probe, seed=seed,
+            vtm=vtm, vtm_top=vtm_top,
             device=device, precision=precision, batch_size=batch_size, workers=workers, progress=progress,
             command=shlex.join(["vtr", *sys.argv[1:]]),
         )  # fmt: skip
@@ -135,7 +141,7 @@ def _show(result: Any, format: str) -> None:
     from rich.console import Console
 
     from vtr.retrieval import formats, rows
-    from vtr.retrieval.table import printable, results_table
+    from vtr.retrieval.table import results_table
 
     if format != "rich":
         print_text(formats.TEXTS[format](result))
@@ -143,4 +149,4 @@ def _show(result: Any, format: str) -> None:
     console = Console()
     console.print(results_table(result))
     for note in rows.notes(result):
-        console.print(printable(note), style="dim", markup=False, highlight=False)
+        console.print(formats.printable(note), style="dim", markup=False, highlight=False)

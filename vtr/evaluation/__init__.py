@@ -4,7 +4,8 @@
     captions --the caption rule--> texts --> the protocol's check --> score +--> ranks (a row a query)
     embeddings ------------------------------------------------------------+--> evidence (for the report)
 
-asked.py  how to evaluate; parts.py  the left half of the picture; record.py  the right half
+asked.py  how to evaluate; parts.py  the left half of the picture; match.py  its second pass, for a matching head;
+record.py  the right half
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ def of_embeddings(
     """
     begin = time.perf_counter()
     protocol = protocols.known(asked.protocol)
+    if asked.vtm:
+        raise InputError(
+            "--vtm needs the model, which sees videos and captions together", "give a run, not --embeddings"
+        )
     if asked.probe or asked.prompt != "{}" or (protocol is None and asked.captions not in (None, "all")):
         raise InputError("--probe, --prompt and --captions change what is embedded", "give a run, not --embeddings")
     found = paired.read(directory)

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vtr.errors import InputError
-from vtr.retrieval import protocols, stats
+from vtr.retrieval import protocols, rerank, stats
 
 
 @dataclass(frozen=True)
 class Asked:
-    """How to evaluate. `captions`: the caption rule for own data; `prompt`: what a class name stands in."""
+    """How to evaluate. `captions`: the caption rule for own data; `prompt`: what a class name stands in.
+
+    `vtm`: rerank the first `vtm_top` candidates of each query by the matching head of a pretraining by SimVTP.
+    """
 
     protocol: str = protocols.OWN
     captions: str | None = None
@@ -20,11 +23,15 @@ class Asked:
     bank: Path | None = None
     dsl: bool = False
     probe: bool = False
+    vtm: bool = False
+    vtm_top: int = rerank.TOP
     seed: int = 0
     draws: int = stats.DRAWS  # 0: no intervals
 
     def __post_init__(self) -> None:
         if "{}" not in self.prompt:
             raise InputError(f"the prompt {self.prompt!r} has no place for a class", "write {} where its name goes")
+        if self.vtm_top < 1:
+            raise InputError(f"--vtm-top {self.vtm_top} reranks nothing", f"{rerank.TOP} is usual")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed {self.seed} must be at least 0 and below 2^32", "try --seed 0")

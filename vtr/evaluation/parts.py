@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vtr.checkpoint import sha256
 from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
+from vtr.evaluation.match import matched, matcher
 from vtr.retrieval import protocols, score
 from vtr.retrieval.paired import Paired
 
@@ -57,6 +58,10 @@ def embedded(
 
     index = ShardIndex.open(at)
     rule = protocols.rule_of(protocol, asked.captions)
+    if asked.vtm:
+        if rule == "classes":
+            raise InputError("reranking is of retrieval, not of choosing among class names", "leave out --vtm")
+        matcher(loaded)  # before the work
     own = [index.captions(i) for i in range(len(index))]
     split = protocols.split_of(protocol, index.facts("split").tolist())
     # Counts are checked before the work, and again after it: a video may turn out not to be readable.
@@ -85,10 +90,16 @@ def embedded(
         pair = Paired(seen.vectors[TRUE], vectors, label, queries.texts, keys)
     else:
         pair = Paired(vectors, seen.vectors[TRUE], np.array(queries.owner), keys, queries.texts)
+    matches = None
+    if asked.vtm:
+        matches, more = matched(
+            loaded, matcher(loaded), pair, index, seen.rows, asked.vtm_top, batch, workers, progress
+        )  # fmt: skip
+        spent += more
     manifest = at / "manifest.json"
     skipped = _skipped(manifest)
     return Part(
-        scored=score.Part(pair, split, rule == "classes", views),
+        scored=score.Part(pair, split, rule == "classes", views, matches),
         found=found,
         index=index,
         rows=seen.rows,

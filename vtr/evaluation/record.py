@@ -45,15 +45,17 @@ class Result(dict[str, Any]):
         result.write(path, self, self.ranks())
 
     def report(self, path: Path) -> None:
-        """The page of this result, of its first part where it has several. Raises WorkError: the disk is full."""
+        """The page of this result. Raises WorkError: the disk is full."""
         from vtr.retrieval.atomic import written_aside
         from vtr.retrieval.report import Shown, page
 
-        part = self.parts[0]
-        shown = Shown(part.scored.paired, self.columns[0].ranks[0], part.scored.actions, part.index, part.rows)
+        shown = [
+            Shown(part.scored.paired, ranks, part.scored.actions, part.index, part.rows, part.found.split)
+            for part, ranks in zip(self.parts, self.columns[0].ranks, strict=True)
+        ]
         text = page(self, shown)
         with written_aside([path]) as (aside,):
-            aside.write_text(text, encoding="utf-8")
+            aside.write_text(text, encoding="utf-8", errors="replace")
 
 
 def recorded(
@@ -80,7 +82,7 @@ def recorded(
         "t2v": None,
         "v2t": None,
         **_numbers(raw, asked),
-        "columns": {one.name: {**_numbers(one, asked), "assumes": score.ASSUMES[one.name]} for one in others},
+        "columns": {one.name: {**_numbers(one, asked), "assumes": one.assumes} for one in others},
         "probe": {one.name: _numbers(one, asked) for one in score.probe([part.scored for part in parts])} or None,
         "splits": {
             part.found.split: _numbers(score.score([part.scored])[0], asked) for part in parts if several
@@ -123,7 +125,8 @@ def recorded(
 
 
 def _numbers(scored: score.Scored, asked: Asked) -> dict[str, Any]:
-    return {**scored.numbers(), "intervals": scored.intervals(asked.seed, asked.draws) if asked.draws else None}
+    intervals = scored.intervals(asked.seed, asked.draws) if asked.draws else None
+    return {**result.rounded(scored.numbers()), "intervals": result.rounded(intervals)}
 
 
 def _split_sha256(parts: list[Part]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from vtr.errors import DataError, InputError
 from vtr.retrieval import stats
 from vtr.retrieval.metrics import Ranks
-from vtr.retrieval.result import Read
+from vtr.retrieval.result import Read, rounded
 from vtr.retrieval.score import ACTIONS, RAW
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def compare(a: Read, b: Read, *, column: str = RAW, seed: int = 0) -> dict[str, 
         "queries": {way: len(rows["keys"]) for way, rows in ours.items()},
         "differences": [
             {
-                "direction": way, "metric": one.metric, "a": one.a, "b": one.b, "difference": one.difference,
-                "interval": [one.low, one.high], "p": one.p, "p_holm": one.adjusted, "evidence": one.evident,
+                "direction": way, "metric": one.metric,
+                **rounded({"a": one.a, "b": one.b, "difference": one.difference, "interval": [one.low, one.high]}),
+                "p": round(one.p, 6), "p_holm": round(one.adjusted, 6), "evidence": one.evident,
             }
             for way, one in found
         ],

@@ -9,6 +9,8 @@ from typing import Any
 
 from vtr.retrieval.rows import Line, lines, metrics, notes, title
 
+# Signs that Markdown takes for its own, or for HTML.
+_MARKDOWN = set("\\`*_[]<>|~")
 # Every sign that means something to LaTeX, and what prints it.
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -21,19 +23,25 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
+def printable(text: str) -> str:
+    """The text without what could steer a terminal or a page, such as escape sequences and turns of direction."""
+    # A caption is anybody's text. The two joiners are part of emoji and of Persian and Indian words.
+    return "".join(char if char.isprintable() or char in "\u200c\u200d" else " " for char in text)
+
+
 def markdown(record: Mapping[str, Any]) -> str:
     """A pipe table with intervals in brackets, and notes below."""
     names = metrics(record)
     out = [
-        f"**{_pipe(title(record))}**",
+        f"**{_md(title(record))}**",
         "",
         f"| | direction | {' | '.join(names)} |",
         f"|---|---|{'---:|' * len(names)}",
     ]
     for line in lines(record):
         cells = [_with_interval(line, name) for name in names]
-        out.append(f"| {_pipe(_label(line))} | {line.direction} | {' | '.join(cells)} |")
-    return "\n".join([*out, *(["", *(f"- {_pipe(note)}" for note in notes(record))] if notes(record) else [])])
+        out.append(f"| {_md(_label(line))} | {line.direction} | {' | '.join(cells)} |")
+    return "\n".join([*out, *(["", *(f"- {_md(note)}" for note in notes(record))] if notes(record) else [])])
 
 
 def latex(record: Mapping[str, Any]) -> str:
@@ -56,7 +64,10 @@ def latex(record: Mapping[str, Any]) -> str:
 
 
 def as_csv(record: Mapping[str, Any]) -> str:
-    """A row a number: test_set, column, direction, metric, value, low, high, whose, source."""
+    """A row a number: test_set, column, direction, metric, value, low, high, whose, source.
+
+    Columns stand without their "+", which a spreadsheet would take for the beginning of a formula.
+    """
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(["test_set", "column", "direction", "metric", "value", "low", "high", "whose", "source"])
@@ -66,7 +77,8 @@ def as_csv(record: Mapping[str, Any]) -> str:
                 span = line.intervals.get(name, ["", ""])
                 whose = "theirs" if line.theirs else "ours"
                 value = line.numbers[name]
-                rows.writerow([title(record), line.column, line.direction, name, value, *span, whose, line.source])
+                told = (title(record), line.column.removeprefix("+"), line.direction, name)
+                rows.writerow([*map(_plain, told), value, *span, whose, _plain(line.source)])
     return file.getvalue().rstrip("\n")
 
 
@@ -83,9 +95,15 @@ def _with_interval(line: Line, name: str) -> str:
     return value if span is None else f"{value} [{number(span[0])}, {number(span[1])}]"
 
 
-def _pipe(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|")
+def _plain(text: str) -> str:
+    """Text that no spreadsheet computes, on one line."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _md(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in _MARKDOWN else sign for sign in printable(text))
 
 
 def _tex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return "".join(_LATEX.get(sign, sign) for sign in printable(text))

@@ -6,7 +6,7 @@ name, is escaped; and a content policy in the page forbids all but inline styles
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from vtr.data.index import ShardIndex
 from vtr.retrieval import charts, pictures, rows
 from vtr.retrieval.examples import Example, examples
-from vtr.retrieval.formats import number
+from vtr.retrieval.formats import number, printable
 from vtr.retrieval.metrics import Ranks
 from vtr.retrieval.paired import Paired
 from vtr.retrieval.style import STYLE
 
+LONGEST = 500  # characters of a caption that are shown
 MAPPED = 64  # rows and columns of the heat map
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 ORIGIN = (
@@ -44,28 +45,19 @@ class Shown:
     actions: bool = False
     index: ShardIndex | None = None
     rows: NDArray[np.int64] | None = None
+    split: str = ""
 
 
-def page(record: Mapping[str, Any], shown: Shown) -> str:
-    """The whole HTML file of a result."""
-    names = rows.directions(record)
-    ranks = {names[way]: one for way, one in shown.ranks.items()}
+def page(record: Mapping[str, Any], parts: Sequence[Shown]) -> str:
+    """The whole HTML file of a result; of several splits each has its curves, queries and similarities."""
     title = rows.title(record).partition(". PARTIAL")[0]
-    best, worst = examples(shown.paired, shown.ranks["v2t" if shown.actions else "t2v"])
-    gallery = _Gallery(shown)
     body = [
         f"<header><h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(str(record["model"] or record["embeddings"] or ""))}</p></header>',
         f'<p class="partial">{escape(rows.partial(record))}</p>' if record["protocol"]["partial"] else "",
         _tiles(record),
         f"<h2>Numbers</h2>{_table(record)}",
-        '<h2>Where the right answers stand</h2><div class="pair">',
-        f'<figure class="card" style="margin:0">{charts.recall_curve(ranks)}{charts.legend(list(ranks))}</figure>',
-        f'<figure class="card" style="margin:0">{charts.rank_histogram(ranks)}{charts.legend(list(ranks))}</figure>',
-        "</div>",
-        _examples("Best queries", "The right answer first, by the widest margin.", best, gallery),
-        _examples("Worst queries", "The right answers that rank lowest.", worst, gallery),
-        _heat_map(shown),
+        *(_part(record, shown, f", split {shown.split}" if len(parts) > 1 else "") for shown in parts),
         _origin(record),
     ]
     return (
@@ -74,6 +66,23 @@ def page(record: Mapping[str, Any], shown: Shown) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f"{''.join(body)}</main></body></html>\n"
+    )
+
+
+def _part(record: Mapping[str, Any], shown: Shown, of: str) -> str:
+    """Ranks, queries and similarities; `of` says of which split."""
+    names = rows.directions(record)
+    ranks = {names[way]: one for way, one in shown.ranks.items()}
+    best, worst = examples(shown.paired, shown.ranks["v2t" if shown.actions else "t2v"])
+    gallery, of = _Gallery(shown), escape(of)
+    return (
+        f'<h2>Where the right answers stand{of}</h2><div class="pair">'
+        f'<figure class="card" style="margin:0">{charts.recall_curve(ranks)}{charts.legend(list(ranks))}</figure>'
+        f'<figure class="card" style="margin:0">{charts.rank_histogram(ranks)}{charts.legend(list(ranks))}</figure>'
+        "</div>"
+        f"{_examples(f'Best queries{of}', 'The right answer first, by the widest margin.', best, gallery)}"
+        f"{_examples(f'Worst queries{of}', 'The right answers that rank lowest.', worst, gallery)}"
+        f"{_heat_map(shown, of)}"
     )
 
 
@@ -86,14 +95,14 @@ class _Gallery:
 
     def query(self, example: Example) -> str:
         """What was asked for: a caption, or a video."""
-        text = escape(self.shown.paired.captions[example.query])
+        text = escape(_short(self.shown.paired.captions[example.query]))
         if not self.shown.actions:
             return f"<p>{text}</p>"
         return f'<div class="asked"><div class="what"><span>{text}</span></div>{self.image(example.query)}</div>'
 
     def item(self, row: int, score: float, note: str, right: bool) -> str:
         """One thing that was found: a video, or a class."""
-        name = escape(self.shown.paired.ids[row])
+        name = escape(_short(self.shown.paired.ids[row]))
         picture = "" if self.shown.actions else self.image(row)
         what = f'<div class="what"><span>{name}{escape(note)}</span><span>{score:.3f}</span></div>'
         return f'<li class="{"right" if right else "wrong"}">{picture}{what}</li>'
@@ -108,7 +117,13 @@ class _Gallery:
             self._strips[sample] = pictures.strip(shown.index, sample)
         data = self._strips[sample]
         name = shown.paired.captions[row] if shown.actions else shown.paired.ids[row]
-        return f'<img alt="frames of {escape(name)}" src="{data}">' if data else ""
+        return f'<img alt="frames of {escape(_short(name))}" src="{data}">' if data else ""
+
+
+def _short(text: str) -> str:
+    """A caption as far as a card holds it, without what steers a reader's display."""
+    text = printable(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
 
 
 def _tiles(record: Mapping[str, Any]) -> str:
@@ -161,7 +176,7 @@ def _examples(title: str, about: str, chosen: list[Example], gallery: _Gallery) 
     return f'<h2>{title}</h2><p class="soft">{about}</p><div class="examples">{"".join(cards)}</div>'
 
 
-def _heat_map(shown: Shown) -> str:
+def _heat_map(shown: Shown, of: str) -> str:
     paired = shown.paired
     if shown.actions:  # a few videos a class, in the order of the classes
         columns = np.arange(min(len(paired.video), MAPPED))
@@ -177,7 +192,7 @@ def _heat_map(shown: Shown) -> str:
         about = "Each row is a text, each column a video, in the same order: the right answers are the diagonal."
     data, low, high = pictures.heat_map(paired.text[queries], paired.video[columns])
     return (
-        f'<h2>Similarities</h2><div class="card map"><img alt="heat map of similarities" src="{data}"><div>'
+        f'<h2>Similarities{of}</h2><div class="card map"><img alt="heat map of similarities" src="{data}"><div>'
         f'<p class="soft">{about} {len(queries)} by {len(columns)} of {len(paired.text)} by {len(paired.video)}.</p>'
         f'<div class="scale"><span>{low:.2f}</span><img alt="" src="{pictures.scale()}"><span>{high:.2f}</span></div>'
         "</div></div>"

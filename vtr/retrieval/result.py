@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vtr.retrieval.score import Part, Scored
 
 SCHEMA = "vtr-eval-1"
+DECIMALS = 4  # of every number and bound: of a million queries one is 0.0001 percent
 TIE_RULE = (
     "expectation under random tie-breaking: R@K is the chance of a hit, MdR and MnR take 1 + better + (equal - 1) / 2; "
     "NaN ranks last"
@@ -84,6 +85,15 @@ def ordered(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in FIELDS}
 
 
+def rounded(value: Any) -> Any:
+    """The numbers in `value`, however deep, to DECIMALS: 79.8 for 79.80000000000001."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value
+
+
 def ranks_table(columns: list[Scored], parts: list[Part]) -> pa.Table:
     """A row a query: column, direction, split, id (the video's), text ("" where a video asks), and its rank.
 
@@ -124,7 +134,8 @@ def write(path: Path, record: Mapping[str, Any], ranks: pa.Table) -> None:
     text = as_json({**record, "ranks": beside.name})
     with written_aside([beside, path]) as (first, second):
         pq.write_table(ranks, first, compression="zstd")
-        second.write_text(text + "\n", encoding="utf-8")
+        # Half a surrogate, of a name that is not UTF-8, stands as JSON's own escape.
+        second.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def ranks_path(path: Path) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vtr.errors import DataError, InputError
 from vtr.retrieval import stats
@@ -14,14 +15,24 @@ from vtr.retrieval.exact import Floats, Rows
 from vtr.retrieval.hubness import DSL_BETA, QB_BETA, dual_softmax, qb_norm
 from vtr.retrieval.metrics import Ranks, both_directions, summarize, text_to_video_ranks, video_to_text_ranks
 from vtr.retrieval.paired import Paired
+from vtr.retrieval.rerank import Candidates, reranked
 
-RAW, QB_NORM, DSL = "raw", "+QB-Norm", "+DSL"
+RAW, QB_NORM, DSL, VTM = "raw", "+QB-Norm", "+DSL", "+VTM rerank"
 ASSUMES = {
     RAW: "nothing beyond the query and the gallery",
     QB_NORM: f"a bank of other captions (dynamic inverted softmax, beta {QB_BETA:g}); text to video alone",
     DSL: f"all test queries at once, one right answer each (dual softmax, beta {DSL_BETA:g}); transductive",
+    VTM: "the model again, on each query with each of its first {top} candidates: no embeddings alone",
 }
 ACTIONS = {"R@1": "top-1", "R@5": "top-5"}
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Each direction's first `top` candidates of every query, with the scores (P,) of a matching head."""
+
+    top: int
+    found: Mapping[str, tuple[Candidates, NDArray[np.floating[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -29,13 +40,14 @@ class Part:
     """One split's test set to be scored.
 
     With `actions`, the queries are videos and the gallery class names: `paired` then has videos for its texts and
-    classes for its videos. `views` are other vectors for the videos, of the temporal probe.
+    classes for its videos. `views` are other vectors for the videos, of the temporal probe; `matches` of a reranker.
     """
 
     paired: Paired
     split: str = ""
     actions: bool = False
     views: Mapping[str, Floats] = field(default_factory=dict)
+    matches: Matches | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,12 @@ class Scored:
     ranks: list[dict[str, Ranks]]
     clusters: list[dict[str, Rows]]
     actions: bool = False
+    top: int = 0  # how many candidates a query has, of a reranked column
+
+    @property
+    def assumes(self) -> str:
+        """What this column looks at."""
+        return ASSUMES[self.name].replace("{top}", str(self.top))
 
     def numbers(self) -> dict[str, dict[str, float]]:
         """{"t2v": {"R@1": ...}, "v2t": ...}: of several parts the mean."""
@@ -74,7 +92,7 @@ class Scored:
 
 
 def score(parts: list[Part], *, bank: Floats | None = None, dsl: bool = False) -> list[Scored]:
-    """`raw` first, then +QB-Norm if there is a `bank` (K, E) of texts, then +DSL if asked for.
+    """`raw` first, then +QB-Norm if there is a `bank` (K, E) of texts, +DSL if asked for, +VTM rerank of matches.
 
     Raises InputError: a trick that does not fit the protocol. DataError: what the metrics refuse.
     """
@@ -94,6 +112,10 @@ def score(parts: list[Part], *, bank: Floats | None = None, dsl: bool = False) -
             )
         both = [dual_softmax(p.paired.text, p.paired.video, p.paired.owner) for p in parts]
         found.append(Scored(DSL, both, found[0].clusters))
+    if parts[0].matches is not None:
+        raw = found[0].ranks
+        again = [_reranked(part, ranks) for part, ranks in zip(parts, raw, strict=True)]
+        found.append(Scored(VTM, again, found[0].clusters, top=parts[0].matches.top))
     return found
 
 
@@ -117,6 +139,16 @@ def _raw(part: Part) -> dict[str, Ranks]:
     return {
         "t2v": text_to_video_ranks(paired.text, paired.video, paired.owner),
         "v2t": video_to_text_ranks(described.text, described.video, described.owner),
+    }
+
+
+def _reranked(part: Part, raw: dict[str, Ranks]) -> dict[str, Ranks]:
+    assert part.matches is not None  # noqa: S101
+    (seen, t2v), (heard, v2t) = part.matches.found["t2v"], part.matches.found["v2t"]
+    owner, asking = part.paired.owner, np.flatnonzero(part.paired.captioned)[heard.query]
+    return {
+        "t2v": reranked(raw["t2v"], seen, t2v, owner[seen.query] == seen.item),
+        "v2t": reranked(raw["v2t"], heard, v2t, owner[heard.item] == asking),
     }
 
 

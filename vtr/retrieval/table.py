@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vtr.retrieval import rows
-from vtr.retrieval.formats import number
+from vtr.retrieval.formats import number, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -99,9 +99,3 @@ def _span(start: float | None, end: float | None) -> str:
     if start is None or end is None or math.isnan(start) or math.isnan(end):
         return "-"
     return f"{start:.1f}-{end:.1f} s"
-
-
-def printable(text: str) -> str:
-    """The text without what could steer a terminal."""
-    # A caption is anybody's text: an escape sequence in it must not steer the reader's terminal.
-    return "".join(char if char.isprintable() else " " for char in text)
