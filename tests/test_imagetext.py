@@ -101,12 +101,45 @@ def test_other_weights_have_another_name(model):
     assert np.isfinite(opened.model.mean.numpy()).all()
 
 
+def test_clips_are_what_its_image_processor_makes_of_frames(model):
+    from transformers import AutoImageProcessor
+
+    kind, folder = model
+    loaded = build.load_model(f"{kind}:{folder}", **{"device_name": "cpu", "precision_name": "fp32"})
+    frames = np.random.default_rng(0).integers(0, 256, (8, 48, 70, 3), dtype=np.uint8)
+    clip = build.clip_shape(loaded.config).evaluation(frames)[None]
+    pixels = AutoImageProcessor.from_pretrained(folder)(list(frames), return_tensors="pt")["pixel_values"][None]
+    torch.testing.assert_close(loaded.embedder.embed_video(clip), loaded.embedder.embed_video(pixels))
+    fit = {"clip": "short side 40 (bicubic), centre crop 32", "siglip": "squeezed to 32 x 32 (bicubic)"}[kind]
+    assert loaded.meta["preprocessing"].startswith(fit)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resample": 1}, "makes frames fit in a way that is not known"),
+        ({"do_resize": False}, "makes frames fit in a way that is not known"),
+        ({"size": {"height": 32, "width": 40}, "do_center_crop": False}, "they are not square"),
+        ({"size": {"longest_edge": 40}, "do_center_crop": False}, "does not say how large its images are"),
+        ({"size": {"shortest_edge": 24}, "crop_size": 32, "do_center_crop": True}, "pads frames of 24 pixels to 32"),
+    ],
+)
+def test_frames_that_would_not_be_the_models_own_are_refused(change, message):
+    from vtr.imagetext import parse
+    from vtr.imagetext.hub import frame
+    from vtr.imagetext.named import config_for
+
+    with pytest.raises(ConfigError, match=message) as told:
+        config_for(parse("clip:x"), *frame("x", change), 77, 8, fixed=False)
+    assert "--embeddings" in told.value.hint
+
+
 def test_what_does_not_fit_is_refused(model, tmp_path):
     kind, folder = model
     other = {"clip": "siglip", "siglip": "clip"}[kind]
     with pytest.raises(ConfigError, match=f"is a '{kind}' model, not '{other}'"):
         open_image_text(f"{other}:{folder}")
-    for option in ("frames=0", "frames=x", "size=3"):
+    for option in ("frames=0", "frames=x", "size=3", "weights=x"):
         with pytest.raises(ConfigError, match=f"'{option}' in .* is no option"):
             open_image_text(f"{kind}:{folder},{option}")
     with pytest.raises(WorkError, match=r"could not be loaded"):

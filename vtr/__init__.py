@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 from vtr.version import __version__
 
 if TYPE_CHECKING:
-    from vtr.api import embed, evaluate, export, finetune, index_tars, inspect_shards, pretrain, search, shard
+    from vtr.api import compare, embed, evaluate, export, finetune, index_tars, inspect_shards, pretrain, search, shard
     from vtr.build import load_model
     from vtr.config import Config
     from vtr.errors import VtrError
 
 _HOMES = {
-    **dict.fromkeys(
-        ("embed", "evaluate", "export", "finetune", "index_tars", "inspect_shards", "pretrain", "search", "shard"),
-        "vtr.api",
-    ),
+    **dict.fromkeys(("compare", "embed", "evaluate", "export", "finetune", "index_tars"), "vtr.api"),
+    **dict.fromkeys(("inspect_shards", "pretrain", "search", "shard"), "vtr.api"),
     "load_model": "vtr.build",
     "Config": "vtr.config",
     "VtrError": "vtr.errors",
@@ -33,6 +31,7 @@ __all__ = [
     "Config",
     "VtrError",
     "__version__",
+    "compare",
     "embed",
     "evaluate",
     "export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from vtr.config import Config, ModelConfig
 from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError, InputError, RunError, VtrError
+from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError
+from vtr.exported import is_exported, open_exported
 from vtr.imagetext import is_image_text, open_image_text
 from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
@@ -49,13 +51,11 @@ class Loaded:
     @property
     def meta(self) -> dict[str, str]:
         """What an export says of the model that made it."""
-        data = self.config.data
-        preprocessing = f"short side {data.resize}, centre crop {data.size}, middle frame of each segment"
         return {
             "model": str(self.path),
             "weights_sha256": self.weights_sha256,
-            "preprocessing": preprocessing,
-            "frames": str(data.frames),
+            "preprocessing": clip_shape(self.config).in_words,
+            "frames": str(self.config.data.frames),
         }
 
     def embed_video(self, clips: torch.Tensor) -> torch.Tensor:
@@ -139,7 +139,7 @@ def clip_shape(config: Config) -> ClipShape:
     data = config.data
     return ClipShape(
         data.frames, data.size, data.resize, data.crop_min, data.flip, data.decoder, data.sampler, data.stride,
-        still=config.model.tubelet,
+        still=config.model.tubelet, fit=data.fit,
     )  # fmt: skip
 
 
@@ -260,12 +260,20 @@ def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
 
 
 def load_source(source: Path | str) -> Source:
-    """The model on the CPU that `source` names: a run, one of its checkpoints, or `frozen:PATH` (`vtr.released`).
+    """The model on the CPU that `source` names: a run, one of its checkpoints, `frozen:PATH` (`vtr.released`), or an
+    export, `st:DIR` or `hf:DIR` (`vtr.exported`).
 
     Raises RunError, DataError or ConfigError when it cannot be loaded.
     """
     name = str(source)
+    if is_exported(name):
+        exported = open_exported(name)
+        model = make_model(exported.config, exported.tokenizer, text_config=exported.text)
+        matching(model, exported.state, name)
+        return Source(Path(exported.name), exported.config, model, exported.tokenizer, exported.path)
     if not is_released(name):
+        if re.match(r"[a-z_-]{2,}:", name) and not Path(name).exists():
+            raise RunError(f"{name}: models of that kind are not known", f"docs/evaluation.md has all; {OWN_VECTORS}")
         config, model, words, folder = load_parts(Path(source))
         return Source(Path(source).resolve(), config, model, words, folder / checkpoint.WEIGHTS)
     found = open_released(name)
@@ -288,7 +296,9 @@ def fit_lora(model: nn.Module, old: ModelConfig, new: ModelConfig) -> None:
 
 def is_here(name: str) -> bool:
     """Whether there is something at `name`, a source as `load_source` takes it."""
-    return parse(name)[1].is_file() if is_released(name) else bool(name) and Path(name).is_dir()
+    if is_released(name):
+        return parse(name)[1].is_file()
+    return bool(name) and Path(name.partition(":")[2] if is_exported(name) else name).is_dir()
 
 
 def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:

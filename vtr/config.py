@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from vtr.errors import ConfigError
 
+FITS = ("centre", "crop-bicubic", "crop-bilinear", "squeeze-bicubic", "squeeze-bilinear")
 Scalar = bool | int | float | str | list[float]
 
 
@@ -49,6 +50,9 @@ class DataConfig:
     stride: int = 1  # frames from one to the next of a dense clip
     size: int = 224  # height and width of a clip in pixels; a multiple of model.patch
     resize: int = 256  # short side before the crop of `size` in evaluation
+    # How a frame is made to fit in evaluation. centre: short side to `resize`, bilinear; crop-MODE, squeeze-MODE: as
+    # the image processors of CLIP and SigLIP do, short side or both, by that interpolation.
+    fit: str = "centre"
     crop_min: float = 0.5  # training crops cover at least this share of the picture; 1 gives the evaluation crop
     flip: bool = True  # switch off where captions say "left" and "right"
     words: int = 32  # longest caption in tokens, special ones included
@@ -66,6 +70,7 @@ class DataConfig:
         _at_most("data", 1024, workers=self.workers)
         _at_least("data", 0, workers=self.workers, cache_gb=self.cache_gb)
         _choice("data", decoder=(self.decoder, ("auto", "pyav")), sampler=(self.sampler, ("segments", "dense")))
+        _choice("data", fit=(self.fit, FITS))
         if not 0 < self.crop_min <= 1:
             raise ConfigError(f"data.crop_min = {self.crop_min}, it must be above 0 and at most 1", "0.5 is usual")
         if self.resize < self.size:

@@ -6,6 +6,9 @@ prints them as one red line and a hint, and exits with `exit_code` (2: the input
 
 from __future__ import annotations
 
+# The hint for a model that is not loaded here: its vectors can be evaluated all the same.
+OWN_VECTORS = "write its vectors as video.npy, text.npy and caption_video.npy, and give vtr eval --embeddings DIR"
+
 
 class VtrError(Exception):
     """The root of the tree: catch this to catch all of vtr's own errors."""

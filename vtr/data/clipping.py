@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data import pyav_reader, stored, video
-from vtr.data.clips import evaluation_crop, frame_numbers
+from vtr.data.clips import frame_numbers
 from vtr.data.crew import Beat, Lost, run_tasks
 from vtr.data.dataset import ClipShape
 from vtr.data.index import ShardIndex
@@ -166,7 +166,7 @@ def _of_sample(index: ShardIndex, i: int, task: _Task) -> tuple[Spans, Clips | N
     numbers = span_frames(times, spans, count, info.duration_s, shape.sampler, shape.stride)
     distinct, places = np.unique(numbers, return_inverse=True)
     frames = stored.decode(stored.fetch(index, i, distinct.tolist()), task.limits, shape.at_least)
-    planes = evaluation_crop(frames, shape.resize, shape.size).numpy()
+    planes = shape.evaluation(frames).numpy()
     return spans, planes[places.reshape(numbers.shape)]
 
 
@@ -185,7 +185,7 @@ def _of_bytes(data: bytes, task: _Task, info: video.VideoInfo) -> tuple[Spans, C
         opened.codec.flush_buffers()
         convert = Converter(opened)
         for k, frame in pyav_reader.decode(opened, np.unique(numbers).tolist()):
-            out[numbers == k] = evaluation_crop(convert(frame)[None], shape.resize, shape.size).numpy()
+            out[numbers == k] = shape.evaluation(convert(frame)[None]).numpy()
         out.flush()
     return spans, None
 
@@ -194,4 +194,4 @@ def _whole(data: bytes, info: video.VideoInfo, shape: ClipShape, limits: Limits)
     numbers = frame_numbers(shape.sampler, info.frames, shape.frames, shape.stride).tolist()
     decoder = "pyav" if shape.decoder == "pyav" else info.decoder
     frames = video.read_frames(data, numbers, decoder, limits)
-    return evaluation_crop(frames, shape.resize, shape.size).numpy()[None]
+    return shape.evaluation(frames).numpy()[None]

@@ -76,13 +76,32 @@ def to_short_side(frames: npt.NDArray[np.uint8], short_side: int) -> npt.NDArray
     return np.ascontiguousarray(_resize(_planes(frames), size).permute(0, 2, 3, 1).numpy())
 
 
-def evaluation_crop(frames: npt.NDArray[np.uint8], resize: int, size: int) -> Tensor:
-    """(T,H,W,3) uint8 -> (T,3,size,size) uint8: short side to `resize`, then the centre."""
+def evaluation_crop(frames: npt.NDArray[np.uint8], resize: int, size: int, fit: str = "centre") -> Tensor:
+    """(T,H,W,3) uint8 -> (T,3,size,size) uint8: short side to `resize`, then the centre.
+
+    `fit` is one of `vtr.config.FITS`: "crop-MODE" rounds as image processors of transformers do, "squeeze-MODE" keeps
+    the whole picture and not its proportion; MODE is bicubic or bilinear.
+    """
     planes = _planes(frames)
+    if fit != "centre":
+        way, mode = fit.split("-")
+        return _squeezed(planes, size, mode) if way == "squeeze" else _cropped(planes, resize, size, mode)
     wanted = resized_size(frames.shape[1], frames.shape[2], resize)
     if wanted != tuple(planes.shape[-2:]):
         planes = _resize(planes, wanted)
     top, left = (wanted[0] - size) // 2, (wanted[1] - size) // 2
+    return planes[..., top : top + size, left : left + size]
+
+
+def _squeezed(planes: Tensor, size: int, mode: str) -> Tensor:
+    return _resize(planes, (size, size), mode)
+
+
+def _cropped(planes: Tensor, resize: int, size: int, mode: str) -> Tensor:
+    height, width = planes.shape[-2:]
+    short = min(height, width)
+    planes = _resize(planes, (resize * height // short, resize * width // short), mode)  # cut, not rounded
+    top, left = (planes.shape[-2] - size) // 2, (planes.shape[-1] - size) // 2
     return planes[..., top : top + size, left : left + size]
 
 
@@ -115,8 +134,8 @@ def _planes(frames: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
 
 
-def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(planes: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
     if tuple(planes.shape[-2:]) == size:
         return planes
     # What torchvision's resize calls for such tensors, without the seconds that importing torchvision takes.
-    return F.interpolate(planes, size=size, mode="bilinear", antialias=True)
+    return F.interpolate(planes, size=size, mode=mode, antialias=True)

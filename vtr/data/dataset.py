@@ -48,12 +48,31 @@ class ClipShape:
     sampler: str = "segments"
     stride: int = 1
     still: int = 1
+    fit: str = "centre"
 
     @property
     def at_least(self) -> int:
-        """The shortest side that a picture must have for no crop of it to be enlarged."""
+        """The shortest side that a picture must have for no crop of it to be enlarged; 0: it must come as it is."""
+        if self.fit != "centre":
+            return 0
         # The smallest box of `training_crop` has crop_min of the area in a proportion of 3:4.
         return max(self.resize, math.ceil(self.size / math.sqrt(0.75 * self.crop_min)))
+
+    @property
+    def in_words(self) -> str:
+        """What is done to a video, for a reader of a result."""
+        way, _, mode = self.fit.partition("-")
+        fits = {
+            "centre": f"short side {self.resize}, centre crop {self.size}",
+            "crop": f"short side {self.resize} ({mode}), centre crop {self.size}",
+            "squeeze": f"squeezed to {self.size} x {self.size} ({mode})",
+        }
+        dense = f"{self.frames} frames of the middle, {self.stride} apart"
+        return f"{fits[way]}, {dense if self.sampler == 'dense' else 'middle frame of each segment'}"
+
+    def evaluation(self, frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+        """(T,H,W,3) uint8 -> (T,3,size,size) uint8, without chance."""
+        return evaluation_crop(frames, self.resize, self.size, self.fit)
 
 
 @dataclass(frozen=True)
@@ -161,6 +180,6 @@ class ClipDataset(Dataset[Item]):
         """(T,H,W,3) uint8 -> (T,3,size,size) uint8: with `rng` a random crop, else the middle."""
         shape = self.shape
         if rng is None or shape.crop_min == 1.0:
-            clip = evaluation_crop(frames, shape.resize, shape.size)
+            clip = shape.evaluation(frames)
             return clip.flip(-1) if rng is not None and shape.flip and rng.random() < 0.5 else clip
         return training_crop(frames, shape.size, shape.crop_min, shape.flip, rng)

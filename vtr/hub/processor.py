@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
 from vtr.data.clipping import clip_file
-from vtr.data.clips import evaluation_crop, frame_numbers
+from vtr.data.clips import frame_numbers
 from vtr.data.dataset import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer, load
 from vtr.errors import RunError
@@ -63,12 +63,12 @@ class VtrProcessor(ProcessorMixin):  # type: ignore[misc]
         frames = video.numpy() if isinstance(video, Tensor) else np.asarray(video)
         shape = self.shape
         numbers = frame_numbers(shape.sampler, len(frames), shape.frames, shape.stride)
-        return evaluation_crop(np.ascontiguousarray(frames[numbers]), shape.resize, shape.size)
+        return shape.evaluation(np.ascontiguousarray(frames[numbers]))
 
     def settings(self) -> dict[str, Any]:
         """What `from_pretrained` needs beside the tokenizer's files."""
         shape = self.shape
-        names = ("frames", "size", "resize", "sampler", "stride", "still", "decoder")
+        names = ("frames", "size", "resize", "sampler", "stride", "still", "decoder", "fit")
         values = {name: getattr(shape, name) for name in names}
         return {"processor_class": type(self).__name__, "words": self.words.length, "fixed": self.fixed, **values}
 

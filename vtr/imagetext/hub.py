@@ -1,72 +1,58 @@
-"""`clip:NAME` and `siglip:NAME`: an image-text model of transformers where a run could stand, frame by frame.
-
-NAME is a model of the hub or a directory made by save_pretrained. Options may follow: `clip:NAME,frames=12`.
-"""
+"""`clip:NAME` and `siglip:NAME`: image-text models of transformers, with what their image processor does to a frame."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtr.config import Config, DataConfig, ModelConfig
 from vtr.data import tokenizer as tokenizers
-from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError, VtrError, WorkError
+from vtr.errors import OWN_VECTORS, ConfigError, VtrError, WorkError
+from vtr.imagetext.named import ImageText, Named, config_for
 from vtr.models.framewise import FramewiseModel
 
-KINDS = ("clip", "siglip")
-FRAMES = 8
+MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which preprocessor_config.json has
 
 
-@dataclass(frozen=True)
-class ImageText:
-    """An opened model: `name` opens it again from any directory."""
-
-    name: str
-    config: Config
-    model: FramewiseModel
-    tokenizer: CaptionTokenizer
-
-
-def is_image_text(name: str) -> bool:
-    """Whether `name` is of the form `clip:NAME`."""
-    return name.partition(":")[0] in KINDS and ":" in name
-
-
-def open_image_text(name: str) -> ImageText:
-    """The model of `clip:NAME[,frames=N]`, on the CPU.
-
-    Raises ConfigError: an unknown option, a model of another kind. WorkError: it cannot be had.
-    Differs from the models' own preprocessing: frames are resized bilinearly by their short side, then the centre is
-    cropped; CLIP resizes bicubically, SigLIP squeezes the frame into a square.
-    """
-    kind, _, rest = name.partition(":")
-    source, *pairs = rest.split(",")
-    frames = _frames(name, pairs)
-    model, images = _load(name, source)
+def open_hub(named: Named) -> ImageText:
+    """Raises ConfigError: a model of another kind, pictures made to fit in a way that is not known. WorkError."""
+    kind, source = named.kind, named.source
+    model, images = _load(named.whole, source)
     if model.config.model_type not in (kind, f"{kind}2"):
         raise ConfigError(
-            f"{source} is a {model.config.model_type!r} model, not {kind!r}", f"{name} wants a {kind} model"
+            f"{source} is a {model.config.model_type!r} model, not {kind!r}", f"{named.whole} wants a {kind} model"
         )
-    size = _side(images.get("crop_size") if images.get("do_center_crop") else None) or _side(images.get("size"))
-    resize = _side(images.get("size")) or size
-    if size is None or resize is None:
-        raise ConfigError(
-            f"{source} does not say how large its images are", "its preprocessor_config.json needs a size"
-        )
+    size, resize, fit = frame(source, images)
     words = int(model.config.text_config.max_position_embeddings)
     patch = int(model.config.vision_config.patch_size)
-    config = Config(
-        data=DataConfig(frames=frames, size=size, resize=max(size, resize), words=words, fixed_length=kind == "siglip"),
-        model=ModelConfig(patch=patch if size % patch == 0 else 1),
-    )
+    config = config_for(named, size, resize, fit, words, patch, fixed=kind == "siglip")
     words_of = tokenizers.pretrained(source, words, fixed=kind == "siglip")
     model.eval().requires_grad_(False)
     framewise = FramewiseModel(model, images["image_mean"], images["image_std"], masked=kind != "siglip")
     place = str(Path(source).resolve()) if Path(source).is_dir() else source
-    return ImageText(f"{kind}:{place},frames={frames}", config, framewise, words_of)
+    return ImageText(f"{kind}:{place},frames={named.frames}", config, framewise, words_of)
+
+
+def frame(source: str, images: Mapping[str, Any]) -> tuple[int, int, str]:
+    """(size, resize, fit) of an image processor's settings, `fit` as in `vtr.config.FITS`. Raises ConfigError."""
+    size = (
+        dict(images.get("size") or {}) if not isinstance(images.get("size"), int) else {"shortest_edge": images["size"]}
+    )
+    crop = images.get("crop_size") if images.get("do_center_crop") else None
+    crop = crop if isinstance(crop, int) or crop is None else crop.get("height")
+    resample = images.get("resample")
+    mode = MODES.get(3 if resample is None else int(resample))
+    if mode is None or not images.get("do_resize", True):
+        raise ConfigError(f"{source} makes frames fit in a way that is not known here", OWN_VECTORS)
+    short, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
+    if short and not size.get("longest_edge"):
+        return int(crop or short), int(short), f"crop-{mode}"
+    if height and height == width and crop in (None, height):
+        return int(height), int(height), f"squeeze-{mode}"
+    raise ConfigError(
+        f"{source} does not say how large its images are, or they are not square: size {size}",
+        f"its preprocessor_config.json needs a size; else {OWN_VECTORS}",
+    )
 
 
 def _load(name: str, source: str) -> tuple[Any, Mapping[str, Any]]:
@@ -83,18 +69,3 @@ def _load(name: str, source: str) -> tuple[Any, Mapping[str, Any]]:
             "give a directory made by save_pretrained, with safetensors, or connect to the model hub",
         ) from error
     return model, images
-
-
-def _frames(name: str, pairs: list[str]) -> int:
-    for pair in pairs:
-        key, _, value = pair.partition("=")
-        if key != "frames" or not value.isdigit() or int(value) < 1:
-            raise ConfigError(f"{pair!r} in {name!r} is no option", "the one option is frames=N")
-        return int(value)
-    return FRAMES
-
-
-def _side(size: Any) -> int | None:
-    if isinstance(size, int):
-        return size
-    return int(size.get("shortest_edge") or size.get("height")) if size else None

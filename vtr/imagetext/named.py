@@ -1,0 +1,45 @@
+"""What the openers of image-text models are given and give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vtr.config import Config, DataConfig, ModelConfig
+from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import OWN_VECTORS, ConfigError
+from vtr.models.framewise import FramewiseModel
+
+FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Named:
+    """`whole` is `kind:source` with its options."""
+
+    whole: str
+    kind: str
+    source: str
+    frames: int
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class ImageText:
+    """An opened model: `name` opens it again from any directory."""
+
+    name: str
+    config: Config
+    model: FramewiseModel
+    tokenizer: CaptionTokenizer
+
+
+def config_for(named: Named, size: int, resize: int, fit: str, words: int, patch: int, *, fixed: bool) -> Config:
+    """The settings of a clip and a caption, as a run has them. Raises ConfigError: a crop beyond the frame."""
+    if resize < size:
+        raise ConfigError(
+            f"{named.whole} pads frames of {resize} pixels to {size}, which is not done here", OWN_VECTORS
+        )
+    return Config(
+        data=DataConfig(frames=named.frames, size=size, resize=resize, fit=fit, words=words, fixed_length=fixed),
+        model=ModelConfig(patch=patch if size % patch == 0 else 1),
+    )
