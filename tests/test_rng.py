@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vtr.rng import fold_in, fold_in_rows, generator, uniform
+from vtr.rng import fold_in, fold_in_rows, generator, uniform, uniform_pairs
 
 # The first outputs of splitmix64 from the state 1234567, as its author's C code prints them.
 SPLITMIX = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
@@ -94,3 +94,15 @@ def test_a_gpu_draws_the_same():
     on_gpu = fold_in_rows(5, torch.arange(1000, device="cuda"))
     assert torch.equal(on_gpu.cpu(), rows)
     assert torch.equal(uniform(on_gpu, 784).cpu(), uniform(rows, 784))
+
+
+def test_a_pair_is_drawn_for_wherever_its_two_stand():
+    rows, others = fold_in_rows(3, torch.arange(40)), fold_in_rows(4, torch.arange(500))
+    drawn = uniform_pairs(rows, others)
+    assert drawn.shape == (40, 500)
+    mixed = torch.randperm(500, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(uniform_pairs(rows[7:9], others[mixed]), drawn[7:9][:, mixed])
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert drawn.unique().numel() > 0.99 * drawn.numel()
+    flat = (drawn - drawn.mean()).T
+    assert float(torch.corrcoef(flat.T).fill_diagonal_(0).abs().max()) < 0.25

@@ -1,12 +1,16 @@
-"""Rows of all processes in one tensor, with their true gradient."""
+"""What processes that train together have of each other: rows, with their true gradient or without, and results."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Job = TypeVar("Job")
+Found = TypeVar("Found")
 
 
 def world_size() -> int:
@@ -23,6 +27,48 @@ def gather(rows: Tensor) -> Tensor:
     if world_size() == 1:
         return rows
     return _Gather.apply(rows) if rows.is_floating_point() else _all(rows)
+
+
+def fetch(rows: Tensor, wanted: Tensor) -> Tensor:
+    """(B,...) on each of P processes, (B,) int64 numbers among all P*B -> (B,...): the rows of these, no gradient.
+
+    Each process is sent what it wants and no more; the numbers are those of `gather`'s rows.
+    """
+    if world_size() == 1:
+        return rows[wanted]
+    world, rank, size = world_size(), dist.get_rank(), len(rows)
+    asked = _all(wanted).view(world, -1)
+    mine = asked // size == rank  # (P,B): what each process wants of this one
+    given = rows[asked[mine] % size].contiguous()
+    home = wanted // size
+    order = home.argsort(stable=True)  # as they arrive: by process, and within one as they were asked for
+    arrived = rows.new_empty((len(wanted), *rows.shape[1:]))
+    counts = torch.bincount(home, minlength=world).tolist(), mine.sum(1).tolist()
+    dist.all_to_all_single(arrived, given, *counts)
+    found = torch.empty_like(arrived)
+    found[order] = arrived
+    return found
+
+
+def in_turn(work: Callable[[Sequence[Job]], Iterable[Found]], jobs: Sequence[Job]) -> list[Found]:
+    """What `work` finds of each of `jobs`, in their order: each of P processes does every P-th, and all get all.
+
+    What one process raises is raised in all of them, or they would wait for it.
+    """
+    if world_size() == 1:
+        return list(work(jobs))
+    mine: list[Found] = []
+    failed: Exception | None = None
+    try:
+        mine = list(work(jobs[dist.get_rank() :: world_size()]))
+    except Exception as error:
+        failed = error
+    every: list[Any] = [None] * world_size()
+    dist.all_gather_object(every, (mine, failed))
+    for _, told in every:
+        if told is not None:
+            raise told
+    return [every[number % world_size()][0][number // world_size()] for number in range(len(jobs))]
 
 
 def _all(rows: Tensor) -> Tensor:

@@ -50,7 +50,15 @@ def fold_in_rows(seed: int, rows: Tensor) -> Tensor:
 def uniform(rows: Tensor, n: int) -> Tensor:
     """(B,) int64 seeds -> (B,n) float32 in [0,1), 24 random bits each."""
     places = torch.arange(1, n + 1, device=rows.device, dtype=torch.int64) * _signed(_GAMMA)
-    words = _mix_tensor(rows[:, None] + places[None, :])
+    return _unit(_mix_tensor(rows[:, None] + places[None, :]))
+
+
+def uniform_pairs(rows: Tensor, others: Tensor) -> Tensor:
+    """(B,), (N,) int64 seeds -> (B,N) float32 in [0,1): one draw a pair, wherever its two stand among the others."""
+    return _unit(_mix_tensor(rows[:, None] + others[None, :]))
+
+
+def _unit(words: Tensor) -> Tensor:
     return ((words >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from vtr.objectives.contrastive import Contrastive
 from vtr.objectives.mac import MAC
 from vtr.objectives.miles import MILES
+from vtr.objectives.simvtp import SimVTP
 from vtr.types import Batch
 
 sys.path.append(str(Path(__file__).parent.parent / "objectives"))
@@ -25,8 +26,21 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "mac, joint, tube, a learned temperature": lambda: MAC(
         toy.model("joint", 2, learn_temperature=True), toy.MASK_ID, 0.6, 0.3, "tube"
     ),
+    "simvtp": lambda: simvtp("random"),
+    "simvtp, hard, a learned temperature": lambda: simvtp("hard", learn_temperature=True),
     "miles": lambda: MILES(toy.model(), toy.MASK_ID, head="linear", wait=False),
 }
+
+
+def simvtp(negatives: str, *, learn_temperature: bool = False) -> nn.Module:
+    model = toy.unified(learn_temperature=learn_temperature)
+    torch.manual_seed(3)
+    objective = SimVTP(
+        model, toy.MASK_ID, 0.75, 0.5, negatives=negatives, decoder_width=12, decoder_depth=1, decoder_heads=3
+    )
+    for part in (objective.decoder, objective.word_head, objective.match_head):
+        toy.randomised(part)
+    return objective
 
 
 def make(name: str) -> tuple[nn.Module, Batch]:

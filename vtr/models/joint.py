@@ -138,11 +138,14 @@ class UnifiedEncoder(nn.Module):
 
     def tubes(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B,T,3,H,W) normalised float or uint8, (B,S,k) | None -> (B,K,D): tubes and positions, slot by slot."""
-        patches = visible_patches(clips, visible, self.patch, self.tubelet)  # (B,S,k,3*t*p*p)
+        rows, columns = clips.shape[-2] // self.patch, clips.shape[-1] // self.patch
+        return self.embed_patches(visible_patches(clips, visible, self.patch, self.tubelet), rows, columns, visible)
+
+    def embed_patches(self, patches: Tensor, rows: int, columns: int, visible: Tensor | None = None) -> Tensor:
+        """(B,S,k,3*t*p*p) normalised float or uint8, of a grid of `rows` and `columns`, (B,S,k) | None -> (B,K,D)."""
         if not patches.is_floating_point():
             rgb = patches.view(*patches.shape[:-1], 3, -1).to(self.patch_embed.weight.dtype)
             patches = ((rgb - self.mean) / self.std).flatten(-2)
-        rows, columns = clips.shape[-2] // self.patch, clips.shape[-1] // self.patch
         tubes: Tensor = self.patch_embed(patches.flatten(1, 2))
         return tubes + self.places(patches.shape[1], rows, columns, visible)
 
