@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -97,18 +96,6 @@ def test_unknown_and_missing_trackers(nano: Path, shards: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"train.tracker = 'dvclive' is not installed\n.*pip install dvclive"):
         api.pretrain(config_of(nano, train__tracker="dvclive"), shards, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_model_in_parts_is_refused() -> None:
-    from accelerate.utils import DistributedType
-
-    from vtr.run import _refuse_sharding
-
-    for kind in ("FSDP", "DEEPSPEED"):
-        with pytest.raises(ConfigError, match=rf"accelerate is set to {kind}, .*\n.*--accumulate N"):
-            _refuse_sharding(SimpleNamespace(distributed_type=DistributedType(kind)))
-    for kind in ("NO", "MULTI_GPU", "MULTI_CPU"):
-        _refuse_sharding(SimpleNamespace(distributed_type=DistributedType(kind)))
 
 
 def test_compiling_wants_captions_of_one_length(nano: Path) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -28,27 +29,16 @@ from vtr.data.mixture import Samples
 from vtr.data.order import mixed_slots
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError, RunError, WorkError
+from vtr.errors import ConfigError, RunError
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
 from vtr.optim import parameter_groups, scaled_lr
 from vtr.training.loop import Plan, train
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from vtr.training.processes import accelerated, check_tracker, processes_watched
+from vtr.training.spread import asked
 
 RECORD, READING = "run.json", "reading.json"
-# How gloo and NCCL tell of a process that has ended, or no longer answers.
-CONNECTIONS = (
-    "onnection closed by peer",
-    "onnection reset by peer",
-    "roken pipe",
-    "imed out",
-    "imeout",
-    "NCCL",
-    "Gloo",
-)
 # What a run may be taken up with other values of: none changes what it learns.
 FREE = (
     "data.workers", "data.time_limit_s",
@@ -93,8 +83,10 @@ def run(
     if objective_of is not None:
         record["objective"] = getattr(objective_of, "__qualname__", type(objective_of).__qualname__)
     tracker = check_tracker(config.train.tracker)
-    with _accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):
-        _refuse_sharding(accelerator)
+    spread = asked(os.environ, config, precision)
+    with accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):
+        if accelerator.num_processes == 1:
+            spread = None
         latest = _found(out, record, config, fresh=fresh)
         set_seed(config.train.seed)
         if latest is None:
@@ -126,7 +118,10 @@ def run(
         average = make_average(config, model, accelerator.device, begun=latest is not None)
         if latest is not None and average is not None:
             build.read_trained(latest, model)
-        offered: Model = model if average is None else average.module
+        if spread is not None:
+            spread.begin(objective)
+        kept: Any = objective if spread is None else spread.whole
+        offered: Model = kept.model if average is None else average.module
         if config.train.checkpointing:
             recompute_activations(objective)
         if config.train.compile:
@@ -148,7 +143,7 @@ def run(
 
         def write(folder: Path) -> None:
             build.write_run(folder, config, offered, words)
-            build.write_extras(folder, objective)
+            build.write_extras(folder, kept)
             if average is not None:
                 build.write_trained(folder, model)
 
@@ -164,6 +159,7 @@ def run(
                     write,
                     partial(score, evaluate) if evaluate else None,
                     average,
+                    spread,
                 )
             if accelerator.is_main_process:
                 _tell_reading(reading, dataset, out)
@@ -182,73 +178,6 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
     write_bytes(out / READING, json.dumps(record, indent=1).encode())
     for line in reading.lines(rate):
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
-
-
-@contextmanager
-def _accelerated(
-    where: torch.device, precision: str, tracker: str = "", out: Path | None = None
-) -> Iterator[Accelerator]:
-    """An Accelerator for one run. Its settings are global: they are forgotten after, unless somebody had made them."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import ProjectConfiguration
-
-    own = not AcceleratorState._shared_state
-    if where.index is not None and where.type == "cuda":
-        torch.cuda.set_device(where)
-    accelerator = None
-    try:
-        accelerator = Accelerator(
-            mixed_precision={"fp32": "no"}.get(precision, precision),
-            cpu=where.type == "cpu",
-            log_with=tracker or None,
-            project_config=ProjectConfiguration(str(out), str(out / "trackers")) if tracker and out else None,
-        )
-        yield accelerator
-        if own and accelerator.num_processes > 1:
-            accelerator.end_training()  # only where all have come to their end: it waits for them
-    finally:
-        for one in accelerator.trackers if accelerator is not None else ():
-            one.finish()
-        if own:
-            AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def _refuse_sharding(accelerator: Accelerator) -> None:
-    """Raises ConfigError where accelerate spreads one model over processes: our checkpoints hold whole ones."""
-    kind = str(accelerator.distributed_type.value)
-    if kind in {"FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"}:
-        raise ConfigError(
-            f"accelerate is set to {kind}, which spreads the model over processes; vtr keeps it whole on each",
-            "use accelerate's MULTI_GPU; for memory, --accumulate N and --set train.checkpointing=true",
-        )
-
-
-def check_tracker(name: str) -> str:
-    """`name` as it came. Raises ConfigError when Accelerate does not know that tracker, or it is not installed."""
-    if name:
-        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-        known = sorted(str(one) for one in LOGGER_TYPE_TO_CLASS)
-        if name not in known:
-            raise ConfigError(f"train.tracker = {name!r} is unknown", f"choose one of: {', '.join(known)}")
-        if name not in map(str, get_available_trackers()):
-            raise ConfigError(f"train.tracker = {name!r} is not installed", f"pip install {name}")
-    return name
-
-
-@contextmanager
-def processes_watched(world: int) -> Iterator[None]:
-    """Around what processes do together: one that is gone, as the others' connections tell, becomes a WorkError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if world == 1 or not any(word in str(error) for word in CONNECTIONS):
-            raise
-        raise WorkError(
-            f"another of the {world} processes is gone: {str(error).splitlines()[0]}",
-            "see what that process said; run the same command to go on from the last checkpoint",
-        ) from error
 
 
 @contextmanager

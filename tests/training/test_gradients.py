@@ -16,14 +16,15 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from vtr.errors import ConfigError
-from vtr.run import _accelerated
 from vtr.training.gradients import Step, check_pieces, cut, slices, step_gradients
+from vtr.training.processes import accelerated
+from vtr.training.spread import Spread, whole
 
 PROCESSES = 2
 
 
 def gradients(objective: nn.Module, batch, pieces: int, how: str = "exact", seed: int = 5):
-    with _accelerated(torch.device("cpu"), "fp32") as accelerator:
+    with accelerated(torch.device("cpu"), "fp32") as accelerator:
         model = accelerator.prepare(Step(objective))
         terms = step_gradients(model, accelerator, batch, seed, True, pieces, how, 1)
         found = {name: p.grad.clone() for name, p in objective.named_parameters() if p.grad is not None}
@@ -65,10 +66,22 @@ def work(rank: int, folder: str, port: int) -> None:
             model = accelerator.prepare(Step(objective))
             terms = step_gradients(model, accelerator, own, 5, True, pieces, "exact", 1)
             grads = {n: p.grad for n, p in objective.named_parameters() if p.grad is not None}
-            results[name, pieces] = (terms, grads)
+            results[name, pieces, "whole"] = (terms, grads)
+            results[name, pieces, "spread"] = spread(name, rank, pieces, accelerator)
     torch.save(results, f"{folder}/{rank}.pt")
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def spread(name: str, rank: int, pieces: int, accelerator):
+    """As above, with each layer's weights in parts: (terms, gradients put together)."""
+    objective, batch = cases.make(name)
+    step = Step(objective)
+    Spread().share(step, torch.optim.AdamW(step.parameters()), accelerator.device)
+    assert sum(hasattr(p, "placements") for p in step.parameters()) > 20
+    own = cut(batch, slices(len(batch), PROCESSES)[rank])
+    terms = step_gradients(step, accelerator, own, 5, True, pieces, "exact", 1)
+    return terms, {n: whole(p.grad) for n, p in objective.named_parameters() if p.grad is not None}
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +94,14 @@ def results(tmp_path_factory: pytest.TempPathFactory):
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
+@pytest.mark.parametrize("how", ["whole", "spread"])
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("name", cases.CASES)
-def test_processes_give_the_gradients_of_one(results, name: str, pieces: int) -> None:
+def test_processes_give_the_gradients_of_one(results, name: str, pieces: int, how: str) -> None:
     objective, batch = cases.make(name)
     terms, wanted = gradients(objective, batch, 1)
     for result in results:
-        found_terms, found = result[name, pieces]
+        found_terms, found = result[name, pieces, how]
         for term, value in terms.items():
             torch.testing.assert_close(found_terms[term], value, rtol=1e-6, atol=1e-6)
         same(found, wanted)

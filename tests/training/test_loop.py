@@ -17,8 +17,8 @@ from torch import nn
 from vtr import checkpoint
 from vtr.errors import ConfigError, Interrupted, WorkError
 from vtr.optim import warmup_cosine
-from vtr.run import _accelerated
 from vtr.training.loop import Plan, train
+from vtr.training.processes import accelerated
 from vtr.types import Batch
 
 
@@ -63,7 +63,7 @@ def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, **chan
     if latest is not None:
         model.load_state_dict(torch.load(latest / "weights.pt"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, fused=fused)
-    with _accelerated(torch.device("cpu"), "fp32") as accelerator:
+    with accelerated(torch.device("cpu"), "fp32") as accelerator:
         return train(model, optimizer, accelerator, batches, Plan(**plan | changes), out, write_run, evaluate)
 
 

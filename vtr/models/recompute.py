@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from torch import nn
@@ -11,12 +12,17 @@ from torch.utils.checkpoint import checkpoint
 LAYERS = ("blocks", "layer", "layers")
 
 
+def layers(model: nn.Module) -> Iterator[nn.Module]:
+    """Every layer of every tower in `model`."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.ModuleList) and name.split(".")[-1] in LAYERS:
+            yield from module
+
+
 def recompute_activations(model: nn.Module) -> None:
     """Makes every layer of every tower in `model` keep its input alone.
 
     Weights, their names and the arithmetic stay as they are.
     """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, nn.ModuleList) and name.split(".")[-1] in LAYERS:
-            for layer in module:
-                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    for layer in layers(model):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -8,6 +8,7 @@ averaged: cheaper, with fewer negatives.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,22 +26,46 @@ BUCKET = 2**24
 
 
 class Step(nn.Module):
-    """What is wrapped for many processes: an objective, and the rows ("video", "text") that it saw last, detached."""
+    """What is wrapped for many processes: an objective, and the rows ("video", "text") that it saw last, detached.
+
+    `step("terms", batch, seed, masked)`: all that uses weights goes through this one door, for a model that is `spread`
+    over processes (`vtr.training.spread`) puts its weights together there.
+    """
 
     def __init__(self, objective: nn.Module) -> None:
         super().__init__()
         self.objective: Any = objective
         self.seen: dict[str, Tensor] = {}
+        self.spread = False
 
-    def forward(self, batch: Batch, seed: int, masked: bool) -> dict[str, Tensor]:
+    def forward(self, work: str, *given: Any) -> Any:
+        """The result of the method `work`."""
+        return getattr(self, work)(*given)
+
+    def terms(self, batch: Batch, seed: int, masked: bool) -> dict[str, Tensor]:
         """(B,...) -> {term: ()}."""
         if not hasattr(self.objective, "rows"):
             return self.objective(batch, seed, masked=masked)  # type: ignore[no-any-return]
         rows = self.objective.rows(batch, seed, masked)
         self.see(rows)
+        return self.losses(rows)
+
+    def rows(self, *given: Any) -> dict[str, Tensor]:
+        """The objective's `rows`."""
+        return self.objective.rows(*given)  # type: ignore[no-any-return]
+
+    def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The objective's `losses`."""
         return self.objective.losses(rows)  # type: ignore[no-any-return]
 
+    def partners(self, parts: Iterable[Batch], seed: int) -> list[tuple[dict[str, Tensor], ...]]:
+        """What each piece has to be given beside itself: the objective's `partners`, or nothing."""
+        if not hasattr(self.objective, "partners"):
+            return [() for _ in parts]
+        return [(found,) for found in self.objective.partners(parts, seed)]
+
     def see(self, rows: dict[str, Tensor]) -> None:
+        """Keeps the vectors of `rows` for the log."""
         self.seen = {name: rows[name].detach() for name in ("video", "text") if name in rows}
 
 
@@ -76,8 +101,9 @@ def step_gradients(
     if pieces == 1:
         torch.manual_seed(dropout)
         with accelerator.autocast():
-            terms: dict[str, Tensor] = model(batch.to(accelerator.device), seed, masked)
+            terms: dict[str, Tensor] = model("terms", batch.to(accelerator.device), seed, masked)
         accelerator.backward(_total(terms))
+        _average_what_is_whole(model)
         return {name: term.detach() for name, term in terms.items()}
     parts = [cut(batch, part) for part in slices(len(batch), pieces)]
     run = _exact if how == "exact" else _plain
@@ -95,9 +121,10 @@ def _plain(
         torch.manual_seed(fold_in(dropout, number))
         with nullcontext() if last else accelerator.no_sync(model):
             with accelerator.autocast():
-                terms = model(part.to(accelerator.device), seed, masked)
+                terms = model("terms", part.to(accelerator.device), seed, masked)
             accelerator.backward(_total(terms) / len(parts))
         sums = {name: sums.get(name, 0) + term.detach() / len(parts) for name, term in terms.items()}
+    _average_what_is_whole(model)
     return sums
 
 
@@ -105,12 +132,13 @@ def _exact(
     model: nn.Module, accelerator: Any, parts: list[Batch], seed: int, masked: bool, dropout: int
 ) -> dict[str, Tensor]:
     step: Step = accelerator.unwrap_model(model)
-    objective: Any = step.objective
+    with accelerator.autocast():
+        partners = step("partners", (part.to(accelerator.device) for part in parts), seed)
 
     def encode(number: int) -> dict[str, Tensor]:
         torch.manual_seed(fold_in(dropout, number))  # the same dropout both times
         with accelerator.autocast():
-            return objective.rows(parts[number].to(accelerator.device), seed, masked)  # type: ignore[no-any-return]
+            return step("rows", parts[number].to(accelerator.device), seed, masked, *partners[number])  # type: ignore[no-any-return]
 
     with torch.no_grad():
         found = [encode(number) for number in range(len(parts))]
@@ -118,7 +146,7 @@ def _exact(
     step.see(rows)
     leaves = {name: row.requires_grad_() if row.is_floating_point() else row for name, row in rows.items()}
     with accelerator.autocast():
-        terms = objective.losses(leaves)
+        terms: dict[str, Tensor] = step("losses", leaves)
     accelerator.backward(_total(terms))
     for number, part in enumerate(slices(len(leaves["ok"]), len(parts))):
         encoded = encode(number)
@@ -130,8 +158,17 @@ def _exact(
     return {name: term.detach() for name, term in terms.items()}
 
 
+def _average_what_is_whole(model: nn.Module) -> None:
+    """Of a spread model, which no wrapper surrounds: the few weights that are whole in each process."""
+    if getattr(model, "spread", False):
+        average_gradients(model)
+
+
 def average_gradients(model: nn.Module) -> None:
-    """Sets every parameter's gradient to its mean over processes, `BUCKET` numbers a message."""
+    """Sets every parameter's gradient to its mean over processes, `BUCKET` numbers a message.
+
+    Of weights that are spread over processes it is that already: their backward pass has seen to it.
+    """
     world = world_size()
     if world == 1:
         return
@@ -146,7 +183,7 @@ def average_gradients(model: nn.Module) -> None:
             bucket.clear()
 
     for parameter in model.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and not hasattr(parameter, "placements"):
             if parameter.grad is None:  # another process may have one, and all must send alike
                 parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter.grad)

@@ -25,6 +25,7 @@ from vtr.training.gradients import Step, check_pieces, step_gradients
 from vtr.training.health import Finite, figures
 from vtr.training.log import RunLog
 from vtr.training.quarantine import Quarantine
+from vtr.training.spread import Spread, clip_gradients, whole_state
 from vtr.training.state import read_state, write_state
 from vtr.training.stop import stopping
 from vtr.types import Batch
@@ -65,19 +66,25 @@ def train(
     write_run: Callable[[Path], None],
     evaluate: Callable[[], dict[str, float]] | None = None,
     average: Any = None,
+    spread: Spread | None = None,
 ) -> Path:
     """Trains to `plan.steps`, from the newest checkpoint in `out` if there is one, and returns the last checkpoint.
 
     `batches(step)` gives the batches from that step on; `write_run(folder)` writes what makes a checkpoint a run
-    (config, weights, tokenizer); `average.update_parameters(objective.model)` follows each step.
+    (config, weights, tokenizer); `average.update_parameters(objective.model)` follows each step. With `spread` the
+    model is spread over the processes; `write_run` and `evaluate` then find its whole in `spread.whole`.
     Raises Interrupted after saving when a signal asks to stop, WorkError for steps that are not finite or too many
     unreadable videos, ConfigError where the batch or the objective does not divide into `plan.pieces`.
     """
     world, main = accelerator.num_processes, accelerator.is_main_process
     local = plan.batch_size // world
     check_pieces(objective, plan.pieces, plan.pieces_how, plan.batch_size, world)
-    model, optimizer = accelerator.prepare(Step(objective), optimizer)
-    step_of: Step = accelerator.unwrap_model(model)
+    step_of = Step(objective)
+    model: Any = step_of
+    if spread is None:
+        model, optimizer = accelerator.prepare(step_of, optimizer)
+    else:
+        spread.share(step_of, optimizer, accelerator.device)
     base = [group["lr"] for group in optimizer.param_groups]
     start, finite = 0, Finite(out / "nonfinite.jsonl", plan.skip_nonfinite, show=main)
     latest = checkpoint.newest(out)
@@ -89,11 +96,18 @@ def train(
     quarantine = Quarantine(out / "quarantine.jsonl", gather=gather_object if world > 1 else None, write=main)
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
 
+    def put_together() -> None:
+        if spread is not None:
+            spread.fill(objective)
+
     def save(step: int) -> Path:
+        put_together()
+        state = whole_state(optimizer, keep=main)
+
         def write(folder: Path) -> None:
             write_run(folder)
             trainer = {"step": step, "skipped": finite.skipped, **plan.identity}
-            write_state(folder, optimizer, accelerator.scaler, trainer)
+            write_state(folder, state, accelerator.scaler, trainer)
 
         if main:
             checkpoint.save(out, step, write, plan.keep)
@@ -106,7 +120,7 @@ def train(
             log.note(f"going on from step {start}{f' ({torn[-1]} is torn)' if torn else ''}")
         log.note(
             f"batch {plan.batch_size} = {local // plan.pieces} a process x {_count(world, 'process', 'es')} x "
-            f"{_count(plan.pieces, 'piece', 's')}"
+            f"{_count(plan.pieces, 'piece', 's')}{'; each process holds a part of the model (FSDP)' if spread else ''}"
         )
         stream = iter(batches(start)) if start < plan.steps else iter(())
         clock = Clock()
@@ -129,7 +143,8 @@ def train(
             masked = step < tail
             terms = step_gradients(model, accelerator, batch, seed, masked, plan.pieces, plan.pieces_how, dropout)
             loss = torch.stack(list(terms.values())).sum()
-            norm = accelerator.clip_grad_norm_(model.parameters(), plan.clip or float("inf"))
+            clip = accelerator.clip_grad_norm_ if spread is None else clip_gradients
+            norm = clip(model.parameters(), plan.clip or float("inf"))
             finite.step(step, loss, norm, batch.keys, optimizer, accelerator)
             optimizer.zero_grad(set_to_none=True)
             if average is not None:
@@ -157,6 +172,7 @@ def train(
             if saving:
                 path = save(done)  # before the evaluation, which may fail of other data
             if scoring and evaluate is not None:
+                put_together()
                 results = evaluate()
                 log.record(done, results)
                 accelerator.log(results, step=done)

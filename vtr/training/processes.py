@@ -1,0 +1,90 @@
+"""The processes of a run: what Accelerate makes of them, its trackers, and one that is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vtr.errors import ConfigError, WorkError
+from vtr.training.spread import SWITCH
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# How gloo and NCCL tell of a process that has ended, or no longer answers.
+CONNECTIONS = (
+    "onnection closed by peer",
+    "onnection reset by peer",
+    "roken pipe",
+    "imed out",
+    "imeout",
+    "NCCL",
+    "Gloo",
+)
+
+
+@contextmanager
+def accelerated(
+    where: torch.device, precision: str, tracker: str = "", out: Path | None = None
+) -> Iterator[Accelerator]:
+    """An Accelerator for one run. Its settings are global: they are forgotten after, unless somebody had made them.
+
+    It is not told of FSDP: spreading a model is `vtr.training.spread`'s, and transformers would load nothing into it.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import ProjectConfiguration
+
+    own = not AcceleratorState._shared_state
+    if where.index is not None and where.type == "cuda":
+        torch.cuda.set_device(where)
+    accelerator, asked = None, os.environ.pop(SWITCH, None)
+    try:
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(precision, precision),
+            cpu=where.type == "cpu",
+            log_with=tracker or None,
+            project_config=ProjectConfiguration(str(out), str(out / "trackers")) if tracker and out else None,
+        )
+        yield accelerator
+        if own and accelerator.num_processes > 1:
+            accelerator.end_training()  # only where all have come to their end: it waits for them
+    finally:
+        if asked is not None:
+            os.environ[SWITCH] = asked
+        for one in accelerator.trackers if accelerator is not None else ():
+            one.finish()
+        if own:
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def check_tracker(name: str) -> str:
+    """`name` as it came. Raises ConfigError when Accelerate does not know that tracker, or it is not installed."""
+    if name:
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+        known = sorted(str(one) for one in LOGGER_TYPE_TO_CLASS)
+        if name not in known:
+            raise ConfigError(f"train.tracker = {name!r} is unknown", f"choose one of: {', '.join(known)}")
+        if name not in map(str, get_available_trackers()):
+            raise ConfigError(f"train.tracker = {name!r} is not installed", f"pip install {name}")
+    return name
+
+
+@contextmanager
+def processes_watched(world: int) -> Iterator[None]:
+    """Around what processes do together: one that is gone, as the others' connections tell, becomes a WorkError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if world == 1 or not any(word in str(error) for word in CONNECTIONS):
+            raise
+        raise WorkError(
+            f"another of the {world} processes is gone: {str(error).splitlines()[0]}",
+            "see what that process said; run the same command to go on from the last checkpoint",
+        ) from error
