@@ -259,13 +259,15 @@ def evaluate(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     command: str | None = None,
+    together: bool = False,
     **asked: Any,
 ) -> Result:
     """R@1, R@5, R@10 (percent), MdR and MnR of text-to-video ("t2v") and video-to-text ("v2t"), and how sure they are.
 
     Of a run or another model (see `vtr.build.load_model`) on all of `shards`, or of `embeddings` alone. `asked` goes
     to `vtr.evaluation.Asked`: the protocol, tricks, the probe. The result is the record of `vtr.retrieval.result`;
-    `result.write(FILE)` keeps it with the rank of every query.
+    `result.write(FILE)` keeps it with the rank of every query. `together`: called by all processes of a training,
+    which share the work.
     """
     from vtr import evaluation
     from vtr.build import load_model
@@ -280,7 +282,7 @@ def evaluate(
     loaded = load_model(run, device, precision) if isinstance(run, (str, Path)) else run
     assert loaded is not None  # noqa: S101
     return evaluation.of_model(
-        loaded, several, how, batch=batch_size, workers=workers, progress=progress, command=command
+        loaded, several, how, batch=batch_size, workers=workers, progress=progress, command=command, together=together
     )
 
 
@@ -470,7 +472,7 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
     ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
 
     def score(loaded: Loaded) -> dict[str, float]:
-        result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0)
+        result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0, together=True)
         return {f"{way} {name}": result[way][name] for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR")}
 
     return score

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from vtr.build import clip_shape, load_model
 from vtr.data.index import ShardIndex
 from vtr.errors import InputError
 from vtr.retrieval import views
-from vtr.retrieval.embed import embed_videos
+from vtr.retrieval.embed import captions_of, embed_captions, embed_videos
 
 
 def clips(batch=5, frames=6):
@@ -56,3 +58,33 @@ def test_one_frame_cannot_be_probed(run, test_shards):
     shape = dataclasses.replace(clip_shape(loaded.config), frames=1)
     with pytest.raises(InputError, match="clips of one frame have no order to probe"):
         views.embed_views(loaded.embedder, index, shape, loaded.tokenizer, probe=True)
+
+
+def share(rank, folder, run, shards):
+    import warnings
+
+    warnings.simplefilter("error")  # a child does not inherit what pytest asks for
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    seen, words = embedded(run, shards, together=True)
+    np.savez(f"{folder}/{rank}.npz", words=words, rows=seen.rows, **seen.vectors)
+    dist.destroy_process_group()
+
+
+def embedded(run, shards, *, together):
+    loaded, index = load_model(run, "cpu", "fp32"), ShardIndex.open(shards)
+    shape, words = clip_shape(loaded.config), loaded.tokenizer
+    seen = views.embed_views(loaded.embedder, index, shape, words, probe=True, batch=5, together=together)
+    return seen, embed_captions(loaded.embedder, words, captions_of(index)[0], 7, together=together)
+
+
+def test_processes_share_the_work_to_the_bit(run, test_shards, tmp_path):
+    mp.spawn(share, (str(tmp_path), run, test_shards), nprocs=2)
+    torch.set_num_threads(1)
+    seen, words = embedded(run, test_shards, together=False)
+    for rank in range(2):
+        found = np.load(tmp_path / f"{rank}.npz")
+        np.testing.assert_array_equal(found["words"], words)
+        np.testing.assert_array_equal(found["rows"], seen.rows)
+        for name, vectors in seen.vectors.items():
+            np.testing.assert_array_equal(found[name], vectors)

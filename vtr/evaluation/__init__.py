@@ -40,8 +40,11 @@ def of_model(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
     command: str | None = None,
+    together: bool = False,
 ) -> Result:
     """The result of a model on one shard directory, or on several splits of one action benchmark.
+
+    `together`: the processes that train share the work; each gets the whole result, the same as one alone.
 
     Raises InputError, DataError: a protocol that the data are not of. WorkError: a video that cannot be read.
     """
@@ -53,7 +56,7 @@ def of_model(
         raise InputError("no shards to evaluate on", "give --shards DIR (vtr shard makes one)")
     if len(shards) > 1 and (protocol is None or protocol.rule != "classes"):
         raise InputError("several shard directories are for splits of action protocols", "give --shards once")
-    parts = [embedded(loaded, protocol, Path(at), asked, batch, workers, progress) for at in shards]
+    parts = [embedded(loaded, protocol, Path(at), asked, batch, workers, progress, together=together) for at in shards]
     bank = None if asked.bank is None else _bank_of_shards(loaded, asked.bank)
     shape = clip_shape(loaded.config)
     about = {

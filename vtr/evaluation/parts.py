@@ -49,6 +49,8 @@ def embedded(
     batch: int,
     workers: int,
     progress: Callable[[int], None] | None,
+    *,
+    together: bool = False,
 ) -> Part:
     """The videos and captions of the shards `at`, embedded. Raises what `of_model` does."""
     from vtr.build import clip_shape
@@ -71,6 +73,7 @@ def embedded(
     seen = embed_views(
         loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
         probe=asked.probe, leave_out=asked.allow_partial, batch=batch, workers=workers, progress=progress,
+        together=together,
     )  # fmt: skip
     own = [own[i] for i in seen.rows]
     found = protocols.check(
@@ -80,7 +83,7 @@ def embedded(
     queries = protocols.queries(own, rule)
     texts = [asked.prompt.replace("{}", text) if rule == "classes" else text for text in queries.texts]
     begin = time.perf_counter()
-    vectors = embed_captions(loaded.embedder, loaded.tokenizer, texts)
+    vectors = embed_captions(loaded.embedder, loaded.tokenizer, texts, together=together)
     spent = time.perf_counter() - begin
     keys = [index.key(int(i)) for i in seen.rows]
     views = {name: rows for name, rows in seen.vectors.items() if name != TRUE}

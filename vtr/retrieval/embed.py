@@ -5,7 +5,7 @@ Letters: N videos, C captions, E joint embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from vtr.data.mixture import Samples
 from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import WorkError
+from vtr.gather import in_turn
 from vtr.models.embedder import Embedder
 
 Vectors = NDArray[np.float32]
@@ -53,13 +54,19 @@ def embed_videos(
     return np.concatenate(rows)
 
 
-def embed_captions(embedder: Embedder, tokenizer: CaptionTokenizer, captions: list[str], batch: int = 256) -> Vectors:
-    """(C,E) float32: the vector of each caption."""
-    rows = []
-    for at in range(0, len(captions), batch):
-        tokens = tokenizer(captions[at : at + batch])
-        rows.append(embedder.embed_text(torch.from_numpy(tokens.ids), torch.from_numpy(tokens.attention)).cpu().numpy())
-    return np.concatenate(rows)
+def embed_captions(
+    embedder: Embedder, tokenizer: CaptionTokenizer, captions: list[str], batch: int = 256, *, together: bool = False
+) -> Vectors:
+    """(C,E) float32: the vector of each caption. `together`: the processes that train share the work, all get all."""
+
+    def embed(starts: Iterable[int]) -> Iterator[Vectors]:
+        for at in starts:
+            tokens = tokenizer(captions[at : at + batch])
+            ids, attention = torch.from_numpy(tokens.ids), torch.from_numpy(tokens.attention)
+            yield embedder.embed_text(ids, attention).cpu().numpy()
+
+    starts = range(0, len(captions), batch)
+    return np.concatenate(in_turn(embed, starts) if together else list(embed(starts)))
 
 
 def captions_of(index: Samples) -> tuple[list[str], NDArray[np.int64]]:

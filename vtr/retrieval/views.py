@@ -7,7 +7,7 @@ Letters: B batch, T frames, N videos, E joint embedding.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
 from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import InputError, WorkError
+from vtr.gather import in_turn
 from vtr.models.embedder import Embedder
 from vtr.rng import fold_in_rows, uniform
 
@@ -69,8 +70,11 @@ def embed_views(
     batch: int = 32,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    together: bool = False,
 ) -> Seen:
     """The vectors of all samples of `index`, with `probe` of all views; with `leave_out` without unreadable ones.
+
+    `together`: the processes that train share the work, batch by batch, and all get all.
 
     Raises WorkError: a video that cannot be read (unless `leave_out`), or none that can. InputError: a probe of one
     frame.
@@ -78,10 +82,8 @@ def embed_views(
     if probe and shape.frames < 2:
         raise InputError("clips of one frame have no order to probe", "leave out --probe")
     views: dict[str, View] = {TRUE: lambda clips, samples: clips, **(PROBES if probe else {})}  # noqa: ARG005
-    found: dict[str, list[Vectors]] = {name: [] for name in views}
-    rows, unread, spent = [], [], 0.0
-    with workers_watched():
-        slots = evaluation_slots(len(index), batch, index.facts("decoder") == IMAGE)
+
+    def see(slots: Sequence[list[tuple[int, int]]]) -> Iterator[Seen]:
         for clips, errors in batches(ClipDataset(index, shape), slots, tokenizer, workers):
             if errors and not leave_out:
                 key, kind, message = errors[0]
@@ -89,16 +91,24 @@ def embed_views(
                     f"{key} in {index.root} cannot be read ({kind}): {message}",
                     "make the shards anew, or give --allow-partial: the result then says what is missing",
                 )
-            unread += [(key, kind) for key, kind, _ in errors]
-            if clips.ok.any():
-                good, samples = clips.clips[clips.ok], clips.samples[clips.ok]
-                rows.append(samples.numpy())
-                begin = time.perf_counter()
-                for name, view in views.items():
-                    found[name].append(embedder.embed_video(view(good, samples)).cpu().numpy())
-                spent += time.perf_counter() - begin
+            good, samples = clips.clips[clips.ok], clips.samples[clips.ok]
+            begin = time.perf_counter()
+            shown = views.items() if len(good) else ()
+            vectors = {name: embedder.embed_video(view(good, samples)).cpu().numpy() for name, view in shown}
+            spent = time.perf_counter() - begin
+            yield Seen(vectors, samples.numpy(), [(key, kind) for key, kind, _ in errors], spent)
             if progress:
                 progress(len(clips))
-    if not rows:
+
+    slots = evaluation_slots(len(index), batch, index.facts("decoder") == IMAGE)
+    with workers_watched():
+        parts = in_turn(see, slots) if together else list(see(slots))
+    read = [part for part in parts if len(part.rows)]
+    if not read:
         raise WorkError(f"none of the {len(index)} videos of {index.root} can be read", "make the shards anew")
-    return Seen({name: np.concatenate(all_) for name, all_ in found.items()}, np.concatenate(rows), unread, spent)
+    return Seen(
+        {name: np.concatenate([part.vectors[name] for part in read]) for name in views},
+        np.concatenate([part.rows for part in read]),
+        [one for part in parts for one in part.unread],
+        sum(part.encode_s for part in parts),
+    )
