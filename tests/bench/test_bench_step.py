@@ -10,6 +10,7 @@ import torch
 from vtr import recipe
 from vtr.bench import fits, run
 from vtr.bench.step import GOALS, counted, gemm_tflops, make
+from vtr.bench.utilisation import peak_tflops
 from vtr.errors import ConfigError
 
 
@@ -19,8 +20,12 @@ def tiny():
 
 
 def test_it_measures_what_its_goals_name() -> None:
-    found = run("step", repeats=1, small=True, recipe="mac-base", ratios=(0.0, 0.75), precisions=("fp32",))
+    found = run(
+        "step", repeats=1, small=True, recipe="mac-base", device="cpu", ratios=(0.0, 0.75), precisions=("fp32",)
+    )
     assert set(found["ratios"]) == set(GOALS)
+    assert found["ratios"].pop("step.mfu") is None
+    assert found["figures"]["mfu"] == "only a GPU has a data sheet to compare with"
     assert all(value > 0 for value in found["ratios"].values())
     rows = found["figures"]["table"]
     assert [(row["precision"], row["mask_ratio"]) for row in rows] == [("fp32", 0.0), ("fp32", 0.75)]
@@ -65,3 +70,15 @@ def test_a_plan_says_what_fits_and_what_is_waited_for(shards: Path, monkeypatch:
     pieces = -(-512 // small["batch_fits"])
     assert small["advice"].startswith(f"--accumulate {pieces} ")
     assert "waits_for" not in small
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H200", 989.0), ("NVIDIA GH200 480GB", 989.0), ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H100 PCIe", 756.0), ("NVIDIA A100-SXM4-80GB", 312.0), ("NVIDIA A100 80GB PCIe", 312.0),
+        ("NVIDIA L4", 121.0), ("NVIDIA A10G", None), ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None), ("cpu", None),
+    ],
+)  # fmt: skip
+def test_what_data_sheets_say(name: str, peak: float | None) -> None:
+    assert peak_tflops(name) == peak

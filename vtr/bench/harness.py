@@ -16,9 +16,12 @@ LIBRARIES = ("torch", "torchvision", "av", "decord", "pillow", "pyarrow", "numpy
 
 
 class Measured(TypedDict):
-    """What a subject returns: `ratios` are compared with its goals, `figures` are what they were made of."""
+    """What a subject returns: `ratios` are compared with its goals, `figures` are what they were made of.
 
-    ratios: dict[str, float]
+    A ratio is None where this machine cannot have it; a figure then says why.
+    """
+
+    ratios: Mapping[str, float | None]
     figures: dict[str, Any]
 
 

@@ -27,6 +27,7 @@ GOALS = {
     "step.masked_75": "at least 3.8",
     "step.masked_60": "at least 2.4",
     "step.over_plain": "below 1.05",
+    "step.mfu": "at least 0.45",
 }
 RATIOS = (0.0, 0.5, 0.6, 0.75, 0.9)
 WORDS = 1000  # the vocabulary of a text tower whose own is not at hand; it costs memory, and next to no time
@@ -107,6 +108,7 @@ def measure(
     """Ratios of step times at the recipe's size, and the table; `compiled` uses torch.compile in the table."""
     from vtr import build
     from vtr import recipe as recipes
+    from vtr.bench.utilisation import utilisation
 
     where = build.device(device)
     best = build.precision("auto", where)
@@ -124,7 +126,7 @@ def measure(
     seconds = bench.medians(works, clock_of(where))
     frozen = seconds["frozen 0"]
     del divided, works
-    wanted = {
+    wanted: dict[str, float | None] = {
         "step.mac75": frozen / seconds["joint 0.75"],
         "step.mac75_best": frozen / seconds["best 0.75"],
         "step.masked_75": seconds["joint 0"] / seconds["joint 0.75"],
@@ -135,8 +137,9 @@ def measure(
         build.compile_towers(joint.model)
     few = replace(bench, repeats=max(1, bench.repeats // 2))
     precisions = precisions or tuple(dict.fromkeys(("fp32", best)))
+    wanted["step.mfu"], how = utilisation(few, config, where, batch_size)
     figures = {
-        "recipe": recipe, "batch_size": batch_size, "device": str(where), "best_precision": best,
+        "recipe": recipe, "mfu": how, "batch_size": batch_size, "device": str(where), "best_precision": best,
         "parameters_m": round(sum(p.numel() for p in joint.model.parameters()) / 1e6, 1),
         "ms": {name: round(1000 * value, 1) for name, value in seconds.items()},
         "table": table(few, joint, ratios, precisions),

@@ -92,8 +92,8 @@ def _show(result: dict[str, Any]) -> None:
     table = Table("ratio", "value", "goal", title=f"bench {result['subject']}")
     for name, value in result["ratios"].items():
         goal = result["goals"].get(name, "")
-        style = "" if not goal else "green" if reached(goal, value) else "yellow"
-        table.add_row(name, f"{value:.3g}", goal, style=style)
+        style = "" if not goal or value is None else "green" if reached(goal, value) else "yellow"
+        table.add_row(name, "not here" if value is None else f"{value:.3g}", goal, style=style)
     console.print(table)
     _show_figures(result["figures"])
     about = result["machine"]
