@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from vtr.training.log import RunLog, clock
+from vtr.training.log import RunLog, clock, panel
 
 FIGURES = {"loss": 1.0, "lr": 1e-3, "samples_per_s": 10.0, "left_s": 65.0}
 
@@ -55,6 +56,32 @@ def test_only_the_main_process_speaks_and_writes(tmp_path: Path, capsys: pytest.
         log.note("x")
     assert capsys.readouterr() == ("", "")
     assert steps(path) == [9]
+
+
+def test_a_terminal_has_a_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    with RunLog(tmp_path / "m", 40, 0) as log:
+        log.figures(4, {**FIGURES, "data_wait": 0.031, "memory_gb": 1.26})
+        log.note("between")
+    text = screen.getvalue()
+    for words in ("step 4 of 40", "loss", "1.000", "1.00e-03", "samples/s", "10", "3%", "1.3 GB", "1:05", "between"):
+        assert words in text
+    assert "step 4/40" not in text, "no plain lines beside it"
+
+
+def test_a_panel_before_the_first_step() -> None:
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(panel(0, 40, {}))
+    assert "step 0 of 40" in console.export_text()
 
 
 def test_clocks() -> None:

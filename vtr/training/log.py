@@ -1,16 +1,21 @@
-"""What a run says while it goes: a live line or plain lines on stderr, and metrics.jsonl."""
+"""What a run says while it goes: a live panel on a terminal, else plain lines on stderr; and metrics.jsonl."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 
 from vtr.atomic import write_bytes
 
@@ -30,14 +35,10 @@ class RunLog:
             self._trim(start)
         self._console = Console(stderr=True)
         self._last = 0.0
-        self._live: Progress | None = None
+        self._live: Live | None = None
         self._file: TextIO | None = None
         if show and sys.stderr.isatty():
-            self._live = Progress(
-                TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[figures]}"), console=self._console,
-            )  # fmt: skip
-            self._task = self._live.add_task("train", total=total, completed=start, figures="")
+            self._live = Live(panel(start, total, {}), console=self._console, auto_refresh=False)
 
     def __enter__(self) -> RunLog:
         self._file = self.path.open("a") if self.show else None
@@ -63,15 +64,14 @@ class RunLog:
         if self._file is None:
             return
         self.record(step, values)
-        text = (
-            f"loss {values['loss']:.3f}  lr {values['lr']:.2e}  {values['samples_per_s']:.0f} samples/s  "
-            f"{clock(values['left_s'])} left"
-        )
         if self._live:
-            self._live.update(self._task, completed=step, figures=text)
+            self._live.update(panel(step, self.total, values), refresh=True)
         elif time.monotonic() - self._last > PLAIN_EVERY_S or step == self.total:
             self._last = time.monotonic()
-            self.note(f"step {step}/{self.total}  {text}")
+            self.note(
+                f"step {step}/{self.total}  loss {values['loss']:.3f}  lr {values['lr']:.2e}  "
+                f"{values['samples_per_s']:.0f} samples/s  {clock(values['left_s'])} left"
+            )
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """A line of metrics.jsonl alone (an evaluation, say)."""
@@ -96,3 +96,25 @@ def clock(seconds: float) -> str:
     """Seconds as 1:05 or 2:03:04."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+# What the panel shows: a figure's name in metrics.jsonl, on the screen, and how it is written.
+SHOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("loss", "loss", lambda value: f"{value:.3f}"),
+    ("lr", "learning rate", lambda value: f"{value:.2e}"),
+    ("samples_per_s", "samples/s", lambda value: f"{value:.0f}"),
+    ("data_wait", "data wait", lambda value: f"{value:.0%}"),
+    ("memory_gb", "memory", lambda value: f"{value:.1f} GB"),
+    ("left_s", "left", clock),
+)
+
+
+def panel(step: int, total: int, values: Mapping[str, Any]) -> RenderableType:
+    """What a terminal shows of a run at `step`, one that its figures are not known of yet included."""
+    table = Table.grid(padding=(0, 2))
+    for start in range(0, len(SHOWN), 3):
+        cells = []
+        for name, words, write in SHOWN[start : start + 3]:
+            cells += [f"[dim]{words}[/]", write(values[name]) if name in values else "-"]
+        table.add_row(*cells)
+    return Panel(Group(Padding(ProgressBar(total, step)), table), title=f"step {step} of {total}", title_align="left")
