@@ -38,11 +38,14 @@ def start(*arguments, **how) -> subprocess.Popen[str]:
 def same_weights(a: Path, b: Path) -> None:
     wanted, found = (load_file(checkpoint.newest(at) / "model.safetensors") for at in (a, b))
     assert found.keys() == wanted.keys()
+    # Attention does not depend on a key's bias: its gradient is rounding alone, which AdamW scales up.
     for name, value in wanted.items():
-        if not name.endswith(
-            "k_lin.bias"
-        ):  # attention does not depend on it: its gradient is rounding, which AdamW scales up
-            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-4, msg=name)
+        if name.endswith("k_lin.bias"):
+            continue
+        both = value, found[name]
+        if name.endswith("qkv.bias"):
+            both = tuple(torch.cat([each.chunk(3)[0], each.chunk(3)[2]]) for each in both)
+        torch.testing.assert_close(*both, rtol=1e-3, atol=2e-5, msg=name)
 
 
 def wait_for(condition, what: str, seconds: float = 120) -> None:
@@ -206,8 +209,8 @@ def test_accelerate_spreads_the_model(nano: Path, shards: Path, test_shards: Pat
         wanted, found = rows(whole), rows(out)
         assert [row["step"] for row in found] == [row["step"] for row in wanted]
         for a, b in zip(found, wanted, strict=True):
-            for name in ("loss", "gradient_norm", "t2v R@1", "v2t MdR"):
-                assert a.get(name) == pytest.approx(b.get(name), rel=1e-3), name
+            for name in {"loss", "gradient_norm"} & b.keys():
+                assert a[name] == pytest.approx(b[name], rel=1e-3), name
         same_weights(whole, out)
 
     same(spread)
