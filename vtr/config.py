@@ -52,7 +52,7 @@ class DataConfig:
     resize: int = 256  # short side before the crop of `size` in evaluation
     # How a frame is made to fit in evaluation. centre: short side to `resize`, bilinear; crop-MODE, squeeze-MODE: as
     # the image processors of CLIP and SigLIP do, short side or both, by that interpolation.
-    fit: str = "centre"
+    fit: str = "centre"  # how a frame becomes a square: its centre, or as the processor of CLIP or SigLIP does it
     crop_min: float = 0.5  # training crops cover at least this share of the picture; 1 gives the evaluation crop
     flip: bool = True  # switch off where captions say "left" and "right"
     words: int = 32  # longest caption in tokens, special ones included

@@ -130,14 +130,21 @@ def _bounds(section: ast.ClassDef) -> Iterator[tuple[str, list[str]]]:
             continue
         for word in call.keywords:
             if call.func.id == "_choice" and isinstance(word.value, ast.Tuple):
-                choices = ast.literal_eval(word.value.elts[1])
+                choices = _value(word.value.elts[1])
                 found.setdefault(word.arg or "", []).extend(f"`{choice}`" for choice in choices)
             elif call.func.id in BOUNDS:
-                limit = f"{int(ast.literal_eval(call.args[1])):,}" if len(call.args) > 1 else ""
+                limit = f"{int(_value(call.args[1])):,}" if len(call.args) > 1 else ""
                 found.setdefault(word.arg or "", []).append(BOUNDS[call.func.id].format(limit))
     for parts in found.values():  # lower bounds first, choices as they stand
         parts.sort(key=lambda part: "" if part.startswith("`") else part)
     yield from found.items()
+
+
+def _value(node: ast.expr) -> Any:
+    """What stands there, or what the name that stands there means in vtr/config.py."""
+    from vtr import config
+
+    return getattr(config, node.id) if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 PAGES = {"cli.md": cli_page, "config.md": config_page}
