@@ -38,6 +38,25 @@ def divided(nano: Path, shards: Path, distilbert: Path, tmp_path_factory: pytest
     return out
 
 
+@pytest.fixture(scope="module")
+def unified(nano: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of SimVTP: one encoder for clips and captions."""
+    out = tmp_path_factory.mktemp("runs") / "unified"
+    given = {"objective.name": "simvtp", "objective.mask": "tube", "objective.mask_ratio": 0.75,
+             "objective.word_ratio": 0.5, "objective.decoder_width": 16, "objective.decoder_depth": 1,
+             "objective.decoder_heads": 2, "model.kind": "unified", "model.embed_dim": 32}  # fmt: skip
+    api.pretrain(recipe.override(recipe.load(str(nano)), {**given, "train.steps": 1}), shards, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def twin(unified: Path, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its two copies, fine-tuned."""
+    out = tmp_path_factory.mktemp("runs") / "twin"
+    api.finetune(unified, shards, out, overrides={"model.kind": "twin", "train.steps": 1})
+    return out
+
+
 def vectors(run: Path, clip: Path) -> tuple[np.ndarray, np.ndarray]:
     loaded = build.load_model(run, "cpu", "fp32")
     tokens = loaded.tokenizer(TEXTS)
@@ -46,7 +65,7 @@ def vectors(run: Path, clip: Path) -> tuple[np.ndarray, np.ndarray]:
     return text.numpy(), video.numpy()
 
 
-@pytest.mark.parametrize("name", ["run", "divided"])
+@pytest.mark.parametrize("name", ["run", "divided", "unified", "twin"])
 def test_transformers_loads_it_and_runs_no_code_of_it(
     request: pytest.FixtureRequest, name: str, clip: Path, tmp_path: Path
 ) -> None:
@@ -72,7 +91,7 @@ def test_transformers_loads_it_and_runs_no_code_of_it(
     np.testing.assert_allclose(out.text_embeds, text, atol=1e-6)
     np.testing.assert_allclose(out.video_embeds, video, atol=1e-6)
     np.testing.assert_allclose(
-        out.logits_per_text.numpy(), text @ video.T / model.dual.temperature.item(), rtol=1e-4, atol=1e-5
+        out.logits_per_text.numpy(), text @ video.T / model.encoders.temperature.item(), rtol=1e-4, atol=1e-5
     )
     ids = AutoTokenizer.from_pretrained(tmp_path / "hf")(TEXTS[0])["input_ids"]
     assert ids == [i for i in inputs["input_ids"][0].tolist() if i != processor.words.pad_id]
@@ -117,7 +136,7 @@ def test_sentence_transformers_gives_equal_vectors(run: Path, clip: Path, tmp_pa
         np.testing.assert_allclose(again.encode(TEXTS), text, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["run", "divided"])
+@pytest.mark.parametrize("name", ["run", "divided", "unified", "twin"])
 def test_onnx_gives_equal_vectors(request: pytest.FixtureRequest, name: str, clip: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -153,6 +172,8 @@ def test_exports_that_are_refused(run: Path, tmp_path: Path) -> None:
         api.export(run, tmp_path / "x", to="tflite")
     with pytest.raises(RunError, match="there is no run"):
         api.export(tmp_path / "none", tmp_path / "x")
+    with pytest.raises(InputError, match=r"clip:some is a model of transformers already\n.*CLIPModel"):
+        api.export("clip:some", tmp_path / "x")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match=r"mine is there already\n.*--overwrite"):

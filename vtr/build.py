@@ -93,7 +93,7 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     """
     model, data = config.model, config.data
     if model.kind != "dual":
-        unified = makers.make_unified(config, tokenizer, fetch=kept is None)
+        unified = makers.make_unified(config, tokenizer.vocabulary, fetch=kept is None)
         if model.lora_rank:
             add_lora(unified, model.lora_rank, model.lora_alpha)
         return unified
@@ -280,7 +280,7 @@ def load_source(source: Path | str) -> Source:
     if found.config.model.kind == "dual":
         model = make_model(found.config, found.tokenizer, text_config=found.text)
     else:
-        model = makers.make_unified(found.config, found.tokenizer, fetch=False)
+        model = makers.make_unified(found.config, found.tokenizer.vocabulary, fetch=False)
     matching(model, found.state, name)
     return Source(Path(found.name), found.config, model, found.tokenizer, found.path)
 
@@ -295,7 +295,9 @@ def fit_lora(model: nn.Module, old: ModelConfig, new: ModelConfig) -> None:
 
 
 def is_here(name: str) -> bool:
-    """Whether there is something at `name`, a source as `load_source` takes it."""
+    """Whether there is something at `name`, a model as `load_model` takes it."""
+    if is_image_text(name):
+        return True  # the hub knows
     if is_released(name):
         return parse(name)[1].is_file()
     return bool(name) and Path(name.partition(":")[2] if is_exported(name) else name).is_dir()

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def make_unified(config: Config, tokenizer: CaptionTokenizer, *, fetch: bool = True) -> UnifiedEncoder | TwinEncoder:
-    """The unified encoder of `config`, or its two copies; without `fetch` no pretrained weights, for others follow."""
+def make_unified(config: Config, vocabulary: int, *, fetch: bool = True) -> UnifiedEncoder | TwinEncoder:
+    """The unified encoder of `config` for so many words, or its two copies; without `fetch` no pretrained weights."""
     model, data = config.model, config.data
     unified = UnifiedEncoder(
-        tokenizer.vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
+        vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.dropout, model.drop_path, model.temperature, model.learn_temperature, model.pool_includes_pad,
     )  # fmt: skip
     if model.video and fetch:

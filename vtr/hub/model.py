@@ -1,4 +1,4 @@
-"""A run's dual encoder as a model of transformers.
+"""A run's model as a model of transformers.
 
 Letters: B batch, T frames, H W pixels, L text tokens, E joint embedding.
 """
@@ -20,17 +20,24 @@ from vtr.build import make_model
 from vtr.checkpoint import WEIGHTS
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import RunError
-from vtr.models.dual import DualEncoder
+from vtr.makers import make_unified
+from vtr.models.embedder import Model
 from vtr.models.weights import matching
 
 
 class VtrConfig(PretrainedConfig):  # type: ignore[misc]
-    """The recipe as nested values, and the configuration of its text model."""
+    """The recipe as nested values, and of a dual encoder the configuration of its text model, else its `vocabulary`."""
 
     model_type = "vtr"
 
-    def __init__(self, recipe: dict[str, Any] | None = None, text: dict[str, Any] | None = None, **others: Any) -> None:
-        self.recipe, self.text = recipe or {}, text or {"model_type": "distilbert"}
+    def __init__(
+        self,
+        recipe: dict[str, Any] | None = None,
+        text: dict[str, Any] | None = None,
+        vocabulary: int = 0,
+        **others: Any,
+    ) -> None:
+        self.recipe, self.text, self.vocabulary = recipe or {}, text or {"model_type": "distilbert"}, vocabulary
         super().__init__(**others)
 
 
@@ -47,18 +54,21 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
     """`get_video_features(pixel_values)`, `get_text_features(input_ids, attention_mask)`, and both at once."""
 
     config_class = VtrConfig
-    base_model_prefix = "dual"
+    base_model_prefix = "encoders"
     main_input_name = "pixel_values"
 
     def __init__(self, config: VtrConfig) -> None:
         from transformers import AutoConfig
 
         super().__init__(config)
+        whole = recipe.from_dict(config.recipe)
+        if whole.model.kind != "dual":
+            self.encoders: Model = make_unified(whole, config.vocabulary, fetch=False)
+            return
         kind = dict(config.text)
         text = AutoConfig.for_model(kind.pop("model_type"), **kind)
         # The tokenizer tells how large a new text model has to be; this one's size is known.
-        tokenizer = cast(CaptionTokenizer, None)
-        self.dual = cast(DualEncoder, make_model(recipe.from_dict(config.recipe), tokenizer, text_config=text))
+        self.encoders = make_model(whole, cast(CaptionTokenizer, None), text_config=text)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *_: Any, config: VtrConfig | None = None, **others: Any) -> VtrModel:
@@ -71,8 +81,8 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         folder = folder_of(name, others.get("revision"))
         config = config or VtrConfig.from_pretrained(folder)
         model = cls(config)
-        state = {key.removeprefix("dual."): value for key, value in load_file(folder / WEIGHTS).items()}
-        matching(model.dual, state, str(folder))
+        state = {key.removeprefix("encoders."): value for key, value in load_file(folder / WEIGHTS).items()}
+        matching(model.encoders, state, str(folder))
         dtype = others.get("dtype") or others.get("torch_dtype")
         if isinstance(dtype, torch.dtype):
             model = model.to(dtype)
@@ -82,12 +92,12 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
 
     def get_video_features(self, pixel_values: Tensor, **_: Any) -> Tensor:
         """(B,T,3,H,W) uint8, or normalised floats -> (B,E), rows of length 1."""
-        return F.normalize(self.dual.encode_video(pixel_values).float(), dim=-1)
+        return F.normalize(self.encoders.encode_video(pixel_values).float(), dim=-1)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Tensor:
         """(B,L) int64, (B,L) -> (B,E), rows of length 1."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return F.normalize(self.dual.encode_text(input_ids, mask.bool()).float(), dim=-1)
+        return F.normalize(self.encoders.encode_text(input_ids, mask.bool()).float(), dim=-1)
 
     def forward(
         self,
@@ -99,7 +109,7 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         """Embeds what is given: videos, texts, or both, and then compares all with all."""
         video = None if pixel_values is None else self.get_video_features(pixel_values)
         text = None if input_ids is None else self.get_text_features(input_ids, attention_mask)
-        logits = None if video is None or text is None else text @ video.T / self.dual.temperature
+        logits = None if video is None or text is None else text @ video.T / self.encoders.temperature
         return VtrOutput(video_embeds=video, text_embeds=text, logits_per_text=logits)
 
 

@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from vtr.errors import InputError, WorkError
 from vtr.hub.processor import VtrProcessor
-from vtr.models.dual import DualEncoder
+from vtr.models.embedder import Model
 
 TOLERANCE = 1e-3
 
 
 class _Video(nn.Module):
-    def __init__(self, model: DualEncoder) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
@@ -37,7 +37,7 @@ class _Video(nn.Module):
 
 
 class _Text(nn.Module):
-    def __init__(self, model: DualEncoder) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
@@ -45,7 +45,7 @@ class _Text(nn.Module):
         return F.normalize(self.model.encode_text(input_ids, attention_mask.bool()), dim=-1)
 
 
-def write_onnx(out: Path, model: DualEncoder, processor: VtrProcessor) -> None:
+def write_onnx(out: Path, model: Model, processor: VtrProcessor) -> None:
     """Writes video.onnx and text.onnx. Raises WorkError where onnxruntime's vectors differ from torch's by 1e-3."""
     _library("onnx")
     _library("onnxscript")

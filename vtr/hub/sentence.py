@@ -1,4 +1,4 @@
-"""A run's dual encoder as the one module of a SentenceTransformer: captions and video files to equal vectors."""
+"""A run's model as the one module of a SentenceTransformer: captions and video files to equal vectors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Encoder(InputModule):  # type: ignore[misc]
 
     def get_embedding_dimension(self) -> int:
         """E."""
-        return int(self.model.dual.embed_dim)
+        return int(self.model.encoders.embed_dim)
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
@@ -64,7 +64,7 @@ class Encoder(InputModule):  # type: ignore[misc]
         """Writes what `load` reads."""
         from vtr.hub.write import write_model
 
-        write_model(Path(output_path), self.model.config, self.model.dual, self.processor)
+        write_model(Path(output_path), self.model.config, self.model.encoders, self.processor)
 
     @classmethod
     def load(cls, model_name_or_path: str, *_: Any, **others: Any) -> Encoder:

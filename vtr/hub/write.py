@@ -13,7 +13,9 @@ from vtr.checkpoint import WEIGHTS, sha256
 from vtr.errors import InputError
 from vtr.hub.model import VtrConfig
 from vtr.hub.processor import VtrProcessor
+from vtr.imagetext import is_image_text
 from vtr.models.dual import DualEncoder
+from vtr.models.embedder import Model
 from vtr.models.tune import merge_lora
 from vtr.version import __version__
 
@@ -49,16 +51,17 @@ def write_hub(kind: str, source: Path | str, out: Path, result: Mapping[str, Any
 
     Raises what `load_source` raises; WorkError when an ONNX model is not equal to torch's.
     """
+    if is_image_text(str(source)):
+        raise InputError(
+            f"{source} is a model of transformers already", "load it there: CLIPModel or SiglipModel.from_pretrained"
+        )
     found = load_source(source)
     model, whole = found.model, found.config
-    if not isinstance(model, DualEncoder):
-        raise InputError(
-            f"{source} is a unified encoder, only dual encoders can be exported", "use it by vtr.load_model(RUN)"
-        )
     if whole.model.lora_rank:
         merge_lora(model)
         whole = recipe.override(whole, {"model.lora_rank": 0})
-    config = VtrConfig(recipe=recipe.to_dict(whole), text=model.text.model.config.to_dict())
+    text = model.text.model.config.to_dict() if isinstance(model, DualEncoder) else None
+    config = VtrConfig(recipe=recipe.to_dict(whole), text=text, vocabulary=found.tokenizer.vocabulary)
     processor = VtrProcessor(found.tokenizer, clip_shape(whole), whole.data.fixed_length)
     if kind == "onnx":
         from vtr.hub.onnx import write_onnx
@@ -74,14 +77,14 @@ def write_hub(kind: str, source: Path | str, out: Path, result: Mapping[str, Any
     (out / "README.md").write_text(card(kind, found.config, sha256(found.weights), result), "utf-8")
 
 
-def write_model(out: Path, config: VtrConfig, model: DualEncoder, processor: VtrProcessor) -> None:
+def write_model(out: Path, config: VtrConfig, model: Model, processor: VtrProcessor) -> None:
     """Writes config.json, model.safetensors, and the processor with its tokenizer."""
     from safetensors.torch import save
 
     out.mkdir(parents=True, exist_ok=True)
     config.architectures = ["VtrModel"]
     config.save_pretrained(out)
-    state = {f"dual.{name}": value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
+    state = {f"encoders.{name}": value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
     (out / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
     processor.save_pretrained(out)
 
@@ -92,7 +95,7 @@ def card(kind: str, config: Any, weights: str, result: Mapping[str, Any] | None)
     parts = [
         f"---\nlibrary_name: {'sentence-transformers' if kind == 'sentence-transformers' else 'vtr'}\n"
         "pipeline_tag: feature-extraction\ntags: [video-text-retrieval, video, text]\n---\n",
-        "# A video-text dual encoder\n",
+        "# A video-text encoder\n",
         f"Captions and clips become vectors of {config.model.embed_dim} numbers and length 1; their product is how "
         f"well they fit. Written by vtr {__version__}; SHA-256 of the run's weights: `{weights}`.\n",
         f"## Use\n\n    pip install {PACKAGES[kind]}\n\n```python\n{LOADING[kind]}\n```\n",
