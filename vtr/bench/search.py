@@ -31,7 +31,7 @@ def measure(bench: Bench) -> Measured:
         ) from error
     rows, count = (ROWS // 50, QUERIES // 10) if bench.small else (ROWS, QUERIES)
     bench.tell(f"making {rows} rows")
-    vectors, queries = _unit(rows, 0).astype(np.float16), _unit(count, 1)
+    vectors, queries = _unit(rows, 0, np.float16), _unit(count, 1)
     ours, flat = ExactIndex(vectors), faiss.IndexFlatIP(DIM)
     for start in range(0, rows, _CHUNK):
         flat.add(vectors[start : start + _CHUNK].astype(np.float32))
@@ -67,9 +67,9 @@ def _product(queries: NDArray[np.float32], rows: int) -> None:
             np.matmul(part, block[:, :width], out=out[: len(part), :width])
 
 
-def _unit(rows: int, seed: int) -> NDArray[np.float32]:
+def _unit(rows: int, seed: int, dtype: type = np.float32) -> NDArray[Any]:
     rng = np.random.default_rng(seed)
-    out = np.empty((rows, DIM), np.float32)
+    out: NDArray[Any] = np.empty((rows, DIM), dtype)
     for start in range(0, rows, _CHUNK):
         part = rng.standard_normal((min(_CHUNK, rows - start), DIM), np.float32)
         out[start : start + len(part)] = part / np.linalg.norm(part, axis=1, keepdims=True)
