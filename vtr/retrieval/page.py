@@ -34,7 +34,7 @@ def results_page(groups: Sequence[Mapping[str, Any]], media: Media) -> str:
     ]
     for group in groups:
         cards = "".join(_card(hit, media) for hit in group["hits"])
-        parts.append(f"<h2>{escape(str(group['query']))}</h2><ol>{cards}</ol>")
+        parts.append(f"<h2 dir=auto>{escape(str(group['query']))}</h2><ol>{cards}</ol>")
     return "".join(parts) + "</html>\n"
 
 
@@ -46,4 +46,4 @@ def _card(hit: Mapping[str, Any], media: Media) -> str:
         picture = f"<div class=none>{escape(error.message)}</div>"
     span = "" if hit["start_s"] is None else f", {hit['start_s']:.1f}-{hit['end_s']:.1f} s"
     about = f"{hit['rank']}. {escape(str(hit['id']))}{span}, score {hit['score']:.3f}"
-    return f"<li>{picture}<p>{escape(hit['caption'] or hit['id'])}</p><p>{about}</p></li>"
+    return f"<li>{picture}<p dir=auto>{escape(hit['caption'] or hit['id'])}</p><p>{about}</p></li>"

@@ -23,6 +23,7 @@ from vtr.retrieval.media import Media
 PAGE = Path(__file__).parent / "page"
 TYPES = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 FRAMES = 6  # pictures that stand for a video which no browser plays
+LONGEST_EXAMPLE = 60  # letters
 SPARE = 8  # rows looked at for each video shown, since several may be of one video
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -130,10 +131,10 @@ def _asked(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def _examples(captions: list[str]) -> list[str]:
-    """A few captions of the export to try, spread over it."""
-    short = sorted({caption.split(" | ")[0].strip() for caption in captions} - {""}, key=len)
-    short = (
-        [caption for caption in short if len(caption) <= 60] if len(short) > 3 and len(short[2]) <= 60 else short[:3]
+    """A few short captions of the export to try, spread over it."""
+    several = {caption.split(" | ")[0].strip() for caption in captions} - {""}
+    short = sorted(
+        (caption for caption in several if len(caption) <= LONGEST_EXAMPLE), key=lambda text: (len(text), text)
     )
     step = max(1, len(short) // 3)
     return short[::step][:3]

@@ -4,6 +4,7 @@ const by = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const LIVE = 6; // clips that play at once: more would make an old machine stutter
 let frames = 6;
+const PAGE = 24, MOST = 192; // videos shown at first, and each time that more are asked for
 let turn = 0; // of two answers under way, the older one is dropped
 
 async function ask(path) {
@@ -113,7 +114,7 @@ function card(hit, best) {
     find(".moments").append(button);
     find(".moments").hidden = false;
   }
-  article.setAttribute("aria-label", `${hit.rank}. ${hit.caption || hit.id}, ${span(hit)}`);
+  article.setAttribute("aria-label", `${hit.rank}. ${(hit.caption || hit.id).slice(0, 200)}, ${span(hit)}`);
   article.addEventListener("click", () => view(hit));
   for (const name of ["mouseenter", "mouseleave", "focusin", "focusout"]) article.addEventListener(name, () => setTimeout(settle));
   clips.set(article, shown);
@@ -121,14 +122,19 @@ function card(hit, best) {
   return item;
 }
 
-function show(hits) {
+function clear() {
   clips.forEach((one) => one.pause());
   clips.clear();
   seen.clear();
   watch.disconnect();
-  const best = Math.max(1e-6, ...hits.map((hit) => hit.score));
-  by("hits").replaceChildren(...hits.map((hit) => card(hit, best)));
+  by("hits").replaceChildren();
   scrollTo({ top: 0 });
+}
+
+// Those that are shown already stay as they are, playing.
+function show(hits) {
+  const best = Math.max(1e-6, ...hits.map((hit) => hit.score));
+  by("hits").append(...hits.slice(clips.size).map((hit) => card(hit, best)));
 }
 
 // ---- the large view: the whole video, with its sound, from the right second
@@ -161,15 +167,16 @@ function go(where) {
   location.hash = hash;
 }
 
-async function load() {
+async function load(count = PAGE) {
   const mine = ++turn;
   const given = new URLSearchParams(location.hash.slice(1));
   const q = given.get("q"), like = given.get("like");
   const status = by("status");
   status.className = "";
   by("welcome").hidden = Boolean(q || like);
+  if (count === PAGE) by("further").hidden = true;
   if (!q && !like) {
-    show([]);
+    clear();
     status.textContent = "";
     by("like").hidden = true;
     return;
@@ -179,7 +186,7 @@ async function load() {
   by("hits").classList.add("busy");
   const begin = performance.now();
   try {
-    const found = like ? await ask(`api/like/${Number(like)}?k=24`) : await ask(`api/search?k=24&q=${encodeURIComponent(q)}`);
+    const found = like ? await ask(`api/like/${Number(like)}?k=${count}`) : await ask(`api/search?k=${count}&q=${encodeURIComponent(q)}`);
     if (mine !== turn) return;
     const hits = like ? found.hits : found;
     by("like").hidden = !like;
@@ -187,14 +194,22 @@ async function load() {
       const image = Object.assign(new Image(), { alt: "", src: picture(found.like.row, 0) });
       const words = document.createElement("p");
       const small = Object.assign(document.createElement("small"), { textContent: "More like" });
+      words.dir = "auto";
       words.append(small, document.createElement("br"), found.like.caption.split(" | ")[0] || found.like.id);
       by("like").replaceChildren(image, words);
     }
+    if (count === PAGE) clear();
+    const before = clips.size;
     show(hits);
-    status.textContent = `${hits.length} ${hits.length === 1 ? "video" : "videos"}, the best first, ${Math.round(performance.now() - begin)} ms`;
+    if (before) [...clips.keys()][before]?.focus({ preventScroll: true });
+    by("further").hidden = hits.length < count || count >= MOST;
+    by("further").onclick = () => load(count + PAGE);
+    const took = `${Math.round(performance.now() - begin)} ms`;
+    status.textContent = hits.length ? `${hits.length} ${hits.length === 1 ? "video" : "videos"}, the best first, ${took}` : "There is no other video here";
   } catch (error) {
     if (mine !== turn) return;
-    show([]);
+    clear();
+    by("further").hidden = true;
     status.className = "bad";
     status.textContent = error instanceof TypeError ? "The server does not answer: is vtr search --serve still running?" : error.message;
   } finally {
@@ -240,14 +255,14 @@ document.addEventListener("keydown", (event) => {
   else if (event.key.toLowerCase() === "m") go({ like: clips.get(cards[at]).hit.row });
 });
 
-addEventListener("hashchange", load);
+addEventListener("hashchange", () => load());
 ask("api/about").then((about) => {
   frames = about.frames;
   document.title = `${about.title} · vtr search`;
   const moments = about.rows > about.videos ? `, ${about.rows.toLocaleString()} moments` : "";
   by("about").textContent = `${about.videos.toLocaleString()} videos${moments}, on this machine`;
   for (const text of about.examples) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    const button = Object.assign(document.createElement("button"), { type: "button", dir: "auto", textContent: text });
     button.addEventListener("click", () => go({ q: text }));
     by("examples").append(button);
   }
