@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -88,6 +90,68 @@ def test_a_file_gives_what_its_shard_gives(run: Path, folder: Path, tmp_path: Pa
         np.testing.assert_allclose(vector, shards.vectors[shards.captions.index(caption)], atol=1e-5)
     assert one.ids == ["v03.mp4"]
     np.testing.assert_allclose(one.vectors[0], files.vectors[files.ids.index("v03.mp4")], atol=1e-5)
+
+
+def test_a_hit_says_what_it_was_made_from(run: Path, folder: Path, tmp_path: Path) -> None:
+    """The file itself where files were embedded, and the name that the annotations gave it where shards were."""
+    api.shard("folder", str(folder), tmp_path / "s", workers=1)
+    api.embed(run, tmp_path / "s", tmp_path / "a", **HOW)
+    api.embed(run, tmp_path / "s", tmp_path / "b", segments="1s/1s", **HOW)
+    api.embed(run, None, tmp_path / "c", videos=folder, **HOW)
+    named = {f"v{n:02d}.mp4" for n in range(9)} | {"more/v09.mp4", "more/v10.mp4"}
+    for out in "ab":
+        assert {hit["source"] for hit in api.search(tmp_path / out, "a dog", k=99, device="cpu")} == named
+    files = {hit["source"] for hit in api.search(tmp_path / "c", "a dog", k=99, device="cpu")}
+    assert files == {str(folder / name) for name in named | {"more/v11.mp4"}}
+
+
+def test_what_a_foreign_tar_says_of_its_source(shards: Path, tmp_path: Path) -> None:
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval.sources import originals
+
+    video = ShardIndex.open(shards).read_video(0)
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        for key, about in (("a", {"url": "https://x.org/a"}), ("b", {"caption": "y", "source": 3}), ("c", None)):
+            members = {"mp4": video, "txt": b"words"} | ({} if about is None else {"json": json.dumps(about).encode()})
+            for ext, data in members.items():
+                entry = tarfile.TarInfo(f"{key}.{ext}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    api.index_tars(tmp_path)
+    index = ShardIndex.open(tmp_path)
+    assert originals(index, "0.tar", range(3)) == ["https://x.org/a", "0.tar", "0.tar"]
+
+
+def test_shards_far_away_and_by_a_pattern(
+    run: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows as from the directory; and what the page shows comes from there too."""
+    pytest.importorskip("fsspec", reason="the extra vtr[remote] is not installed")
+    from vtr.retrieval.library import Library
+    from vtr.retrieval.media import Media
+
+    monkeypatch.setenv("VTR_CACHE_DIR", str(tmp_path / "cache"))
+    pattern = f"{shards}/{{000000..000002}}.tar"
+    for name, at in (("a", shards), ("b", f"file://{shards}"), ("c", pattern)):
+        api.embed(run, at, tmp_path / name, **HOW)
+        api.embed(run, at, tmp_path / f"{name}-spans", segments="1s/1s", **HOW)
+    for name in ("b", "c"):
+        for kind in ("", "-spans"):
+            here, there = files_of(tmp_path / f"a{kind}"), files_of(tmp_path / f"{name}{kind}")
+            assert {n: data for n, data in here.items() if n != "plan.json"} == {
+                n: data for n, data in there.items() if n != "plan.json"
+            }
+    assert api.embed(run, shards, tmp_path / "b", **HOW).added == 0, "where shards are makes them no others"
+    pages = []
+    for name in ("a-spans", "b-spans"):
+        library = Library(tmp_path / name)
+        media = Media(library.path, library.rows)
+        place = media.place(5)
+        assert place is not None
+        pages.append((place.kind, b"".join(place.read(3, place.size - 1)), media.picture(5, 0, 1)))
+    assert pages[0] == pages[1]
+    with pytest.raises(DataError, match=r"nowhere/index\.parquet is not there"):
+        api.embed(run, f"file://{tmp_path}/nowhere", tmp_path / "d", **HOW)
 
 
 @pytest.mark.parametrize("store_name", ["video", "frames"])

@@ -324,8 +324,9 @@ def embed(
     time_limit_s: float = 300.0,
     progress: Callable[[int], None] | None = None,
 ) -> Exported:
-    """Adds to the export `out` the normalised vector of every video of `shards`, or of the file or folder `videos`, or
-    of every line of the file `text`; with `captions` of every caption too. The same again embeds only what is new.
+    """Adds to the export `out` the normalised vector of every video of `shards` (a directory, URL or pattern), or of
+    the file or folder `videos`, or of every line of the file `text`; with `captions` of every caption too. The same
+    again embeds only what is new.
 
     `segments` ("4s/2s") asks for a row for each span of 4 s, one every 2 s.
     """
@@ -334,17 +335,17 @@ def embed(
     from vtr.retrieval.plan import Options
 
     given = {"shards": shards, "videos": videos, "text": text}
-    named = {name: Path(path) for name, path in given.items() if path is not None}
+    named = {name: path for name, path in given.items() if path is not None}
     if len(named) != 1:
         raise InputError(
             f"{' and '.join(named) or 'nothing'} to embed", "give one of --shards DIR, --videos PATH and --text FILE"
         )
-    ((kind, path),) = named.items()
-    read = {"shards": sources.of_shards, "videos": sources.of_videos, "text": sources.of_text}[kind]
+    ((kind, at),) = named.items()
+    of_files = {"videos": sources.of_videos, "text": sources.of_text}
     job = Job(run, Path(out), device, precision, batch_size, workers, time_limit_s)
     options = Options(format, dtype, segments or "", captions)
     return export(
-        job, lambda: read(path), options,
+        job, lambda: of_files[kind](Path(at)) if kind in of_files else sources.of_shards(at), options,
         overwrite=overwrite, processes=num_processes, max_skipped=max_skipped, progress=progress,
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from vtr.cli.app import app, counting, examples, print_json, print_text, warn
 def embed(
     run: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
     out: o.Out,
-    shards: Annotated[Path | None, typer.Option("--shards", help="A shard directory.")] = None,
+    shards: Annotated[str | None, typer.Option("--shards", help="A shard directory, URL or pattern of tars.")] = None,
     videos: Annotated[Path | None, typer.Option("--videos", help="A folder of videos, or one.")] = None,
     text: Annotated[Path | None, typer.Option("--text", help="A file with one caption a line.")] = None,
     segments: Annotated[str | None, typer.Option(help="A row for each span: 4s/2s is 4 s every 2 s.")] = None,

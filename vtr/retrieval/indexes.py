@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vtr.atomic import replacing
 from vtr.errors import InputError
@@ -39,45 +40,53 @@ def make_index(kind: str, vectors: Floats, at: str) -> Index:
         return ExactIndex(vectors)
     if kind not in KINDS:
         raise InputError(f"there is no index {kind!r}", f"choose one of: {', '.join(KINDS)}")
-    check_rows("index", vectors)
+    finite = np.flatnonzero(check_rows("index", vectors))
     name = f"vtr-{_fingerprint(vectors)}"
-    return Faiss(vectors, Path(at) / f"{name}.faiss") if kind == "faiss" else Lance(vectors, at, name)
+    return Faiss(vectors, finite, Path(at) / f"{name}.faiss") if kind == "faiss" else Lance(vectors, finite, at, name)
 
 
 class Faiss:
-    """A flat inner product up to 100 000 rows; beyond, cells of float16 rows of which the nearest are searched."""
+    """A flat inner product up to 100 000 rows; beyond, cells of float16 rows of which the nearest are searched.
 
-    def __init__(self, vectors: Floats, path: Path) -> None:
-        faiss = _library("faiss", "faiss")
+    Each of the rows `finite` is kept under its number. Where the nearest cells hold fewer than k, all are searched.
+    """
+
+    def __init__(self, vectors: Floats, finite: NDArray[np.int64], path: Path) -> None:
+        self._faiss = _library("faiss", "faiss")
         if path.is_file():
-            self._index = faiss.read_index(str(path))
+            self._index = self._faiss.read_index(str(path))
             return
         dim = vectors.shape[1]
-        if len(vectors) <= FLAT:
-            index = faiss.IndexFlatIP(dim)
+        if len(finite) <= FLAT:
+            index = self._faiss.IndexIDMap2(self._faiss.IndexFlatIP(dim))
         else:
-            cells = 4 * int(len(vectors) ** 0.5)
-            index = faiss.index_factory(dim, f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
-            step = max(1, len(vectors) // (cells * 64))
-            index.train(widen(vectors[::step]))
+            cells = 4 * int(len(finite) ** 0.5)
+            index = self._faiss.index_factory(dim, f"IVF{cells},SQfp16", self._faiss.METRIC_INNER_PRODUCT)
+            step = max(1, len(finite) // (cells * 64))
+            index.train(widen(vectors[finite[::step]]))
             index.nprobe = PROBES
-        for start in range(0, len(vectors), _ROWS):
-            index.add(widen(vectors[start : start + _ROWS]))
+        for rows in _batches(finite):
+            index.add_with_ids(widen(vectors[rows]), rows)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            file.write(faiss.serialize_index(index).tobytes())
+            file.write(self._faiss.serialize_index(index).data)
         self._index = index
 
     def search(self, queries: Floats, k: int) -> Hits:
         """The best k rows of each query; beyond 100 000 rows nearly."""
-        scores, rows = self._index.search(widen(queries), min(k, self._index.ntotal))
+        wide, k = widen(queries), min(k, self._index.ntotal)
+        scores, rows = self._index.search(wide, k)
+        short = np.flatnonzero((rows < 0).any(axis=1))
+        if len(short):
+            everywhere = self._faiss.SearchParametersIVF(nprobe=self._index.nlist)
+            scores[short], rows[short] = self._index.search(wide[short], k, params=everywhere)
         return np.asarray(scores, np.float32), np.asarray(rows, np.int64)
 
 
 class Lance:
-    """The rows as a LanceDB table, on disk or at an address such as s3://bucket/folder, searched there."""
+    """The rows as a LanceDB table, on disk or at an address such as s3://bucket/folder, searched there, all of them."""
 
-    def __init__(self, vectors: Floats, at: str, name: str) -> None:
+    def __init__(self, vectors: Floats, finite: NDArray[np.int64], at: str, name: str) -> None:
         import pyarrow as pa
 
         lancedb = _library("lancedb", "lancedb")
@@ -89,10 +98,10 @@ class Lance:
         schema = pa.schema([("row", pa.int64()), ("vector", pa.list_(pa.float32(), dim))])
 
         def batches() -> Any:
-            for start in range(0, len(vectors), _ROWS):
-                flat = pa.array(widen(vectors[start : start + _ROWS]).reshape(-1))
+            for rows in _batches(finite):
+                flat = pa.array(widen(vectors[rows]).reshape(-1))
                 column = pa.FixedSizeListArray.from_arrays(flat, dim)
-                yield pa.RecordBatch.from_arrays([pa.array(range(start, start + len(column))), column], schema=schema)
+                yield pa.RecordBatch.from_arrays([pa.array(rows), column], schema=schema)
 
         self._table = database.create_table(name, pa.RecordBatchReader.from_batches(schema, batches()))
 
@@ -105,6 +114,10 @@ class Lance:
             rows[place] = found.column("row").to_numpy()
             scores[place] = 1 - found.column("_distance").to_numpy()
         return scores, rows
+
+
+def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
 
 
 def _fingerprint(vectors: Floats) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vtr.errors import DataError
-from vtr.retrieval.embeddings import VIDEO
 from vtr.retrieval.exact import Floats
 from vtr.retrieval.indexes import make_index
-from vtr.retrieval.store import read
+from vtr.retrieval.mapped import read_videos
+from vtr.retrieval.origins import Origins
 
 INDEX_FOLDER = ".index"
 Hit = dict[str, Any]
@@ -25,11 +25,12 @@ class Library:
 
     def __init__(self, path: Path, index: str = "exact", at: str | None = None) -> None:
         self.path = path
-        self.rows = read(path, as_stored=True).only(VIDEO)
+        folder = (path if path.is_dir() else path.parent) / INDEX_FOLDER
+        self.rows = read_videos(path, folder)
         if not len(self.rows):
             raise DataError(f"{path} holds no videos to find", "embed some: vtr embed RUN --videos DIR --out DIR")
-        folder = path if path.is_dir() else path.parent
-        self._index = make_index(index, self.rows.vectors, at or str(folder / INDEX_FOLDER))
+        self._origins = Origins(path, self.rows)
+        self._index = make_index(index, self.rows.vectors, at or str(folder))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,14 +58,14 @@ class Library:
         ]
 
     def hit(self, row: int, score: float, rank: int) -> Hit:
-        """One row as plain data."""
-        rows = self.rows
+        """One row as plain data. `source` is a video file where one was embedded, else what its shard says."""
+        rows, file = self.rows, self._origins.file(row)
         caption = rows.captions[row]
         return {
             "rank": rank,
             "score": score,
             "id": rows.ids[row],
-            "source": rows.source[row],
+            "source": rows.source[row] if file is None else str(file),
             "start_s": _seconds(rows.start_s[row]),
             "end_s": _seconds(rows.end_s[row]),
             "caption": caption if isinstance(caption, str) else " | ".join(caption),

@@ -26,7 +26,7 @@ from vtr.models.embedder import Embedder
 from vtr.retrieval.embed import Vectors, embed_captions
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan
-from vtr.retrieval.sources import captions_beside
+from vtr.retrieval.sources import captions_beside, originals
 
 Skipped = list[dict[str, str]]
 
@@ -53,14 +53,14 @@ class Maker:
             if kind == TEXT_LINES:
                 made: Iterator[tuple[_Rows, Skipped]] = map(self._text, parts)
             elif kind == SHARD and segments is None:
-                made = self._whole_samples(Path(root), parts)
+                made = self._whole_samples(root, parts)
             else:
-                made = self._spans(Path(root), parts, segments)
+                made = self._spans(root, parts, segments)
             for number, part, (rows, skipped) in zip(own, parts, made, strict=True):
                 captions = rows.texts if plan.options.captions or part.kind == TEXT_LINES else []
                 yield number, self._embeddings(rows, captions, dict(plan.meta)), skipped
 
-    def _whole_samples(self, root: Path, parts: list[Part]) -> Iterator[tuple[_Rows, Skipped]]:
+    def _whole_samples(self, root: str, parts: list[Part]) -> Iterator[tuple[_Rows, Skipped]]:
         """Samples of a shard directory, decoded by the loader: the same clips that training and scoring see."""
         index = ShardIndex(root)
         slots = [_slots(index, part, self.batch) for part in parts]
@@ -76,13 +76,14 @@ class Maker:
                         raise _damaged(index, errors[0])
                     vectors.append(self._embed(clips.clips))
                 rows = _Rows()
-                spans = index.facts("duration_s")[first : first + count]
-                for place, i in enumerate(range(first, first + count)):
-                    rows.add(index.key(i), tar, np.array([[0.0, spans[place]]]), index.captions(i))
+                durations = index.facts("duration_s")[first : first + count]
+                named = originals(index, tar, range(first, first + count))
+                for i, name, duration in zip(range(first, first + count), named, durations, strict=True):
+                    rows.add(index.key(i), name, np.array([[0.0, duration]]), index.captions(i))
                 rows.vectors = np.concatenate(vectors)
                 yield rows, []
 
-    def _spans(self, root: Path, parts: list[Part], segments: Segments | None) -> Iterator[tuple[_Rows, Skipped]]:
+    def _spans(self, root: str, parts: list[Part], segments: Segments | None) -> Iterator[tuple[_Rows, Skipped]]:
         """Video files, or spans of samples, decoded by watched processes."""
         index = ShardIndex(root) if parts[0].kind == SHARD else None
         named = [list(_items(part, root, index)) for part in parts]
@@ -190,15 +191,16 @@ class _Rows:
         self.texts += [(name, caption, source) for caption in captions]
 
 
-def _items(part: Part, root: Path, index: ShardIndex | None) -> Iterator[tuple[Any, str, str, list[str]]]:
+def _items(part: Part, root: str, index: ShardIndex | None) -> Iterator[tuple[Any, str, str, list[str]]]:
     """(video, id, source, captions) of each video of a part."""
     if part.kind == FILES or index is None:
         for name, *_ in part.items:
-            yield root / name, name, name, captions_beside(root / name)
+            yield Path(root, name), name, name, captions_beside(Path(root, name))
         return
     tar, first, count, _ = part.items[0]
-    for i in range(first, first + count):
-        yield (root, i), index.key(i), tar, index.captions(i)
+    samples = range(first, first + count)
+    for i, name in zip(samples, originals(index, tar, samples), strict=True):
+        yield (Path(root), i), index.key(i), name, index.captions(i)
 
 
 def _slots(index: ShardIndex, part: Part, batch: int) -> list[list[tuple[int, int]]]:

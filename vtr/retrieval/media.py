@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +21,13 @@ from PIL import Image
 from vtr.data import stored, video
 from vtr.data.containers import sniff
 from vtr.data.index import ShardIndex
+from vtr.data.remote import url_of
 from vtr.data.spans import span_frames
 from vtr.data.tar import VIDEO_EXTS
-from vtr.errors import VideoError
-from vtr.retrieval import parts
+from vtr.errors import VideoError, VtrError
 from vtr.retrieval.embeddings import Embeddings
-from vtr.retrieval.plan import FILES, SHARD, read
+from vtr.retrieval.origins import Origins
+from vtr.retrieval.plan import SHARD
 
 # What browsers play by their own means; whether they know the codec within, they find out themselves.
 PLAYED = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/mp4", "ogv": "video/ogg"}
@@ -37,15 +38,23 @@ WIDEST = 480
 
 @dataclass(frozen=True)
 class Place:
-    """`size` bytes at `offset` of `path`; `kind` is the media type for a browser, "" where none plays it."""
+    """`size` bytes at `offset` of `path`; `kind` is the media type for a browser, "" where none plays it.
+
+    What is far away has no path here: `fetch` gives all of its bytes.
+    """
 
     path: Path
     offset: int
     size: int
     kind: str
+    fetch: Callable[[], bytes] | None = None
 
     def read(self, first: int, last: int) -> Iterator[bytes]:
         """The bytes `first` to `last`, both included, in pieces."""
+        if self.fetch is not None:
+            data = self.fetch()
+            yield from (data[at : min(at + CHUNK, last + 1)] for at in range(first, last + 1, CHUNK))
+            return
         handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             at = self.offset + first
@@ -61,13 +70,7 @@ class Media:
     """The videos behind the rows of a planned export; of another export, none."""
 
     def __init__(self, directory: Path, rows: Embeddings) -> None:
-        self._rows = rows
-        plan = read(directory) if directory.is_dir() else None
-        self._roots = [(part.kind, Path(part.root)) for part in plan.parts] if plan else []
-        counts = [] if plan is None else parts.video_rows(directory, plan)
-        self._part_of: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
-        if len(self._part_of) != len(rows):
-            self._roots, self._part_of = [], np.full(len(rows), -1)
+        self._rows, self._origins = rows, Origins(directory, rows)
         self._pictures: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
         self._lock = Lock()
 
@@ -82,8 +85,13 @@ class Media:
         if found is not None:
             index, i = found
             for member in index.members(i):
-                if member.ext.rsplit(".", 1)[-1] in VIDEO_EXTS:
+                ending = member.ext.rsplit(".", 1)[-1]
+                if ending in VIDEO_EXTS:
                     path = index.root / index.shards[index.shard_of[i]].name
+                    if index.remote is not None:
+                        return Place(path, 0, member.size, PLAYED.get(ending, ""), lambda: index.read_video(i))
+                    if not path.is_file():
+                        return None
                     with path.open("rb") as file:
                         file.seek(member.offset)
                         return Place(path, member.offset, member.size, _kind(file.read(min(1024, member.size))))
@@ -128,16 +136,12 @@ class Media:
         return np.where(np.isnan(span), [[0.0, np.inf]], span)
 
     def _find(self, row: int) -> Path | tuple[ShardIndex, int] | None:
-        number = int(self._part_of[row])
-        if number < 0:
-            return None
-        kind, root = self._roots[number]
-        if kind == FILES:
-            return root / self._rows.source[row]
-        if kind != SHARD or not root.is_dir():
-            return None
-        i = _samples(root).get((self._rows.source[row], self._rows.ids[row]))
-        return None if i is None else (_shards(root), i)
+        part = self._origins.part(row)
+        if part is None or part.kind != SHARD:
+            return self._origins.file(row)
+        index = _shards(part.root)
+        i = _samples(part.root).get((part.items[0][0], self._rows.ids[row])) if index else None
+        return None if index is None or i is None else (index, i)
 
 
 def _frame_of(data: bytes, span: npt.NDArray[np.float64], number: int, of: int) -> npt.NDArray[np.uint8]:
@@ -156,12 +160,20 @@ def _kind(head: bytes) -> str:
 
 
 @lru_cache(maxsize=16)
-def _shards(root: Path) -> ShardIndex:
-    return ShardIndex.open(root)
+def _shards(root: str) -> ShardIndex | None:
+    """None where the shards have gone, or are not what they were."""
+    if url_of(root) is None and not Path(root).is_dir():
+        return None
+    try:
+        return ShardIndex(root)
+    except VtrError:
+        return None
 
 
 @lru_cache(maxsize=16)
-def _samples(root: Path) -> dict[tuple[str, str], int]:
+def _samples(root: str) -> dict[tuple[str, str], int]:
     """(tar, key) -> number."""
     index = _shards(root)
+    if index is None:
+        return {}
     return {(index.shards[index.shard_of[i]].name, index.key(i)): i for i in range(len(index))}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 
 def files_in(directory: Path) -> list[Path]:
     """The files of an export in this layout, whether whole or not; none if there is no such export."""
-    vectors = [file for folder in FOLDERS.values() for file in _numbered(directory / folder, ".npy")]
+    vectors = _vector_files(directory)
     if not vectors:
         return []
     tables = [file for folder in (METADATA, TEXT_METADATA) for file in _numbered(directory / folder, ".parquet")]
@@ -76,16 +76,18 @@ def write_files(
     asides[-1].write_text(text + "\n", encoding="utf-8")
 
 
-def read_directory(directory: Path, *, as_stored: bool = False) -> Embeddings:
+def read_directory(directory: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddings:
     """Read an export in this layout, of any origin; videos come before captions.
 
-    float16 becomes float32 unless `as_stored`; then an export of one vector file is not even read, but mapped.
+    float16 becomes float32 unless `as_stored`; then an export of one vector file is not even read, but mapped. `bare`
+    leaves the vectors out: they are (N, 0).
     Raises DataError: a file is torn, missing, or has other rows than its metadata.
     """
     manifest = _manifest(directory)
     vectors = [(kind, file) for kind, folder in FOLDERS.items() for file in _numbered(directory / folder, ".npy")]
     parts = []
     counts = {}
+    dims: set[int] = set()
     for kind, folder in FOLDERS.items():
         files = [file for of, file in vectors if of == kind]
         own = kind == TEXT and (directory / TEXT_METADATA).is_dir()
@@ -96,18 +98,36 @@ def read_directory(directory: Path, *, as_stored: bool = False) -> Embeddings:
                 "the export is not whole: embed again",
             )
         for file, described_in in zip(files, tables, strict=False):
-            array = _load(file, mapped=as_stored and len(vectors) == 1, as_stored=as_stored)
+            array = _load(file, mapped=bare or (as_stored and len(vectors) == 1), as_stored=bare or as_stored)
             counts[file.relative_to(directory).as_posix()] = len(array)
-            parts.append(_part(file, array, described_in, kind))
+            dims.add(array.shape[1])
+            parts.append(_part(file, array[:, :0] if bare else array, described_in, kind))
     if manifest is not None and manifest["rows"] != counts:
         raise DataError(
             f"{directory / MANIFEST} lists other files or rows than there are: {manifest['rows']}, found {counts}",
             "the export is not whole: embed again",
         )
-    dims = {part.vectors.shape[1] for part in parts}
     if len(dims) > 1:
         raise DataError(f"{directory} mixes embeddings of different dimensions: {sorted(dims)}")
     return concatenated(parts, manifest["meta"] if manifest else {})
+
+
+def layout(directory: Path) -> tuple[int, int, str] | None:
+    """(rows, dimensions, "float32" or "float16") of all vectors there, None where they are of several kinds."""
+    arrays = [_load(file, mapped=True, as_stored=True) for file in _vector_files(directory)]
+    kinds = {(array.shape[1], array.dtype.name) for array in arrays}
+    return (sum(map(len, arrays)), *kinds.pop()) if len(kinds) == 1 else None
+
+
+def blocks(directory: Path, rows: int) -> Iterator[Floats]:
+    """The vectors as they are stored, at most so many rows at a time."""
+    for file in _vector_files(directory):
+        array = _load(file, mapped=True, as_stored=True)
+        yield from (array[at : at + rows] for at in range(0, len(array), rows))
+
+
+def _vector_files(directory: Path) -> list[Path]:
+    return [file for folder in FOLDERS.values() for file in _numbered(directory / folder, ".npy")]
 
 
 def _numbered(folder: Path, suffix: str) -> list[Path]:

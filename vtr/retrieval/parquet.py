@@ -11,7 +11,7 @@ skipped: see parts.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,20 +56,56 @@ def _write(file: Path, table: pa.Table, vectors: Floats, labels: dict[str, str],
     )
 
 
-def read_files(files: Sequence[Path], *, as_stored: bool = False, alone: bool = False) -> Embeddings:
-    """Read the files of one export as one; float16 becomes float32 unless `as_stored`.
+def read_files(
+    files: Sequence[Path], *, as_stored: bool = False, alone: bool = False, bare: bool = False
+) -> Embeddings:
+    """Read the files of one export as one; float16 becomes float32 unless `as_stored`; `bare`, vectors are (N, 0).
 
     Any file will do that has id, modality and embedding, a list of one length in every row. `alone`: the file was asked
     for by name, so it is no loss that others of its set are not there.
     Raises DataError: a file is torn or foreign, files are of different models, one is missing from the set.
     """
     where = str(files[0].parent)
-    parts = {file.name: _read_file(file, as_stored=as_stored) for file in files}
-    metas = {name: {**part.meta, "dim": str(part.vectors.shape[1])} for name, part in parts.items()}
+    parts = {file.name: _read_file(file, as_stored=as_stored, bare=bare) for file in files}
+    if bare:
+        metas = {name: part.meta for name, part in parts.items()}
+    else:
+        metas = {name: {**part.meta, "dim": str(part.vectors.shape[1])} for name, part in parts.items()}
     meta = agreed(where, metas)
     if not alone:
         _check_whole(where, metas)
     return concatenated(list(parts.values()), {key: meta[key] for key in meta if key not in OWN})
+
+
+def layout(files: Sequence[Path]) -> tuple[int, int, str] | None:
+    """(rows, dimensions, "float32" or "float16") of files as `vtr embed` writes them, None for others."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, kinds = 0, set()
+    for file in files:
+        try:
+            rows += pq.read_metadata(file).num_rows
+            schema = pq.read_schema(file)
+        except (pa.ArrowInvalid, OSError):
+            return None  # `read_files` says what is wrong
+        kinds.add(schema.field("embedding").type if "embedding" in schema.names else None)
+    kind = kinds.pop()
+    names = {pa.float32(): "float32", pa.float16(): "float16"}
+    if kinds or kind is None or not pa.types.is_fixed_size_list(kind) or kind.value_type not in names:
+        return None
+    return rows, kind.list_size, names[kind.value_type]
+
+
+def blocks(files: Sequence[Path], rows: int) -> Iterator[Floats]:
+    """The vectors of `files` as they are stored, at most so many rows at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in files:
+        with pq.ParquetFile(file, memory_map=True) as opened:
+            for batch in opened.iter_batches(rows, columns=["embedding"]):
+                yield _vectors_of(file, pa.chunked_array([batch.column(0)]), as_stored=True)
 
 
 def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:
@@ -87,18 +123,21 @@ def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:
         )
 
 
-def _read_file(file: Path, *, as_stored: bool) -> Embeddings:
+def _read_file(file: Path, *, as_stored: bool, bare: bool) -> Embeddings:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as opened:
-            table = opened.read()
+            names = [name for name in opened.schema_arrow.names if name != "embedding"] if bare else None
+            table = opened.read(names)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise DataError(
             f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}",
             "it is torn or of another kind: delete it, then embed again",
         ) from error
+    if bare:
+        return described(file, table, np.empty((table.num_rows, 0), np.float32))
     if "embedding" not in table.column_names:
         raise missing_column(file, table, "embedding")
     vectors = _vectors_of(file, table.column("embedding"), as_stored=as_stored)

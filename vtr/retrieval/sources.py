@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vtr.data.annotations.sample import VIDEO_SUFFIXES
+from vtr.data.captions import json_of
 from vtr.data.index import ShardIndex
 from vtr.errors import DataError
 from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part
@@ -20,9 +21,13 @@ LARGEST, SMALLEST, PARTS = 256, 8, 16  # video files in a part: a folder is cut 
 LINES = 100_000
 
 
-def of_shards(root: Path) -> list[Part]:
-    """A part for each tar of the shard directory `root`, in their order. Raises DataError as `ShardIndex.open`."""
+def of_shards(root: Path | str) -> list[Part]:
+    """A part for each tar of the shard directory, URL or pattern `root`, in their order.
+
+    Raises DataError as `ShardIndex.open`.
+    """
     index = ShardIndex.open(root)
+    where = str(index.root.resolve()) if index.remote is None else index.where
     sums = index.facts("sha256")
     edges = np.flatnonzero(np.diff(index.shard_of, prepend=-1, append=-1))
     if len(edges) - 1 != len(np.unique(index.shard_of)):
@@ -32,7 +37,7 @@ def of_shards(root: Path) -> list[Part]:
         name = index.shards[index.shard_of[first]].name
         held = [[index.key(i), str(sums[i]), index.captions(i)] for i in range(first, end)]
         digest = hashlib.sha256(json.dumps(held).encode()).hexdigest()
-        parts.append(Part(SHARD, str(root.resolve()), ((name, first, end - first, digest),)))
+        parts.append(Part(SHARD, where, ((name, first, end - first, digest),)))
     return parts
 
 
@@ -75,6 +80,22 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
     if not found:
         raise DataError(f"{path} has no text in it", "write one text a line")
+    return found
+
+
+def originals(index: ShardIndex, tar: str, samples: range) -> list[str]:
+    """What each of the `samples`, all in `tar`, was made from, as its json says; the tar where it does not.
+
+    Ours names the file or the id that the annotations gave as `source`, video2dataset the address as `url`.
+    """
+    wanted = [member for i in samples for member in index.members(i) if member.ext == "json"]
+    if index.remote is not None and wanted:  # in one go: what is read below comes from the disk then
+        index.remote.read(index.digest, tar, [(member.offset, member.size) for member in wanted])
+    found = []
+    for i in samples:
+        about = json_of(index.read(i, ["json"]))
+        names = (about.get(key) for key in ("source", "url"))
+        found.append(next((name for name in names if isinstance(name, str) and name), tar))
     return found
 
 

@@ -66,14 +66,23 @@ def write_npy(
     return files
 
 
-def read(path: Path, *, as_stored: bool = False) -> Embeddings:
+def read(path: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddings:
     """Read an export's directory in either layout, or one of its Parquet files; vectors are (N, E) float32.
 
     `as_stored` leaves float16 as it is, and maps a lone npy file instead of reading it: for searching what is large.
+    `bare` leaves the vectors out: they are (N, 0).
     Raises DataError: no export, a torn or foreign file, a file missing, files of different models (and which is which).
     """
+    tables, _ = files_of(path)
+    if tables:
+        return parquet.read_files(tables, as_stored=as_stored, alone=path.is_file(), bare=bare)
+    return npy.read_directory(path, as_stored=as_stored, bare=bare)
+
+
+def files_of(path: Path) -> tuple[list[Path], list[Path]]:
+    """The Parquet files of an export, or else the files of one in npy. Raises DataError: none, both, or not whole."""
     if path.is_file():
-        return parquet.read_files([path], as_stored=as_stored, alone=True)
+        return [path], []
     if not path.exists():
         raise DataError(f"{path} does not exist", "`vtr embed RUN --shards DIR --out DIR` makes an export")
     tables = sorted(path.glob(parquet.NAMES)) or sorted(path.glob("*.parquet"))
@@ -81,14 +90,12 @@ def read(path: Path, *, as_stored: bool = False) -> Embeddings:
     parts.check_whole(path)
     if tables and arrays:
         raise DataError(f"{path} holds two exports, {tables[0].name} and {arrays[0].name}", "remove one of them")
-    if tables:
-        return parquet.read_files(tables, as_stored=as_stored)
-    if arrays:
-        return npy.read_directory(path, as_stored=as_stored)
-    raise DataError(
-        f"{path} holds no embeddings: neither *.parquet nor img_emb/ nor text_emb/",
-        "`vtr embed RUN --shards DIR --out DIR` makes an export",
-    )
+    if not tables and not arrays:
+        raise DataError(
+            f"{path} holds no embeddings: neither *.parquet nor img_emb/ nor text_emb/",
+            "`vtr embed RUN --shards DIR --out DIR` makes an export",
+        )
+    return tables, arrays
 
 
 def remove(directory: Path) -> None:

@@ -1,0 +1,35 @@
+"""Which part of an export's plan made each of its rows, and where the file behind a row is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vtr.retrieval import parts
+from vtr.retrieval.embeddings import Embeddings
+from vtr.retrieval.plan import FILES, Part, read
+
+
+class Origins:
+    """The parts behind the N `rows` of videos in the planned export `directory`; of another export, none."""
+
+    def __init__(self, directory: Path, rows: Embeddings) -> None:
+        self._sources = rows.source
+        plan = read(directory) if directory.is_dir() else None
+        counts = [] if plan is None else parts.video_rows(directory, plan)
+        self._parts = plan.parts if plan else ()
+        self._part_of: npt.NDArray[np.int64] = np.repeat(np.arange(len(counts)), counts)
+        if len(self._part_of) != len(rows):
+            self._part_of = np.full(len(rows), -1)
+
+    def part(self, row: int) -> Part | None:
+        """The part that made a row, None where the export has no plan."""
+        number = int(self._part_of[row])
+        return None if number < 0 else self._parts[number]
+
+    def file(self, row: int) -> Path | None:
+        """The video file that a row was made from, None for a sample of a shard or where nothing is known of it."""
+        part = self.part(row)
+        return Path(part.root) / self._sources[row] if part is not None and part.kind == FILES else None
