@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# From a folder of videos to a page to search them, on this machine alone, in three commands:
+# From a folder of videos to a page to search them, on this machine alone: two commands with a trained run, and two more
+# to train one.
 #
 #   bash examples/search_my_videos.sh DIR RUN    with a trained run, or frozen:CHECKPOINT
 #   bash examples/search_my_videos.sh DIR        without one: a small model is trained on DIR's own captions first

@@ -91,6 +91,12 @@ def test_it_can_be_embedded_and_evaluated_from_there(model, test_shards, tmp_pat
     assert api.evaluate(embeddings=tmp_path / "e", draws=0)["t2v"] == ours["t2v"]
 
 
+def test_what_it_embedded_is_searched_with_it(model, test_shards, tmp_path):
+    kind, folder = model
+    api.embed(f"{kind}:{folder}", test_shards, tmp_path / "e", **CPU)
+    assert len(api.search(tmp_path / "e", "a red circle", k=3, device="cpu")) == 3
+
+
 def test_other_weights_have_another_name(model):
     kind, folder = model
     opened = open_image_text(f"{kind}:{folder}")

@@ -11,15 +11,19 @@ import numpy as np
 
 from vtr.data import synthetic
 
+RIGHT_TO_LEFT = "كلب يركض على الشاطئ"
+
 
 def folder_of_videos(folder: Path) -> None:
-    """long.mp4 (four scenes, a caption beside it), old.avi (MPEG-4 part 2) and gone.mp4."""
+    """long.mp4 (four scenes), old.avi (MPEG-4 part 2) and gone.mp4, with captions that a page may stumble over."""
     folder.mkdir(parents=True)
     scenes = [synthetic.render(scene) for scene, _ in zip(synthetic.scenes(5, "train"), range(4), strict=False)]
     (folder / "long.mp4").write_bytes(synthetic.encode(np.concatenate(scenes)))
     (folder / "long.txt").write_text("several <i>things</i> move\n")
     (folder / "gone.mp4").write_bytes(synthetic.encode(scenes[1]))
     (folder / "old.avi").write_bytes(mpeg4(scenes[2]))
+    (folder / "old.txt").write_text(f"{RIGHT_TO_LEFT} <script>document.title = 'owned'</script>\n", encoding="utf-8")
+    (folder / "gone.txt").write_text(f"{'verylong' * 500}\n")
 
 
 def mpeg4(frames: Any) -> bytes:

@@ -6,12 +6,13 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from serve_helpers import folder_of_videos
+from serve_helpers import RIGHT_TO_LEFT, folder_of_videos
 
 from vtr import api
 from vtr.finder import Finder
@@ -26,28 +27,35 @@ if not CHROMIUM or not DRIVER:
     pytest.skip("the browser test needs chromium and chromedriver", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def address(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server over spans of three videos."""
+@contextmanager
+def served(embeddings: Path) -> Iterator[str]:
+    """The address of a server over an export."""
     import socket
 
     import uvicorn
 
     from vtr.serve.app import make_app
 
-    root = tmp_path_factory.mktemp("page")
-    folder_of_videos(root / "v")
-    api.embed(run, None, root / "e", videos=root / "v", segments="1s/0.5s", device="cpu", precision="fp32")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
-        app = make_app(Finder(root / "e", device="cpu"), "page")
+        app = make_app(Finder(embeddings, device="cpu"), "page")
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def address(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server over spans of three videos."""
+    root = tmp_path_factory.mktemp("page")
+    folder_of_videos(root / "v")
+    api.embed(run, None, root / "e", videos=root / "v", segments="1s/0.5s", device="cpu", precision="fp32")
+    with served(root / "e") as at:
+        yield at
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +151,61 @@ def test_a_phones_width(open_browser: Callable[..., Any], address: str, tmp_path
     assert small == 0, "fingers find the buttons"
     browser.save_screenshot(str(tmp_path / "phone.png"))
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+@pytest.mark.parametrize("phone", [False, True])
+def test_captions_stay_text_and_in_their_place(
+    open_browser: Callable[..., Any], address: str, tmp_path: Path, phone: bool
+) -> None:
+    browser = open_browser(390, 844, phone=True) if phone else open_browser(1280, 800)
+    browser.get(f"{address}/#q=a%20dog")
+    until(browser, "document.querySelectorAll('#hits article').length == 3")
+    assert browser.title != "owned"
+    captions = "[...document.querySelectorAll('.caption')]"
+    arabic = f"{captions}.find((one) => one.textContent.includes('{RIGHT_TO_LEFT}'))"
+    assert browser.execute_script(f"return getComputedStyle({arabic}).direction") == "rtl"
+    assert "<script>" in browser.execute_script(f"return {arabic}.textContent")
+    long = f"{captions}.find((one) => one.textContent.startsWith('verylong'))"
+    assert browser.execute_script(f"return {long}.offsetHeight") < 100
+    browser.execute_script(f"{long}.closest('article').click()")
+    until(browser, "document.querySelector('dialog').open")
+    bottom, width = browser.execute_script(
+        "const close = document.querySelector('dialog .close').getBoundingClientRect();"
+        "return [innerHeight - close.bottom, innerWidth - close.right]"
+    )
+    assert bottom >= 0, "the long caption scrolls, what closes the view does not"
+    assert width >= 0
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    browser.save_screenshot(str(tmp_path / "long.png"))
+
+
+def test_more_are_shown_when_asked_for(
+    open_browser: Callable[..., Any], run: Path, shards: Path, test_shards: Path, tmp_path: Path
+) -> None:
+    for at in (shards, test_shards):
+        api.embed(run, at, tmp_path / "e", device="cpu", precision="fp32")
+    browser = open_browser(1280, 800)
+    with served(tmp_path / "e") as address:
+        browser.get(f"{address}/#q=a%20dog")
+        until(browser, "document.querySelectorAll('#hits article').length == 24")
+        browser.execute_script("document.querySelector('article').id = 'first'")
+        browser.execute_script("document.getElementById('further').click()")
+        until(browser, "document.querySelectorAll('#hits article').length == 36")
+        assert browser.execute_script("return document.querySelector('article').id") == "first", "it stays as it is"
+        assert browser.execute_script("return document.getElementById('further').hidden")
+        places = browser.execute_script(
+            "return [...document.querySelectorAll('.score b')].map((score) => Number(score.textContent))"
+        )
+        assert places == sorted(places, reverse=True)
+
+
+def test_an_export_of_one_video_has_none_like_it(open_browser: Callable[..., Any], run: Path, tmp_path: Path) -> None:
+    folder_of_videos(tmp_path / "v")
+    api.embed(run, None, tmp_path / "e", videos=tmp_path / "v" / "long.mp4", device="cpu", precision="fp32")
+    browser = open_browser(1280, 800)
+    with served(tmp_path / "e") as address:
+        browser.get(f"{address}/#like=0")
+        assert until(browser, "document.getElementById('status').textContent") == "There is no other video here"
 
 
 def test_a_server_that_has_gone_is_told_of(open_browser: Callable[..., Any], address: str) -> None:

@@ -28,7 +28,10 @@ VERSION = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "created"
 def url_of(root: Path | str) -> str | None:
     """`root` as a URL, also where a Path has taken one of its slashes; None for a path on the disk."""
     match = URL.match(str(root))
-    return None if match is None else f"{match[1]}://{str(root)[match.end() :].rstrip('/')}"
+    if match is None:
+        return None
+    slash = "/" if match[1] in ("file", "local") else ""  # paths on the disk have no host before them
+    return f"{match[1]}://{slash}{str(root)[match.end() :].rstrip('/')}"
 
 
 class Remote:

@@ -23,7 +23,7 @@ from vtr.retrieval.media import Media
 PAGE = Path(__file__).parent / "page"
 TYPES = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 FRAMES = 6  # pictures that stand for a video which no browser plays
-LONGEST_EXAMPLE = 60  # letters
+LONGEST_EXAMPLE = 100  # letters
 SPARE = 8  # rows looked at for each video shown, since several may be of one video
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
