@@ -140,3 +140,15 @@ def test_the_notebook(tmp_path) -> None:
     outputs = [cell["outputs"] for cell in cells if cell["cell_type"] == "code"]
     assert sum("image/png" in out.get("data", {}) for cell in outputs for out in cell) == 2
     assert "".join(outputs[-1][0]["text"]).startswith("1  ")
+
+
+def test_other_captions(tmp_path) -> None:
+    from vtr.data.annotations import READERS, ReaderOptions
+
+    rows = ["video,caption"]
+    for made in READERS["synthetic"]("seed:1", ReaderOptions(limit=6)):
+        (tmp_path / f"{made.key}.mp4").write_bytes(made.video())
+        rows += [f"{made.key}.mp4,{made.captions[0]}", f"{made.key}.mp4,here {made.captions[0]}"]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    out = call(tmp_path, sys.executable, EXAMPLES / "other_captions.py", "captions.csv", "work", 2)
+    assert out.splitlines()[-1].startswith("R@1 of 6 other captions: ")

@@ -16,7 +16,7 @@ from vtr.errors import OWN_VECTORS, RunError, VtrError
 from vtr.released import Opened
 
 KINDS = ("st", "hf")
-PREFIX = "dual."  # of each weight's name in such a directory
+PREFIX = "encoders."  # of each weight's name in such a directory
 
 
 def is_exported(name: str) -> bool:
