@@ -178,14 +178,37 @@ def test_out_may_be_a_link_to_a_directory(nano: Path, shards: Path, tmp_path: Pa
     pretrain(config_of(nano), shards, out)
     kept = steps(out)
     assert kept
-    for left in ("link", "file"):  # --fresh removes what is in it, not what links in it point to
-        (tmp_path / left).write_text("mine")
-        (out / left).symlink_to(tmp_path / left)
     api.pretrain(config_of(nano), shards, out, fresh=True)
     assert out.is_symlink()
     assert steps(out) == kept
-    assert not (out / "link").exists()
-    assert (tmp_path / "link").read_text() == "mine"
+    (tmp_path / "disk").rename(tmp_path / "gone")
+    with pytest.raises(RunError, match=r"run is a link to .*disk, which is not there"):
+        api.pretrain(config_of(nano), shards, out)
+
+
+def test_fresh_removes_nothing_but_a_run(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
+    """Its own shards, for instance, or a report that somebody has put there."""
+    out = shutil.copytree(run, tmp_path / "run")
+    shutil.copytree(shards, out / "shards")
+    with pytest.raises(RunError, match=r"--fresh removes what is in .*, and shards is no part of a run\n.*move that"):
+        api.pretrain(config_of(nano), out / "shards", out, fresh=True)
+    shutil.rmtree(out / "shards")
+    with pytest.raises(RunError, match="holds the weights to begin with"):
+        api.pretrain(config_of(nano), shards, out, init_from=str(out), fresh=True)
+    assert steps(out) == steps(run)
+
+
+def test_a_writable_directory_in_one_that_is_not(nano: Path, shards: Path, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    out = tmp_path / "parent" / "run"
+    out.mkdir(parents=True)
+    out.parent.chmod(0o500)
+    try:
+        pretrain(config_of(nano), shards, out)
+    finally:
+        out.parent.chmod(0o700)
+    assert steps(out)
 
 
 def test_two_names_of_one_directory_have_one_lock(nano: Path, shards: Path, tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def _pretrain_stage(
     from vtr.run import Start, run
 
     index = open_shards(shards)
+    if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
+        raise RunError(f"{out} holds the weights to begin with", "give another --out")
     begun = initial(config, init_from) if init_from else Initial(config, "")
     config = begun.config
 

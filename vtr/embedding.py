@@ -123,6 +123,9 @@ def _check(out: Path, options: Options, processes: int) -> None:
         raise InputError(f"{processes} processes, at least 1 is needed", "leave --num-processes out for one")
     if out.is_file():
         raise InputError(f"{out} is a file, an export is a directory", "give another --out")
+    for name, what in (("index.parquet", "a shard directory"), ("run.json", "a run"), ("model.safetensors", "a run")):
+        if (out / name).exists():
+            raise InputError(f"{out} is {what}, no place for an export", "give another --out")
 
 
 def _planned(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:

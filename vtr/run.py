@@ -38,7 +38,12 @@ from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated, check_tracker, processes_watched
 from vtr.training.spread import asked
 
-RECORD, READING = "run.json", "reading.json"
+RECORD, READING, LOCK = "run.json", "reading.json", ".lock"
+# All that a run directory holds.
+OWN = (
+    RECORD, READING, checkpoint.CONFIG, checkpoint.FOLDER, LOCK, "metrics.jsonl", "quarantine.jsonl", "nonfinite.jsonl",
+    "best", "best.json", "trackers", "wandb",
+)  # fmt: skip
 # What a run may be taken up with other values of: none changes what it learns.
 FREE = (
     "data.workers", "data.time_limit_s",
@@ -187,11 +192,15 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
         yield
         return
     place = out.resolve()  # two names of one directory have one lock
+    if out.is_symlink() and not out.exists():
+        raise RunError(f"{out} is a link to {place}, which is not there", "make that directory, or give another --out")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out.parent} cannot be made: {error.strerror}", "give another --out") from error
-    with locked(place.parent / f".{place.name}.lock", str(out)):
+    # Inside it, where its parent is not ours to write: a mount, say.
+    beside = os.access(place.parent, os.W_OK) or not place.is_dir()
+    with locked(place.parent / f".{place.name}.lock" if beside else place / LOCK, str(out)):
         yield
 
 
@@ -254,6 +263,13 @@ def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) ->
     """The checkpoint in `out` to go on from, None to start; sees that `out` may be this run's, and changes nothing."""
     if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(map(_is_foreign, out.iterdir()))):
         raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
+    if fresh and out.is_dir():
+        others = sorted(path.name for path in out.iterdir() if path.name not in OWN and ".tmp-" not in path.name)
+        if others:
+            raise RunError(
+                f"--fresh removes what is in {out}, and {', '.join(others[:3])} is no part of a run",
+                "move that away, or give another --out",
+            )
     if fresh or not (out / RECORD).is_file():
         return None
     if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
@@ -287,7 +303,7 @@ def _begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> 
         out.mkdir(parents=True, exist_ok=True)
         if anew:  # all that is in it, but not `out` itself: it may be a mount or a link
             (out / checkpoint.CONFIG).unlink(missing_ok=True)
-            for old in set(out.iterdir()) - {out / RECORD}:
+            for old in set(out.iterdir()) - {out / RECORD, out / LOCK}:
                 shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
         write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
         write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
@@ -301,4 +317,4 @@ def _short(value: Any) -> str:
 
 
 def _is_foreign(path: Path) -> bool:
-    return not path.name.startswith(f"{RECORD}.tmp-")
+    return path.name != LOCK and not path.name.startswith(f"{RECORD}.tmp-")

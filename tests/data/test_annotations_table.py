@@ -21,6 +21,23 @@ def table(path: Path, text: str, **options: object) -> list[Sample]:
     return read("table", str(path), ReaderOptions(**options))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"video": "a\\u0000.mp4", "caption": "c"}', "NUL byte in its video"),
+        ('{"video": "a\\ud800.mp4", "caption": "c"}', "half a surrogate pair in its video"),
+        ('{"video": "a.mp4", "key": "\\ud800", "caption": "c"}', "half a surrogate pair in its video, key or split"),
+        ('{"video": "a.mp4", "caption": "c", "n": ' + "9" * 5000 + "}", "line 1 has a value of no sane size"),
+        ('{"video": "a.mp4", "caption": "c", "n": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1"),
+    ],
+    ids=["nul", "surrogate", "key", "number", "nested"],
+)
+def test_hostile_lines_are_told_in_words(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "t.jsonl").write_text(line + "\n")
+    with pytest.raises(DataError, match=words):
+        read("table", str(tmp_path / "t.jsonl"), ReaderOptions())
+
+
 def test_rows_of_one_video_gather_in_order(tmp_path: Path) -> None:
     samples = table(
         tmp_path / "t.csv",

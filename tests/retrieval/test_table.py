@@ -52,10 +52,10 @@ def test_results():
     lines = [line.split() for line in printed(results_table(record())).splitlines() if line.strip()]
     assert lines[0] == ["own", "data:", "12", "videos,", "24", "captions"]
     assert lines[1] == ["R@1", "R@5", "R@10", "MdR", "MnR"]
-    assert lines[3] == ["raw", "61.2", "100.0", "100.0", "1.0", "1234.5"]
-    assert lines[4] == ["text", "to", "video", "60.2-62.3", "99.0-101.1", "99.0-101.1", "0.0-2.1", "1233.5-1235.6"]
-    assert lines[5][:2] == ["raw", "5.0"]
-    assert lines[6][:3] == ["video", "to", "text"]
+    assert lines[3] == ["text", "to", "video", "61.2", "100.0", "100.0", "1.0", "1234.5"]
+    assert lines[4][:4] == ["raw;", "95", "%", "interval"]
+    assert lines[4][4:] == ["60.2-62.3", "99.0-101.1", "99.0-101.1", "0.0-2.1", "1233.5-1235.6"]
+    assert lines[5][:4] == ["video", "to", "text", "5.0"]
 
 
 def test_results_fit_a_terminal_of_eighty():

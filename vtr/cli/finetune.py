@@ -39,6 +39,7 @@ def finetune(
     lora: Annotated[
         int | None, typer.Option("--lora", help="Train low-rank updates of this rank (needs vtr[lora]).")
     ] = None,
+    frames: o.Frames = None,
     workers: o.TrainWorkers = None,
     precision: o.TrainPrecision = None,
     seed: o.Seed = None,
@@ -51,7 +52,7 @@ def finetune(
     """Train a run's weights on, seeing whole clips and captions, by contrast alone."""
     given = o.overrides(
         sets, train__epochs=epochs, train__steps=steps, train__batch_size=batch_size, optim__lr=lr,
-        data__workers=workers, train__precision=precision, train__seed=seed, train__device=device,
+        data__frames=frames, data__workers=workers, train__precision=precision, train__seed=seed, train__device=device,
         train__accumulate=accumulate, train__keep=keep,
         optim__layer_decay=layer_decay, optim__freeze=",".join(freeze) if freeze else None, model__lora_rank=lora,
     )  # fmt: skip

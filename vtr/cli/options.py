@@ -31,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at a time.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, max=1024, help="Decoding processes.")]
 
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps, instead of epochs.")]
@@ -68,6 +68,10 @@ def overrides(sets: list[str] | None, **flags: Any) -> dict[str, Any]:
     if flags.get("train__steps") == 0:
         raise InputError("--steps 0 trains nothing", "give at least 1, or --epochs N")
     given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
-    if "train.epochs" in given and "train.steps" not in given:
-        given |= {"train.steps": 0, "train.min_steps": 0}
-    return parse_sets(sets or []) | given
+    asked = parse_sets(sets or [])
+    if "train.epochs" in given | asked:
+        # So many epochs and no more, unless the same command says so.
+        asked = {"train.steps": 0, "train.min_steps": 0} | asked
+        if "train.epochs" in given and "train.steps" not in given:
+            asked["train.steps"] = 0
+    return asked | given

@@ -37,8 +37,9 @@ def results_table(record: Mapping[str, Any]) -> Table:
         if before and before != line.column:
             table.add_section()
         before = line.column
-        head = Text(printable(f"{line.column}, theirs" if line.theirs else line.column))
-        head.append(f"\n{line.source if line.theirs else line.direction}", style="dim")
+        below = f"{line.column}, theirs ({line.source})" if line.theirs else line.column
+        head = Text(line.direction)
+        head.append("\n" + printable(f"{below}; 95 % interval" if line.intervals else below), style="dim")
         table.add_row(head, *(_cell(line, name) for name in names), style="italic" if line.theirs else "")
     return table
 

@@ -83,7 +83,7 @@ class RunLog:
         if not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_text(errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= start:
                     kept.append(line + "\n")

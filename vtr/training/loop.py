@@ -129,9 +129,11 @@ def train(
                 with clock.waiting():
                     batch, errors = next(stream)
             except (RuntimeError, WorkError):
-                if not (stop.asked and world == 1 and step > start):
+                if not (stop.asked and world == 1):
                     raise
                 # The signal went to all of our processes, and has ended those that decode.
+                if step == start:
+                    raise Interrupted("stopped before the first step", "run the same command to go on") from None
                 raise _stopped(step, plan.steps, save(step)) from None
             quarantine.add(len(batch), errors)
             factor = warmup_cosine(step, plan.steps, plan.warmup, plan.floor)

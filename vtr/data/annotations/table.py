@@ -75,6 +75,10 @@ def _gather(groups: dict[str, _Group], row: dict[str, Any], where: str, options:
     video = str(row["video"] or "").strip()
     if not video:
         raise DataError(f"{where} has an empty video", "give the path of a file, or remove the row")
+    if "\0" in video:
+        raise DataError(f"{where} has a NUL byte in its video", "give the path of a file")
+    if not _is_unicode(video, str(row.get("key") or ""), str(row.get("split") or "")):
+        raise DataError(f"{where} has half a surrogate pair in its video, key or split", "write valid Unicode")
     key = None if row.get("key") in (None, "") else str(row["key"]).strip()
     split = str(row.get("split") or (options.split if "split" not in row else "") or "train").strip()
     # With a key column the key says which rows belong together, so one video may stand under two keys.
@@ -100,9 +104,14 @@ def _captions(value: Any, where: str) -> list[str]:
     captions = [caption.strip() if isinstance(caption, str) else "" for caption in values]
     if not captions or not all(captions):
         raise DataError(f"{where} has an empty caption", "write one, or remove the row")
-    if any("\ud800" <= sign <= "\udfff" for caption in captions for sign in caption):
+    if not _is_unicode(*captions):
         raise DataError(f"{where} has half a surrogate pair in its caption", "write the caption as valid Unicode")
     return captions
+
+
+def _is_unicode(*texts: str) -> bool:
+    """Whether none has half a surrogate pair, which JSON can write and no file can hold."""
+    return not any("\ud800" <= sign <= "\udfff" for text in texts for sign in text)
 
 
 def _sample(group: _Group, root: Path) -> Sample:
@@ -168,8 +177,14 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"line {number}", {name: _plain(value) for name, value in row.items()}
     except json.JSONDecodeError as error:
         raise DataError(f"{path} line {number} is not JSON: {error}", "write one JSON object a line") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise _not_utf8(path, error) from error
+        raise DataError(f"{path} line {number} has a value of no sane size: {error}", "mend that line") from error
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
+    return DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8")
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
