@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,17 +24,18 @@ GOALS = {"loader.frames_over_video": "at least 30", "loader.efficiency": "at lea
 
 @dataclass(frozen=True)
 class Work:
-    """What is measured: so many clips of so many seconds, in batches; a frame store is run through several times."""
+    """What is measured: so many clips of so many seconds, over and over, in batches of which so many are timed."""
 
     clips: int = 8
     seconds: float = 10.0
     size: tuple[int, int] = (854, 480)
     batch: int = 8
-    rounds: int = 40
+    from_frames: int = 80
+    from_video: int = 6
     workers: int = 2
 
 
-SMALL = Work(clips=4, seconds=1.0, size=(176, 144), batch=2, rounds=3, workers=1)
+SMALL = Work(clips=4, seconds=1.0, size=(176, 144), batch=2, from_frames=6, from_video=2, workers=1)
 
 
 def measure(bench: Bench) -> Measured:
@@ -41,25 +43,25 @@ def measure(bench: Bench) -> Measured:
 
     `frames_over_video`: batches a second of the loader, over the two stores. `efficiency`: clips a second of the loader
     with one worker, over a loop that has the bytes in memory and does nothing but decode and resize the same frames;
-    both are held to one core.
+    both are held to one core. Each turn has ratios of its own, of which the median counts: what else the machine does
+    then falls on both sides.
     """
     work = SMALL if bench.small else Work()
     indices, words = write_stores(bench, work)
     frames, video = (_dataset(indices[name]) for name in ("frames", "video"))
-    rounds = {"frames": work.rounds, "video": 1}
     speeds: dict[str, list[float]] = {name: [] for name in ("frames", "video", "one_worker", "bare")}
     for turn in range(bench.repeats):
         bench.tell(f"turn {turn + 1}/{bench.repeats}")
-        speeds["frames"].append(loader_speed(frames, words, work, work.workers, rounds["frames"]))
-        speeds["video"].append(loader_speed(video, words, work, work.workers, rounds["video"]))
+        speeds["frames"].append(loader_speed(frames, words, work, work.workers, work.from_frames))
+        speeds["video"].append(loader_speed(video, words, work, work.workers, work.from_video))
         with one_core():
-            speeds["one_worker"].append(loader_speed(frames, words, work, 1, rounds["frames"]))
-            speeds["bare"].append(bare_speed(frames, work, rounds["frames"]))
-    median = {name: sorted(values)[len(values) // 2] for name, values in speeds.items()}
+            speeds["one_worker"].append(loader_speed(frames, words, work, 1, work.from_frames))
+            speeds["bare"].append(bare_speed(frames, work))
+    median = {name: statistics.median(values) for name, values in speeds.items()}
     return {
         "ratios": {
-            "loader.frames_over_video": median["frames"] / median["video"],
-            "loader.efficiency": median["one_worker"] / median["bare"],
+            "loader.frames_over_video": _ratio(speeds["frames"], speeds["video"]),
+            "loader.efficiency": _ratio(speeds["one_worker"], speeds["bare"]),
         },
         "figures": {
             "frames_batches_per_s": median["frames"] / work.batch,
@@ -92,22 +94,31 @@ def write_stores(bench: Bench, work: Work) -> tuple[dict[str, ShardIndex], Capti
     return found, tokenizer.train([caption for sample in samples for caption in sample.captions], 32, 200)
 
 
-def loader_speed(dataset: ClipDataset, words: CaptionTokenizer, work: Work, workers: int, rounds: int) -> float:
-    """Clips a second from the first batch on, so that starting the workers does not count."""
+def _ratio(above: list[float], below: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def loader_speed(dataset: ClipDataset, words: CaptionTokenizer, work: Work, workers: int, timed: int) -> float:
+    """Clips a second in full flow, over `timed` batches after the first of each worker.
+
+    More batches are asked for than are timed: as much is begun before the clock starts as is left over when it stops.
+    """
     from vtr.data.loader import batches, workers_watched
     from vtr.data.order import mixed_slots
 
-    steps = max(2, rounds * work.clips // work.batch) + 1
-    slots = islice(mixed_slots(dataset.index.parts(), 0, work.batch, 0), steps)
+    slots = mixed_slots(dataset.index.parts(), 0, work.batch, 0)
     with workers_watched():
         made = batches(dataset, slots, words, workers)
-        next(made)
+        for _ in range(workers):
+            next(made)
         begin = time.perf_counter()
-        count = sum(len(batch) for batch, _ in made)
-        return count / (time.perf_counter() - begin)
+        count = sum(len(batch) for batch, _ in islice(made, timed))
+        seconds = time.perf_counter() - begin
+        made.close()
+        return count / seconds
 
 
-def bare_speed(dataset: ClipDataset, work: Work, rounds: int) -> float:
+def bare_speed(dataset: ClipDataset, work: Work) -> float:
     """Clips a second of decoding and resizing the same frames in one loop, with their bytes in memory."""
     import torch
 
@@ -116,9 +127,8 @@ def bare_speed(dataset: ClipDataset, work: Work, rounds: int) -> float:
     from vtr.data.order import mixed_slots
     from vtr.rng import generator
 
-    steps = max(2, rounds * work.clips // work.batch) + 1
     held = []
-    for slots in islice(mixed_slots(dataset.index.parts(), 0, work.batch, 0), steps):
+    for slots in islice(mixed_slots(dataset.index.parts(), 0, work.batch, 0), work.from_frames + 1):
         for epoch, i in slots:
             rng = generator(dataset.seed, epoch, i)
             numbers = frame_numbers("segments", dataset.index.fact(i, "frames"), dataset.shape.frames, 1, rng)
