@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from vtr.errors import BusyError, WorkError
 
+AHEAD = 8 << 20  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, aside: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, aside: Path | None = None, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A new binary file that takes the name `path` when the block ends well, and leaves nothing when it does not.
 
     It is written in the folder `aside` (else beside `path`; the same file system either way), synced, then renamed.
+    Without `sync` it is not waited for the disk: for what a power cut may undo, and whoever reads it then notices.
     """
     folder = path.parent if aside is None else aside
     # The process id keeps two writers of one file apart: a killed run's last worker and its successor, say.
@@ -27,14 +31,37 @@ def replacing(path: Path, aside: Path | None = None) -> Iterator[BinaryIO]:
     try:
         with temporary.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
+
+
+class Syncing:
+    """Has what is written to `file` go to the disk meanwhile, so that the sync at the end finds little left to do."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._begun = file, 0
+        self._range = getattr(ctypes.CDLL(None), "sync_file_range", None) if sys.platform == "linux" else None
+
+    def upto(self, size: int) -> None:
+        """`size` bytes are written: what is new of them may go, once that is worth a call."""
+        if self._range is not None and size - self._begun >= AHEAD:
+            sync_file_range_write = 2
+            start, count = ctypes.c_int64(self._begun), ctypes.c_int64(size - self._begun)
+            self._range(self._file.fileno(), start, count, sync_file_range_write)  # a wish: that it fails costs nothing
+            self._begun = size
+
+    def end(self) -> None:
+        """Waits until all of it outlasts a power cut."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from vtr.data.memory import keep_memory
 from vtr.errors import WorkError
 
 T = TypeVar("T")
@@ -180,6 +181,7 @@ def _serve(connection: Connection, memory: Any, work: Callable[[Any, Beat], Any]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow_parent, daemon=True).start()
+    keep_memory()
     beat = Beat(memory)
     connection.send(("ready", None, ""))
     while True:

@@ -5,14 +5,12 @@ Letters: B batch, T frames. A batch is the same whoever makes it: see `vtr.data.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import signal
-import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
+from vtr.data.memory import keep_memory
 from vtr.data.parcels import Parcel, Ring, pack
 from vtr.data.reading import Reading
 from vtr.data.tokenizer import CaptionTokenizer
@@ -74,7 +73,7 @@ def batches(
     pin: bool = False,
     time_limit_s: float = TIME_LIMIT_S,
     reading: Reading | None = None,
-) -> Iterator[tuple[Batch, Errors]]:
+) -> Generator[tuple[Batch, Errors]]:
     """(Batch, errors) of each of `slots`, lists of (epoch, sample); workers decode ahead, one thread each.
 
     A sample whose decoding takes a worker longer than `time_limit_s`, or crashes it, becomes an error of the batch, and
@@ -194,18 +193,8 @@ def _settle(memory: list[Any], worker: int) -> None:
     # what becomes of it; but when the parent ends its workers, they must end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _keep_memory()
+    keep_memory()
     threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _keep_memory() -> None:
-    """Tells glibc to keep what is freed: frames come and go by the megabyte, and each new page costs a fault."""
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # another C library has none, and loses nothing else
-        if mallopt is not None:
-            m_trim_threshold, m_mmap_threshold = -1, -3
-            mallopt(m_trim_threshold, 1 << 28)
-            mallopt(m_mmap_threshold, 1 << 25)
 
 
 def _follow_parent() -> None:

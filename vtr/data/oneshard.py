@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vtr.atomic import explain_os_error, replacing
+from vtr.atomic import Syncing, explain_os_error, replacing
 from vtr.data import index_file, video
 from vtr.data.annotations.sample import Sample
 from vtr.data.crew import Beat
@@ -85,8 +85,9 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
     skipped: list[dict[str, str]] = []
     pace = Pace()
     try:
-        with replacing(task.tar, aside=task.part.parent) as file:
-            writer = TarWriter(file)
+        # Where a power cut takes the tar's name or its part, the shard is made again; what has both is on the disk.
+        with replacing(task.tar, aside=task.part.parent, sync=False) as file:
+            writer, syncing = TarWriter(file), Syncing(file)
             for item, sample in enumerate(task.samples):
                 try:
                     ready, sha256 = _prepare(sample, item, task, beat)
@@ -99,7 +100,9 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
                     )
                 else:
                     rows.append(_write(writer, sample, ready, sha256, task))
+                    syncing.upto(writer.size)
             size = writer.close()
+            syncing.end()
         if not rows:
             task.tar.unlink()  # a tar without members is an error to most readers
         part = Part(Shard(task.tar.name, size, len(rows)) if rows else None, tuple(skipped), task.digest, pace)
@@ -179,7 +182,7 @@ def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
     shard = None if part.shard is None else [part.shard.name, part.shard.bytes, part.shard.samples]
     meta = json.dumps({"shard": shard, "skipped": part.skipped, "digest": part.digest, "pace": part.pace.record()})
     table = index_file.rows_to_table(rows).replace_schema_metadata({META: meta})
-    with replacing(path) as file:
+    with replacing(path, sync=False) as file:
         pq.write_table(table, file)
 
 

@@ -31,7 +31,7 @@ class TarWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._end = 0
+        self.size = 0  # bytes so far
 
     def add(self, key: str, ext: str, data: bytes) -> Member:
         """Writes `<key>.<ext>` and tells where; the same bytes whenever and wherever it is called."""
@@ -41,17 +41,17 @@ class TarWriter:
         header.mtime = 0
         header.uname = header.gname = "bigdata"  # WebDataset's own habit
         head = header.tobuf(tarfile.USTAR_FORMAT)
-        member = Member(ext, self._end + len(head), len(data), zlib.crc32(data))
+        member = Member(ext, self.size + len(head), len(data), zlib.crc32(data))
         padding = -len(data) % BLOCK
         self._file.write(head)
         self._file.write(data)
         self._file.write(bytes(padding))
-        self._end += len(head) + len(data) + padding
+        self.size += len(head) + len(data) + padding
         return member
 
     def close(self) -> int:
         """Writes the end marker; returns the size of the whole tar in bytes."""
-        end = self._end + 2 * BLOCK
+        end = self.size + 2 * BLOCK
         self._file.write(bytes(2 * BLOCK + -end % RECORD))
-        self._end = end + -end % RECORD
-        return self._end
+        self.size = end + -end % RECORD
+        return self.size

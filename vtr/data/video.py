@@ -6,6 +6,7 @@ call it: nothing is shared, cached, sought, or opened by name. Each failure is a
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,11 +114,14 @@ def frame_times(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.float64
 def read_file(path: Path, limits: Limits = DEFAULT) -> bytes:
     """The bytes of a local file. Raises VideoError: `missing`, `empty`, or `too-large` before reading it."""
     try:
-        if not path.is_file():
-            state = "is not a file" if path.exists() else "does not exist"
-            raise VideoError("missing", f"{path} {state}", "check the path")
-        limits.check("max_bytes", size := path.stat().st_size, f"{path} has {size} bytes")
-        data = path.read_bytes()
+        there = path.stat()
+        if not stat.S_ISREG(there.st_mode):  # opening a pipe would wait for its writer
+            raise VideoError("missing", f"{path} is not a file", "check the path")
+        limits.check("max_bytes", there.st_size, f"{path} has {there.st_size} bytes")
+        with path.open("rb", buffering=0) as file:
+            data = file.readall()
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError("missing", f"{path} does not exist", "check the path") from None
     except OSError as error:
         raise VideoError("missing", f"{path} cannot be read: {error.strerror}", "check its permissions") from error
     if not data:
