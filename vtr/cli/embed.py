@@ -30,7 +30,7 @@ def embed(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
     as_json: o.Json = False,
     batch_size: o.Batch = 32,
-    workers: o.Workers = 0,
+    workers: o.Workers = 1,
     num_processes: Annotated[int, typer.Option(min=1, help="Embedding processes, a GPU each.")] = 1,
     max_skipped: Annotated[float, typer.Option(min=0, max=1, help="Share of videos that may be unreadable.")] = 0.05,
     time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds to decode a video in.")] = 300.0,

@@ -71,7 +71,7 @@ def evaluate(
     as_json: o.Json = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals.")] = 0,
     batch_size: o.Batch = 32,
-    workers: o.Workers = 0,
+    workers: o.Workers = 1,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
 ) -> None:
