@@ -28,6 +28,20 @@ def is_pattern(path: str) -> bool:
     return path.endswith(".tar") or any(letter in path for letter in "{*?[")
 
 
+def at_url(url: str) -> tuple[str, tuple[str, ...]]:
+    """The directory and the names of the tars that `url` means, braces alone being expanded: nothing is asked there.
+
+    Raises DataError: stars, which would need a listing, or several directories.
+    """
+    if any(letter in url for letter in "*?["):
+        raise DataError(f"{url} would need a listing of what is there", "count the tars: 'URL/{000..010}.tar'")
+    _refuse_many(url)
+    found = [one.rpartition("/") for one in dict.fromkeys(_expand(url))]
+    if len({root for root, _, _ in found}) > 1:
+        raise DataError(f"{url} names several directories", "give --shards once for each")
+    return found[0][0], tuple(name for _, _, name in found)
+
+
 def find(path: str) -> Tars:
     """The tars that `path` means. Of several directories, `root` is the one that holds them all.
 
@@ -43,9 +57,7 @@ def find(path: str) -> Tars:
         if not names:
             raise DataError(f"{path} has no tars", "name the directory that has them, or a pattern: 'shards/*.tar'")
         return Tars(root, names)
-    ranges = re.findall(r"\{(\d{1,18})\.\.(\d{1,18})", path)
-    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST:
-        raise DataError(f"{path} names more than {MOST} tars", "name fewer at once")
+    _refuse_many(path)
     paths = list(dict.fromkeys(_expand(path)))  # each once, in the order of the pattern
     if not paths:
         raise DataError(f"no file is called {path}", "quote the pattern, so that it is vtr that expands it")
@@ -54,6 +66,12 @@ def find(path: str) -> Tars:
             raise DataError(f"{one} does not exist, {path} names it", "name the tars that are there")
     root = Path(os.path.commonpath([os.path.dirname(one) or "." for one in paths]))  # noqa: PTH120
     return Tars(root, tuple(Path(os.path.relpath(one, root)).as_posix() for one in paths))
+
+
+def _refuse_many(pattern: str) -> None:
+    ranges = re.findall(r"\{(\d{1,18})\.\.(\d{1,18})", pattern)
+    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST:
+        raise DataError(f"{pattern} names more than {MOST} tars", "name fewer at once")
 
 
 def _expand(pattern: str) -> Iterator[str]:

@@ -22,12 +22,15 @@ LINES = 100_000
 
 
 def of_shards(root: Path | str) -> list[Part]:
-    """A part for each tar of the shard directory, URL or pattern `root`, in their order.
+    """A part for each tar of the shard directory or URL `root`, or of those that a pattern names, in their order.
 
     Raises DataError as `ShardIndex.open`.
     """
     index = ShardIndex.open(root)
     where = str(index.root.resolve()) if index.remote is None else index.where
+    chosen = {shard.name for shard in index.shards}
+    if index.only is not None:
+        index = ShardIndex(index.where)  # the samples are numbered through all of it
     sums = index.facts("sha256")
     edges = np.flatnonzero(np.diff(index.shard_of, prepend=-1, append=-1))
     if len(edges) - 1 != len(np.unique(index.shard_of)):
@@ -35,6 +38,8 @@ def of_shards(root: Path | str) -> list[Part]:
     parts = []
     for first, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         name = index.shards[index.shard_of[first]].name
+        if name not in chosen:
+            continue
         held = [[index.key(i), str(sums[i]), index.captions(i)] for i in range(first, end)]
         digest = hashlib.sha256(json.dumps(held).encode()).hexdigest()
         parts.append(Part(SHARD, where, ((name, first, end - first, digest),)))
