@@ -85,3 +85,22 @@ def test_videos_as_they_are_and_small(cli: Cli, table: Path, tmp_path: Path) -> 
 def test_flags_that_contradict(cli: Cli, table: Path, tmp_path: Path, flags: list[str], words: list[str]) -> None:
     refused(cli("shard", "table", table, tmp_path / "out", *flags), 2, *words)
     assert not list(tmp_path.rglob("*.tar"))
+
+
+def test_limits_are_flags_that_the_error_names(cli: Cli, table: Path, tmp_path: Path) -> None:
+    few = ("--max-skipped", 1, "--workers", 1)
+    refused(
+        cli("shard", "table", table, tmp_path / "a", "--max-gop", 23, *few), 1,
+        "5 of 5 samples were skipped", "24 frames without a key frame among them, over max_gop = 23",
+    )  # fmt: skip
+    assert cli("shard", "table", table, tmp_path / "b", "--max-gop", 24, "--max-pixels", 176 * 144, *few).code == 0
+    from vtr.data.index import ShardIndex
+
+    limits = ShardIndex.open(tmp_path / "b").limits
+    assert (limits.max_gop, limits.max_pixels) == (24, 176 * 144)
+    refused(cli("shard", "table", table, tmp_path / "c", "--max-bytes", 0), 2, "max_bytes is 0")
+    refused(cli("inspect", tmp_path / "b", "--max-gop", 9), 2, "--max-gop says how an index is made")
+    (tmp_path / "b" / "index.parquet").unlink()
+    (tmp_path / "b" / "manifest.json").unlink()
+    assert cli("inspect", tmp_path / "b", "--index", "--max-gop", 24, "--max-pixels", 176 * 144).code == 0
+    assert ShardIndex.open(tmp_path / "b").limits == limits

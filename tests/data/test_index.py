@@ -197,6 +197,31 @@ def test_it_will_not_be_swapped_under_a_running_process(tmp_path: Path) -> None:
         pickle.loads(pickled)
 
 
+def test_a_pattern_of_some_tars_gives_these_alone(tmp_path: Path) -> None:
+    whole = build(tmp_path)
+    some = ShardIndex.open(f"{tmp_path}/{{000002,000000}}.tar")
+    assert (len(some), len(some.shards), some.only) == (4, 2, ("000002.tar", "000000.tar"))
+    assert [some.key(i) for i in range(4)] == ["k0", "k1", "k2", "k6"], "in the order of the index"
+    assert read_all(some) == [content(i) for i in (0, 1, 2, 6)]
+    assert some.captions(1) == whole.captions(1)
+    assert some.shard_of.tolist() == [0, 0, 0, 1]
+    assert some.info(3) == whole.info(6)
+    assert [len(part.numbers) for part in some.parts()] == [4]
+    assert some.all_captions().to_pylist() == [whole.captions(i) for i in (0, 1, 2, 6)]
+    assert some.digest != whole.digest
+    again = pickle.loads(pickle.dumps(some))
+    assert (again.digest, read_all(again)) == (some.digest, read_all(some))
+    assert ShardIndex.open(f"{tmp_path}/{{000000,000002}}.tar").digest == some.digest
+    assert ShardIndex.open(f"{tmp_path}/*.tar").digest == whole.digest, "of all, it is the directory"
+    (tmp_path / "000001.tar").unlink()
+    assert len(ShardIndex.open(f"{tmp_path}/{{000000,000002}}.tar")) == 4, "the others may be elsewhere"
+    TarWriter((tmp_path / "000003.tar").open("wb")).close()
+    with pytest.raises(DataError, match=r"000003.tar is not in the index of .*, which has 3 tars"):
+        ShardIndex.open(f"{tmp_path}/{{000002..000003}}.tar")
+    with pytest.raises(DataError, match=r"000001.tar does not exist, .* names it"):
+        ShardIndex.open(f"{tmp_path}/{{000000..000002}}.tar")
+
+
 def test_several_row_groups(tmp_path: Path) -> None:
     """Enough rows for three row groups: columns are joined, dictionaries too."""
     samples, per_shard = 300_000, 1000

@@ -46,14 +46,15 @@ def test_an_unknown_decoder_is_an_error(closed: bytes) -> None:
         (Limits(max_bytes=1000), "bytes, over max_bytes = 1000"),
         (Limits(max_pixels=10_000), "192x128 = 24576 pixels, over max_pixels = 10000"),
         (Limits(max_packets=20), "packets or more, over max_packets = 20"),
+        (Limits(max_gop=11), "the video has 12 frames without a key frame among them, over max_gop = 11"),
     ],
-    ids=["bytes", "pixels", "packets"],
+    ids=["bytes", "pixels", "packets", "gop"],
 )
 def test_limits_name_what_to_raise(closed: bytes, limits: Limits, message: str) -> None:
     with pytest.raises(VideoError, match=message) as caught:
         video.probe(closed, limits)
     assert caught.value.kind == "too-large"
-    assert "raise max_" in caught.value.hint
+    assert "shard it with a larger --max-" in caught.value.hint
     with pytest.raises(VideoError, match=message):
         video.read_frames(closed, [0], "pyav", limits)
 

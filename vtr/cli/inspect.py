@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vtr.cli import options as o
 from vtr.cli.app import app, examples, print_json, print_text, progress, warn
-from vtr.cli.options import Json
 
 if TYPE_CHECKING:
     from vtr.data.foreign import IndexSummary
@@ -63,17 +63,22 @@ def inspect(
         Path | None, typer.Option(help="Whose clips to draw; synthetic ones if not given.", rich_help_panel=RUN)
     ] = None,
     clips: Annotated[int, typer.Option(min=1, max=32, help="Clips to draw.", rich_help_panel=RUN)] = 3,
-    as_json: Json = False,
+    max_bytes: o.MaxBytes = None,
+    max_pixels: o.MaxPixels = None,
+    max_packets: o.MaxPackets = None,
+    max_gop: o.MaxGop = None,
+    as_json: o.Json = False,
 ) -> None:
     """Show what shards hold, verify them, or index tars that others wrote; draw what a run restores."""
     if reconstruct is not None:
         _reconstruct(path, reconstruct, shards, clips, as_json)
         return
     refuse_runs(path)
+    limits = {"max_bytes": max_bytes, "max_pixels": max_pixels, "max_packets": max_packets, "max_gop": max_gop}
     if index:
-        _index(path, caption_key, split, workers, max_skipped, time_limit, as_json)
+        _index(path, caption_key, split, workers, max_skipped, time_limit, limits, as_json)
     else:
-        _refuse_index_flags(caption_key, split)
+        _refuse_index_flags(caption_key=caption_key, split=split, **limits)
         _shards(path, sheet, samples, verify, (world_size, workers, batch_size, frames), time_limit, as_json)
 
 
@@ -101,11 +106,12 @@ def _reconstruct(path: str, out: Path, shards: Path | None, clips: int, as_json:
     print_text(str(out))
 
 
-def _refuse_index_flags(caption_key: str | None, split: str | None) -> None:
+def _refuse_index_flags(**given: Any) -> None:
     from vtr.errors import InputError
 
-    for flag, value in (("--caption-key", caption_key), ("--split", split)):
+    for name, value in given.items():
         if value is not None:
+            flag = f"--{name.replace('_', '-')}"
             raise InputError(f"{flag} says how an index is made", "add --index, or take it out")
 
 
@@ -116,15 +122,18 @@ def _index(
     workers: int | None,
     max_skipped: float,
     time_limit: float,
+    limits: dict[str, int | None],
     as_json: bool,
 ) -> None:
     from vtr import api
+    from vtr.data.limits import limits_of
 
     with progress(*_columns()) as bar:
         line = bar.add_task("index", total=None)
         summary = api.index_tars(
             path, caption_key=caption_key, split=split or "train", workers=workers, max_skipped=max_skipped,
-            time_limit_s=time_limit, progress=lambda done, total: bar.update(line, completed=done, total=total),
+            time_limit_s=time_limit, limits=limits_of(limits),
+            progress=lambda done, total: bar.update(line, completed=done, total=total),
         )  # fmt: skip
     if as_json:
         print_json(dataclasses.asdict(summary))

@@ -31,7 +31,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at a time.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, max=1024, help="Decoding processes.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, max=1024, help="Decoding processes; 0: this one, which no time limit guards.")
+]
+
+LIMITS = "Limits on one video; shards remember those that are raised"
+MaxBytes = Annotated[int | None, typer.Option("--max-bytes", help="Of its file.", rich_help_panel=LIMITS)]
+MaxPixels = Annotated[int | None, typer.Option("--max-pixels", help="Of a picture of it.", rich_help_panel=LIMITS)]
+MaxPackets = Annotated[int | None, typer.Option("--max-packets", help="Its coded frames.", rich_help_panel=LIMITS)]
+MaxGop = Annotated[
+    int | None, typer.Option("--max-gop", help="Frames from a key frame to the next.", rich_help_panel=LIMITS)
+]
 
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps, instead of epochs.")]

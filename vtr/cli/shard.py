@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vtr.cli import options as o
 from vtr.cli.app import app, examples, print_json, print_text, progress, warn
-from vtr.cli.options import Json
 
 if TYPE_CHECKING:
     from vtr.data.manifest import ShardSummary
@@ -73,10 +73,15 @@ def shard(
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to do the work: auto, or host:port.",
                                  rich_help_panel=TASKS),
     ] = None,
-    as_json: Json = False,
+    max_bytes: o.MaxBytes = None,
+    max_pixels: o.MaxPixels = None,
+    max_packets: o.MaxPackets = None,
+    max_gop: o.MaxGop = None,
+    as_json: o.Json = False,
 ) -> None:  # fmt: skip
     """Write videos and captions as WebDataset tars with an index; run it again to continue."""
     from vtr import api
+    from vtr.data.limits import limits_of
     from vtr.data.store import make_store
     from vtr.errors import InputError
 
@@ -91,6 +96,8 @@ def shard(
         store, transcode=transcode, fps=fps, max_frames=max_frames, frames=frames, short_side=short_side,
         quality=quality,
     )  # fmt: skip
+    given = {"max_bytes": max_bytes, "max_pixels": max_pixels, "max_packets": max_packets, "max_gop": max_gop}
+    how["limits"] = limits_of(given)
     if plan_only:
         plan = api.plan_shards(reader, source, out, **how)
         print_json(dataclasses.asdict(plan)) if as_json else _show_plan(plan)

@@ -152,7 +152,7 @@ def _clip(task: _Task, beat: Beat) -> tuple[Spans, tuple[str, str] | None]:
 def _of_sample(index: ShardIndex, i: int, task: _Task) -> tuple[Spans, Clips | None]:
     info = index.info(i)
     if info.store != "frames" and info.decoder != "image":
-        data = index.read_video(i)
+        data, task = index.read_video(i), replace(task, limits=index.limits)
         facts = video.VideoInfo(
             info.frames, info.fps, info.duration_s, info.width, info.height, "", "", info.decoder
         )  # fmt: skip
@@ -165,7 +165,7 @@ def _of_sample(index: ShardIndex, i: int, task: _Task) -> tuple[Spans, Clips | N
     count = shape.still if info.decoder == "image" else shape.frames
     numbers = span_frames(times, spans, count, info.duration_s, shape.sampler, shape.stride)
     distinct, places = np.unique(numbers, return_inverse=True)
-    frames = stored.decode(stored.fetch(index, i, distinct.tolist()), task.limits, shape.at_least)
+    frames = stored.decode(stored.fetch(index, i, distinct.tolist()), shape.at_least)
     planes = shape.evaluation(frames).numpy()
     return spans, planes[places.reshape(numbers.shape)]
 

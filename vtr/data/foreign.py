@@ -61,11 +61,11 @@ def write_index(
     how many tars are done. Raises DataError when no sample is left, WorkError when more than the share `max_skipped` is
     left out (the index is written all the same).
     """
-    root = tars.root
-    tasks = [IndexTask(root, n, name, caption_key, split, limits or Limits()) for n, name in enumerate(tars.names)]
+    root, limits = tars.root, limits or Limits()
+    tasks = [IndexTask(root, n, name, caption_key, split, limits) for n, name in enumerate(tars.names)]
     try:
         with locked(root / LOCK, str(root)):
-            if (summary := _already(tars, caption_key, split)) is not None:
+            if (summary := _already(tars, caption_key, split, limits)) is not None:
                 return summary
             (root / PARTS).mkdir(exist_ok=True)
             done = {task.number for task in tasks if read_part(task) is not None}
@@ -132,7 +132,7 @@ def _finish(tars: Tars, tasks: Sequence[IndexTask]) -> IndexSummary:
         for task, meta in zip(tasks, metas, strict=True)
         if counts[task.name]
     ]
-    index_file.write_index(root / index_file.NAME, table, shards)
+    index_file.write_index(root / index_file.NAME, table, shards, tasks[0].limits)
     shutil.rmtree(root / PARTS, ignore_errors=True)
     remarks: Counter[str] = Counter()
     for meta in metas:
@@ -164,20 +164,21 @@ def _summary(tars: Tars, table: pa.Table, skipped: Counter[str], remarks: Counte
     )
 
 
-def _already(tars: Tars, caption_key: str | None, split: str) -> IndexSummary | None:
-    """The summary of an index that is there already, of these very tars; None when it must be made."""
+def _already(tars: Tars, caption_key: str | None, split: str, limits: Limits) -> IndexSummary | None:
+    """The summary of an index that is there already, of these tars among others; None when it must be made."""
     path = tars.root / index_file.NAME
     if not path.is_file() or caption_key is not None or split != "train":
         return None
     try:
-        shards = index_file.read_header(path).shards
-        table = pq.read_table(path, columns=["captions", "decoder"])
+        header = index_file.read_header(path)
+        table = pq.read_table(path, columns=["captions", "decoder", "shard"])
     except (DataError, OSError, pa.ArrowException):
         return None
-    sizes = {shard.name: shard.bytes for shard in shards}
+    sizes = {shard.name: shard.bytes for shard in header.shards}
     now = {name: (tars.root / name).stat() for name in tars.names}
-    if sizes != {name: stat.st_size for name, stat in now.items()}:
+    if header.limits != limits or any(sizes.get(name) != stat.st_size for name, stat in now.items()):
         return None
     if max(stat.st_mtime_ns for stat in now.values()) > path.stat().st_mtime_ns:  # sizes of tars are rounded
         return None
+    table = table.filter(pc.is_in(table.column("shard"), pa.array(tars.names)))
     return replace(_summary(tars, table, Counter(), Counter()), nothing_to_do=True)

@@ -27,6 +27,7 @@ from vtr.data.limits import Limits
 from vtr.data.prepared import Prepared
 from vtr.data.store import VideoStore
 from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
+from vtr.data.tarheaders import Entry
 from vtr.errors import DataError, VideoError
 
 PARTS = ".indexing"
@@ -54,7 +55,7 @@ class IndexTask:
     def digest(self) -> str:
         """What the rows depend on."""
         stat = (self.root / self.name).stat()
-        facts = [self.name, stat.st_size, stat.st_mtime_ns, self.caption_key, self.split]
+        facts = [self.name, stat.st_size, stat.st_mtime_ns, self.caption_key, self.split, self.limits.raised()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -93,11 +94,11 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
     if item in task.lost:
         raise VideoError(*task.lost[item])
     texts = {ext: entry for ext, entry in sample.members.items() if captions.wanted(ext)}
-    data = {ext: os.pread(handle, entry.size, entry.offset) for ext, entry in texts.items()}
+    data = {ext: _bytes(handle, entry) for ext, entry in texts.items()}
     written = captions.read(data, task.caption_key)
     about = captions.json_of(data)
     media = _media(sample, about)
-    data |= {ext: os.pread(handle, sample.members[ext].size, sample.members[ext].offset) for ext in media}
+    data |= {ext: _bytes(handle, sample.members[ext]) for ext in media}
     with beat.native(item):
         if len(media) > 1 or about.get("store") == "frames":
             facts = _frame_facts([data[ext] for ext in media], about, task.limits)
@@ -119,6 +120,14 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
         "store": store,
         **facts,
     }
+
+
+def _bytes(handle: int, entry: Entry) -> bytes:
+    """All of a member: one read gives at most two gigabytes, or less."""
+    data = os.pread(handle, entry.size, entry.offset)
+    while len(data) < entry.size and (more := os.pread(handle, entry.size - len(data), entry.offset + len(data))):
+        data += more
+    return data
 
 
 def _media(sample: TarSample, about: Mapping[str, Any]) -> list[str]:

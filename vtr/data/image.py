@@ -37,6 +37,8 @@ def decode(data: bytes, limits: Limits = DEFAULT, at_least: int = 0) -> npt.NDAr
     Raises VideoError: `corrupt`, or `too-large` before decoding.
     """
     limits.check("max_bytes", len(data), f"the image has {len(data)} bytes")
+    if limits.max_pixels > (Image.MAX_IMAGE_PIXELS or limits.max_pixels):
+        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # PIL's own guard, which would come before ours
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             limits.check("max_pixels", picture.width * picture.height, f"a picture of {picture.width}x{picture.height}")
@@ -47,6 +49,8 @@ def decode(data: bytes, limits: Limits = DEFAULT, at_least: int = 0) -> npt.NDAr
                 grey = (np.asarray(picture) >> 8).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, axis=2)
             return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise VideoError("too-large", f"a picture cannot be decoded: {error}", "make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:
         hint = "get the file again; from a shard, make the shards anew"
         raise VideoError("corrupt", f"a picture cannot be decoded: {error}", hint) from error

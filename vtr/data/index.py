@@ -6,10 +6,11 @@ opening a million samples makes no million objects. A ShardIndex pickles to its 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from vtr.data import index_file, patterns
 from vtr.data.index_file import Shard
@@ -53,7 +55,8 @@ class SampleInfo:
 class ShardIndex:
     """N samples in the tars of one directory. `shard_of` (N,) int32 says which of `shards` each one is in."""
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, only: tuple[str, ...] | None = None) -> None:
+        """`only`: the names of the tars whose samples it is to hold; the others are as if they were not there."""
         url = url_of(root)
         self.remote = None if url is None else Remote(url)
         if self.remote is not None:
@@ -65,11 +68,17 @@ class ShardIndex:
             raise DataError(f"{root} holds no samples", f"{root}/skipped.jsonl may say why")
         self.digest: str = header.digest
         self.shards: tuple[Shard, ...] = header.shards
+        self.limits = header.limits
+        self.only: tuple[str, ...] | None = None
+        self._rows: Any = None
         self._files: OrderedDict[int, _File] = OrderedDict()
         self._facts: dict[str, Any] = {}
         shard = self._column("shard")
+        if only is not None and set(only) != {s.name for s in self.shards}:
+            self._choose(only, shard)
+            shard = self._column("shard")
         places = {s.name: place for place, s in enumerate(self.shards)}
-        lookup = np.array([places[name] for name in shard.dictionary.to_pylist()], np.int32)
+        lookup = np.array([places.get(name, -1) for name in shard.dictionary.to_pylist()], np.int32)
         self.shard_of: npt.NDArray[np.int32] = lookup[shard.indices.to_numpy()]
         # The four member lists share their offsets: members of sample i stand at [starts[i], starts[i + 1]).
         exts = self._column("member_ext")
@@ -84,8 +93,9 @@ class ShardIndex:
     def open(cls, root: Path | str) -> ShardIndex:
         """Opens the shard directory `root` and sees that its tars are there, in their recorded sizes.
 
-        `root` may also be a pattern, such as `shards/{000..010}.tar`, of all the tars that an index was made of.
-        Raises DataError: no such directory, no index in it, an index that is damaged or empty, a missing or cut tar.
+        `root` may also be a pattern, such as `shards/{000..010}.tar`: then it holds the samples of these tars alone.
+        Raises DataError: no such directory, no index in it, an index that is damaged or empty, a missing or cut tar,
+        one that the index does not know.
         """
         if patterns.is_pattern(str(root)) and not Path(root).is_dir():
             return cls._open_tars(str(root))
@@ -103,21 +113,35 @@ class ShardIndex:
 
     @classmethod
     def _open_tars(cls, pattern: str) -> ShardIndex:
+        if (url := url_of(pattern)) is not None:
+            return cls(*patterns.at_url(url))
         tars = patterns.find(pattern)
-        index = cls.open(tars.root)
-        there = {shard.name for shard in index.shards}
-        if there != set(tars.names):
-            raise DataError(
-                f"the index of {tars.root} is of {len(there)} tars, and {pattern} names {len(tars.names)}",
-                f"make one of these: vtr inspect '{pattern}' --index; or name the directory for all",
-            )
+        root = tars.root
+        if not (root / index_file.NAME).is_file():
+            raise _without_index(root)
+        index = cls(root, tars.names)
+        check_shards(root, index.shards)
         return index
+
+    def _choose(self, only: tuple[str, ...], shard: Any) -> None:
+        """Leaves the samples of the tars `only`, in the order of the index."""
+        wanted = set(only)
+        if unknown := [name for name in only if name not in {s.name for s in self.shards}]:
+            raise DataError(
+                f"{unknown[0]} is not in the index of {self.where}, which has {len(self.shards)} tars",
+                f"name only what it has, or index all of them anew: vtr inspect {self.where} --index",
+            )
+        self.only = only
+        names = np.array([name in wanted for name in shard.dictionary.to_pylist()])
+        self._rows = pa.array(np.flatnonzero(names[shard.indices.to_numpy()]))
+        self.shards = tuple(s for s in self.shards if s.name in wanted)
+        self.digest = hashlib.sha256("\n".join([self.digest, *(s.name for s in self.shards)]).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.shard_of)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.where, self.digest)
+        return _reopen, (self.where, self.only, self.digest)
 
     @property
     def shard_sizes(self) -> npt.NDArray[np.int64]:
@@ -159,11 +183,14 @@ class ShardIndex:
         """(N,) the column of facts `name`, as in `fact`."""
         return np.asarray(self._fact_column(name).to_numpy(zero_copy_only=False))
 
-    def members(self, i: int) -> list[Member]:
-        """The members of sample `i`, in the order of the tar."""
+    def members(self, i: int, exts: Collection[str] | None = None) -> list[Member]:
+        """The members of sample `i`, in the order of the tar; only those of `exts` when given."""
+        first, end = self._starts[i : i + 2].tolist()
+        names = [self._exts[number] for number in self._ext_of[first:end].tolist()]
         return [
-            Member(self._exts[self._ext_of[j]], int(self._offset[j]), int(self._size[j]), int(self._crc32[j]))
-            for j in range(self._starts[i], self._starts[i + 1])
+            Member(name, int(self._offset[j]), int(self._size[j]), int(self._crc32[j]))
+            for j, name in enumerate(names, start=first)
+            if exts is None or name in exts  # before the rest, for of many stored frames few are wanted
         ]
 
     def read(self, i: int, exts: Iterable[str] | None = None) -> dict[str, bytes]:
@@ -171,8 +198,7 @@ class ShardIndex:
 
         Raises VideoError, `corrupt` or `truncated`, when they are not what was written.
         """
-        wanted = None if exts is None else set(exts)
-        members = [m for m in self.members(i) if wanted is None or m.ext in wanted]
+        members = self.members(i, None if exts is None else set(exts))
         return dict(zip([m.ext for m in members], self._read(i, members), strict=True))
 
     def read_video(self, i: int) -> bytes:
@@ -214,7 +240,8 @@ class ShardIndex:
             return file
 
     def _column(self, name: str) -> Any:
-        return index_file.read_column(self.root / index_file.NAME, name)
+        column = index_file.read_column(self.root / index_file.NAME, name)
+        return column if self._rows is None else column.take(self._rows)
 
     @cached_property
     def _keys(self) -> Any:
@@ -279,8 +306,8 @@ def check_shards(root: Path, shards: Iterable[Shard]) -> None:
             )
 
 
-def _reopen(root: str, digest: str) -> ShardIndex:
-    index = ShardIndex(root)
+def _reopen(root: str, only: tuple[str, ...] | None, digest: str) -> ShardIndex:
+    index = ShardIndex(root, only)
     if index.digest != digest:
         raise DataError(f"{root} was sharded anew while it was in use", "start again")
     return index

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vtr.atomic import replacing
+from vtr.data.limits import DEFAULT, Limits, limits_of
 from vtr.errors import DataError
 
 NAME = "index.parquet"
@@ -67,6 +68,7 @@ class Header:
 
     digest: str
     shards: tuple[Shard, ...]
+    limits: Limits = DEFAULT
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -74,10 +76,15 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
-def write_index(path: Path, table: pa.Table, shards: Sequence[Shard]) -> Header:
-    """Writes the index of `shards` at `path`, whole or not at all; the same bytes for the same rows."""
-    header = Header(digest_of(table, shards), tuple(shards))
+def write_index(path: Path, table: pa.Table, shards: Sequence[Shard], limits: Limits = DEFAULT) -> Header:
+    """Writes the index of `shards` at `path`, whole or not at all; the same bytes for the same rows.
+
+    `limits` are those that its videos passed, and are read with.
+    """
+    header = Header(digest_of(table, shards), tuple(shards), limits)
     meta = {"format": FORMAT, "digest": header.digest, "shards": [asdict(shard) for shard in shards]}
+    if raised := limits.raised():
+        meta["limits"] = raised
     table = table.replace_schema_metadata({META: json.dumps(meta)})
     with replacing(path) as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=list(REPEATING.values()), row_group_size=1 << 17)
@@ -88,6 +95,7 @@ def read_header(path: Path) -> Header:
     """The metadata of the index at `path`. Raises DataError when it is no index of vtr's, or of another format."""
     try:
         meta = json.loads(pq.read_schema(path).metadata[META])
+        limits = limits_of(meta.get("limits", {}))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is no shard index: {_first_line(error)}", "make it anew: vtr inspect DIR --index"
@@ -103,7 +111,7 @@ def read_header(path: Path) -> Header:
             raise DataError(
                 f"{path} names a tar outside of its directory: {shard.name!r}", "make it anew: vtr inspect DIR --index"
             )
-    return Header(meta["digest"], shards)
+    return Header(meta["digest"], shards, limits)
 
 
 def read_column(path: Path, name: str) -> pa.Array:

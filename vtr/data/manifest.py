@@ -24,6 +24,7 @@ from vtr.data import index_file
 from vtr.data.annotations.sample import JSON
 from vtr.data.index import check_shards
 from vtr.data.index_file import Shard
+from vtr.data.limits import limits_of
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, refuse_other
@@ -72,7 +73,9 @@ def finish(
     shards = [part.shard for part in parts if part.shard is not None]
     table = pa.concat_tables([part_rows(task) for task in tasks])
     write_bytes(out / SKIPPED, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
-    header = index_file.write_index(out / index_file.NAME, table, shards)
+    arguments = record["arguments"]
+    limits = limits_of(arguments if isinstance(arguments, dict) else {})
+    header = index_file.write_index(out / index_file.NAME, table, shards, limits)
     manifest = {
         "vtr": __version__,
         "source": source,

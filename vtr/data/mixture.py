@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data.index import SampleInfo, ShardIndex
+from vtr.data.limits import loosest
 from vtr.data.order import Part
 from vtr.data.tarwriter import Member
 from vtr.errors import InputError
@@ -31,6 +32,7 @@ class Mixture:
         text = " ".join(f"{index.digest}={weight}" for index, weight in zip(indices, self.weights, strict=True))
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.where = " + ".join(index.where for index in indices)
+        self.limits = loosest(index.limits for index in indices)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

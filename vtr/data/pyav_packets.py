@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -22,6 +23,7 @@ from vtr.errors import VideoError
 # What PyAV raises on bad bytes: libav's own tree, and the Python errors of its wrappers.
 AV_ERRORS = (av.error.FFmpegError, ValueError, RuntimeError, OSError, MemoryError, OverflowError)
 AGAIN = "get the file again, or leave it out"
+LARGEST_INT = 2**31 - 1  # that libav takes for an option
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def demuxed(data: bytes, limits: Limits) -> Iterator[Demuxed]:
     limits.check("max_bytes", len(data), f"the file has {len(data)} bytes")
     kind = sniff(data)
     # libav's own limit guards against a picture that grows in mid-stream; it counts padding, so it is the looser one.
-    options = {"protocol_whitelist": "none", "threads": "1", "max_pixels": str(2 * limits.max_pixels)}
+    options = {"protocol_whitelist": "none", "threads": "1", "max_pixels": str(min(2 * limits.max_pixels, LARGEST_INT))}
     reader = _Reader(data)
     try:
         source = av.open(reader, format=kind.demuxer, options=options, metadata_errors="replace")
@@ -91,6 +93,8 @@ def demuxed(data: bytes, limits: Limits) -> Iterator[Demuxed]:
         packets = _packets(source, stream, limits)
         _whole(data, kind, packets, stream.frames)
         keys = [i for i, packet in enumerate(packets) if packet.is_keyframe]
+        longest = max(after - key for key, after in pairwise([0, *keys, len(packets)]))
+        limits.check("max_gop", longest, f"the video has {longest} frames without a key frame among them")
         yield Demuxed(
             container=kind,
             codec=codec,

@@ -71,7 +71,6 @@ def frame_store_rate(dataset: ClipDataset, samples: int = 3) -> float:
     import time
 
     from vtr.data import stored
-    from vtr.data.limits import DEFAULT
     from vtr.data.store import FrameStore
     from vtr.errors import VtrError
     from vtr.rng import generator
@@ -84,7 +83,7 @@ def frame_store_rate(dataset: ClipDataset, samples: int = 3) -> float:
             continue
         try:
             data = index.read_video(i)
-            pictures = FrameStore(frames=shape.frames).prepare(data, "", DEFAULT).members
+            pictures = FrameStore(frames=shape.frames).prepare(data, "", index.limits).members
         except VtrError:
             continue
         encoded = stored.Encoded("jpeg", tuple(part for _, part in pictures), tuple(range(len(pictures))))

@@ -65,8 +65,9 @@ def write_shards(
     """
     check_arguments(workers, max_skipped)
     store = make_store(store) if isinstance(store, str) else store
-    plan = make_plan(samples, per_shard, {"reader": reader, **arguments(store), **(options or {})})
     limits = limits or Limits()
+    made_by = {"reader": reader, **arguments(store), **limits.raised(), **(options or {})}
+    plan = make_plan(samples, per_shard, made_by)
     with at_work(out):
         manifest = read_finished(out, plan, source)
         if manifest is not None:

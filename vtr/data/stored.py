@@ -24,11 +24,13 @@ class Encoded:
     """The bytes that the frames `numbers` of a sample are decoded from, and by what: decord, pyav, jpeg or image.
 
     `parts` is the video file; the pictures of the distinct numbers, ascending, of a frame store; or the one image.
+    `limits` are those that the sample was sharded with.
     """
 
     decoder: str
     parts: tuple[bytes, ...]
     numbers: tuple[int, ...]
+    limits: Limits = DEFAULT
 
 
 def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto") -> Encoded:
@@ -40,7 +42,7 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
     wanted = tuple(int(number) for number in numbers)
     stored, own = index.fact(i, "store"), index.fact(i, "decoder")
     if stored != "frames" and own != "image":
-        return Encoded("pyav" if decoder == "pyav" else own, (index.read_video(i),), wanted)
+        return Encoded("pyav" if decoder == "pyav" else own, (index.read_video(i),), wanted, index.limits)
     count = index.fact(i, "frames")
     for number in wanted:
         if not 0 <= number < count:
@@ -49,21 +51,20 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
             )
     if stored != "frames":
         ext = next(member.ext for member in index.members(i) if member.ext.rsplit(".", 1)[-1] in IMAGE_EXTS)
-        return Encoded("image", (index.read(i, [ext])[ext],), wanted)
+        return Encoded("image", (index.read(i, [ext])[ext],), wanted, index.limits)
     pictures = index.read(i, {f"{number:04d}.jpg" for number in wanted})
     parts = [pictures[f"{number:04d}.jpg"] for number in sorted(set(wanted))]
-    return Encoded("jpeg", tuple(parts), wanted)
+    return Encoded("jpeg", tuple(parts), wanted, index.limits)
 
 
-def decode(
-    encoded: Encoded, limits: Limits = DEFAULT, at_least: int = 0, shrink: Shrink | None = None
-) -> npt.NDArray[np.uint8]:
+def decode(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) uint8 RGB of what `fetch` read. Needs no index: this is where native code may hang or crash.
 
     An image is decoded at a fraction of its size as long as its short side stays `at_least` so long (0: as it is);
     `shrink` makes the pictures of a video smaller as they come, see `video.read_frames`.
     Raises VideoError as `video.read_frames` and `image.decode`.
     """
+    limits = encoded.limits
     if encoded.decoder == "image":
         return np.stack([image.decode(encoded.parts[0], limits, at_least)] * len(encoded.numbers))
     if encoded.decoder == "jpeg":
@@ -73,12 +74,12 @@ def decode(
     return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits, shrink)
 
 
-def read_frames(index: Samples, i: int, numbers: Sequence[int], limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:
+def read_frames(index: Samples, i: int, numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) uint8 RGB: the frames `numbers` of sample `i`, which may repeat and come in any order.
 
     Raises VideoError as `fetch` and `decode`.
     """
-    return decode(fetch(index, i, numbers), limits)
+    return decode(fetch(index, i, numbers))
 
 
 def decode_jpeg(data: bytes, limits: Limits = DEFAULT) -> npt.NDArray[np.uint8]:

@@ -68,6 +68,7 @@ def note(
     options: Mapping[str, JSON] | None = None,
     per_shard: int | None = None,
     store: Store | str = "video",
+    limits: Limits | None = None,
 ) -> PlanSummary:
     """Writes the plan of what `write_shards` would do into `out`, and nothing else.
 
@@ -75,7 +76,8 @@ def note(
     """
     store = make_store(store) if isinstance(store, str) else store
     samples, census = read()
-    plan = make_plan(samples, per_shard, {"reader": reader, **arguments(store), **(options or {})})
+    raised = (limits or Limits()).raised()
+    plan = make_plan(samples, per_shard, {"reader": reader, **arguments(store), **raised, **(options or {})})
     with at_work(out):
         file = None
         if read_finished(out, plan, source) is None:
@@ -110,14 +112,15 @@ def write_task(
     if num_tasks < 1 or not 0 <= task < num_tasks:
         raise InputError(f"there is no task {task} of {num_tasks}", "tasks count from 0 to --num-tasks less 1")
     store = make_store(store) if isinstance(store, str) else store
-    how = {"reader": reader, **arguments(store), **(options or {})}
+    limits = limits or Limits()
+    how = {"reader": reader, **arguments(store), **limits.raised(), **(options or {})}
     with at_work(out, shared=True):
         plan, census = _plan(read, out, how, per_shard, source)
         if isinstance(plan, Plan) and (manifest := read_finished(out, plan, source)) is not None:
             before = summarize(out, manifest, nothing_to_do=True)
             return TaskSummary(out, task, num_tasks, 0, 0, 0, 0, 0, 0, None, before)
         mine = range(task, len(plan.digests), num_tasks)
-        tasks = [ShardTask(out, n, plan.shard(n), plan.digests[n], store, limits or Limits()) for n in mine]
+        tasks = [ShardTask(out, n, plan.shard(n), plan.digests[n], store, limits) for n in mine]
         lock = out / PARTS / f"task-{task}-of-{num_tasks}.lock"
         with locked(lock, f"task {task} of {num_tasks} of {out}"):
             parts = done_parts(tasks)

@@ -18,11 +18,10 @@ import numpy as np
 from vtr.data import captions, image, pyav_reader, video
 from vtr.data.crew import Beat, Lost, run_tasks
 from vtr.data.index import ShardIndex
-from vtr.data.limits import DEFAULT
 from vtr.data.pyav_packets import demuxed
 from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS
 from vtr.data.tarheaders import BLOCK, read_entries
-from vtr.errors import DataError, VideoError, WorkError
+from vtr.errors import DataError, InputError, VideoError, WorkError
 
 COSTS = ("truncated", "bad-header")  # problems of headers that say the tar is damaged; others stand in foreign tars
 
@@ -40,9 +39,10 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class VerifyTask:
-    """Shard `number` of the index at `root`."""
+    """Shard `number` of the index at `root`, of those tars `only` that it was opened with."""
 
     root: Path
+    only: tuple[str, ...] | None
     number: int
     lost: Mapping[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -56,8 +56,12 @@ def verify(
 ) -> Verified:
     """Reads and decodes all of `index`; `progress` hears how many of how many samples were begun.
 
-    Raises WorkError when a worker is killed from outside.
+    Raises WorkError when a worker is killed from outside, InputError for shards at a URL.
     """
+    if index.remote is not None:
+        raise InputError(
+            f"{index.where} is a URL; all of it would have to come here", "copy the shards, or verify there"
+        )
     done: list[Verified] = []
 
     def on_lost(task: VerifyTask, lost: Lost) -> VerifyTask:
@@ -71,7 +75,7 @@ def verify(
         if progress is not None:
             progress(sum(one.samples for one in done) + begun, len(index))
 
-    tasks = [VerifyTask(index.root, number) for number in range(len(index.shards))]
+    tasks = [VerifyTask(index.root, index.only, number) for number in range(len(index.shards))]
     results = run_tasks(
         verify_shard, tasks, workers=workers, time_limit_s=time_limit_s, on_lost=on_lost, on_tick=on_tick
     )
@@ -87,7 +91,7 @@ def verify(
 
 def verify_shard(task: VerifyTask, beat: Beat) -> Verified:
     """What a worker does: one tar."""
-    index = _open(task.root)
+    index = _open(task.root, task.only)
     shard = index.shards[task.number]
     samples = np.flatnonzero(index.shard_of == task.number).tolist()
     problems = _headers(index, task.number, samples)
@@ -106,8 +110,8 @@ def verify_shard(task: VerifyTask, beat: Beat) -> Verified:
 
 
 @lru_cache(maxsize=1)
-def _open(root: Path) -> ShardIndex:
-    return ShardIndex.open(root)
+def _open(root: Path, only: tuple[str, ...] | None) -> ShardIndex:
+    return ShardIndex(root, only)
 
 
 def _headers(index: ShardIndex, number: int, samples: list[int]) -> list[dict[str, str]]:
@@ -135,17 +139,17 @@ def _decode(index: ShardIndex, i: int, data: Mapping[str, bytes]) -> int:
     if decoder in ("image", "jpeg"):
         pictures = [bytes_ for ext, bytes_ in data.items() if ext.rsplit(".", 1)[-1] in IMAGE_EXTS]
         for picture in pictures:
-            image.decode(picture, DEFAULT)
+            image.decode(picture, index.limits)
         return _as_promised(len(pictures), promised)
     stored = next(bytes_ for ext, bytes_ in data.items() if ext.rsplit(".", 1)[-1] in VIDEO_EXTS)
     if not _is_remade(data) and hashlib.sha256(stored).hexdigest() != index.fact(i, "sha256"):
         raise VideoError("corrupt", f"{index.key(i)} is not the video that was sharded (sha256)")
     if not promised:  # sharded without a look at it
-        promised = video.probe(stored).frames
-    with demuxed(stored, DEFAULT) as packets:
+        promised = video.probe(stored, index.limits).frames
+    with demuxed(stored, index.limits) as packets:
         count = sum(1 for _ in pyav_reader.decode(packets, range(promised)))
     if decoder == "decord":
-        video.read_frames(stored, sorted({0, promised // 2, promised - 1}), decoder)
+        video.read_frames(stored, sorted({0, promised // 2, promised - 1}), decoder, index.limits)
     return _as_promised(count, promised)
 
 
