@@ -215,7 +215,7 @@ def test_a_pattern_of_some_tars_gives_these_alone(tmp_path: Path) -> None:
     assert ShardIndex.open(f"{tmp_path}/*.tar").digest == whole.digest, "of all, it is the directory"
     (tmp_path / "000001.tar").unlink()
     assert len(ShardIndex.open(f"{tmp_path}/{{000000,000002}}.tar")) == 4, "the others may be elsewhere"
-    TarWriter((tmp_path / "000003.tar").open("wb")).close()
+    (tmp_path / "000003.tar").write_bytes(b"")
     with pytest.raises(DataError, match=r"000003.tar is not in the index of .*, which has 3 tars"):
         ShardIndex.open(f"{tmp_path}/{{000002..000003}}.tar")
     with pytest.raises(DataError, match=r"000001.tar does not exist, .* names it"):

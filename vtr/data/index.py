@@ -185,7 +185,7 @@ class ShardIndex:
 
     def members(self, i: int, exts: Collection[str] | None = None) -> list[Member]:
         """The members of sample `i`, in the order of the tar; only those of `exts` when given."""
-        first, end = self._starts[i : i + 2].tolist()
+        first, end = int(self._starts[i]), int(self._starts[i + 1])
         names = [self._exts[number] for number in self._ext_of[first:end].tolist()]
         return [
             Member(name, int(self._offset[j]), int(self._size[j]), int(self._crc32[j]))
