@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vtr import build, checkpoint, recipe
+from vtr import build, checkpoint, makers, recipe, runfiles
 from vtr.config import Config
 from vtr.data import tokenizer
-from vtr.errors import ConfigError, InputError, RunError, WorkError
+from vtr.errors import RunError, WorkError
 from vtr.objectives.contrastive import Contrastive
 from vtr.objectives.mac import MAC
 
@@ -34,10 +34,10 @@ def test_every_shipped_recipe_builds(name: str, words, tmp_path: Path) -> None:
     from transformers import DistilBertConfig
 
     config = recipe.load(name)
-    DistilBertConfig().save_pretrained(tmp_path / build.TEXT)  # as the hub's distilbert-base-uncased
+    DistilBertConfig().save_pretrained(tmp_path / runfiles.TEXT)  # as the hub's distilbert-base-uncased
     with torch.device("meta"):
         model = build.make_model(config, words, kept=tmp_path)
-        objective = build.make_objective(config, model, words)
+        objective = makers.make_objective(config, model, words)
         clips = torch.zeros(2, config.data.frames, 3, config.data.size, config.data.size, dtype=torch.uint8)
         assert model.encode_video(clips).shape == (2, config.model.embed_dim)
     assert type(objective).__name__.lower() == name.split("-", maxsplit=1)[0]
@@ -45,7 +45,7 @@ def test_every_shipped_recipe_builds(name: str, words, tmp_path: Path) -> None:
         assert 170 < parameters(model) < 190, "ViT-B with time attention, and DistilBERT"
     shape = build.clip_shape(config)
     assert (shape.frames, shape.size) == (config.data.frames, config.data.size)
-    build.make_objective(recipe.override(config, {"objective.name": "contrastive"}), model, words)
+    makers.make_objective(recipe.override(config, {"objective.name": "contrastive"}), model, words)
 
 
 def test_the_base_recipe_says_that_it_needs_the_hub(words) -> None:
@@ -63,35 +63,17 @@ def test_the_base_recipe_says_that_it_needs_the_hub(words) -> None:
 def test_objectives_by_name(words, nano: Path) -> None:
     config = recipe.load(str(nano))
     model = build.make_model(config, words)
-    mac = build.make_objective(config, model, words)
+    mac = makers.make_objective(config, model, words)
     assert isinstance(mac, MAC)
     assert mac.mask_id == words.mask_id
     assert mac.visible == 8, "half of 4 x 4 cells"
     other = recipe.override(config, {"objective.name": "contrastive"})
-    assert isinstance(build.make_objective(other, model, words), Contrastive)
-
-
-def test_devices() -> None:
-    assert build.device("cpu") == torch.device("cpu")
-    assert build.device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for name in ("cuda:77", "gpu", "meta", ""):
-        with pytest.raises(InputError, match=rf"device '{name}' cannot be used: .*\n.*--device auto"):
-            build.device(name)
-
-
-def test_precisions() -> None:
-    cpu = torch.device("cpu")
-    assert build.precision("auto", cpu) in ("bf16", "fp32")
-    assert build.precision("bf16", cpu) == "bf16"
-    with pytest.raises(ConfigError, match=r"fp16 needs a GPU\n.*--precision auto"):
-        build.precision("fp16", cpu)
-    with pytest.raises(ConfigError, match=r"precision 'fp64' is unknown\n.*auto, fp32, bf16, fp16"):
-        build.precision("fp64", cpu)
+    assert isinstance(makers.make_objective(other, model, words), Contrastive)
 
 
 def write(folder: Path, config: Config, words, model=None) -> tuple[Path, torch.nn.Module]:
     model = model or build.make_model(config, words)
-    path = checkpoint.save(folder, 1, lambda aside: build.write_run(aside, config, model, words), 1)
+    path = checkpoint.save(folder, 1, lambda aside: runfiles.write_run(aside, config, model, words), 1)
     return path, model
 
 
@@ -122,7 +104,7 @@ def test_a_run_stands_alone(tmp_path: Path, nano: Path, distilbert: Path, timm_v
     config = recipe.override(recipe.load(str(nano)), given)
     words = build.make_tokenizer(config, [])
     path, model = write(tmp_path / "run", config, words)
-    assert json.loads((path / build.TEXT / "config.json").read_text())["model_type"] == "distilbert"
+    assert json.loads((path / runfiles.TEXT / "config.json").read_text())["model_type"] == "distilbert"
     for folder in hub:
         shutil.rmtree(folder)
     _, loaded, tokens, _ = build.load_parts(tmp_path / "run")

@@ -7,8 +7,7 @@ from importlib import metadata
 
 import torch
 
-from vtr import environment
-from vtr.build import device, precision
+from vtr import compute, environment
 
 
 def test_it_tells_what_runs_here() -> None:
@@ -17,8 +16,8 @@ def test_it_tells_what_runs_here() -> None:
     assert found["cores"] <= (os.cpu_count() or 1)
     assert found["devices"][-1]["name"] == "cpu"
     assert len(found["devices"]) == 1 + torch.cuda.device_count()
-    assert found["device_auto"] == str(device("auto"))
-    assert found["bf16"] is (precision("auto", device("auto")) == "bf16")
+    assert found["device_auto"] == str(compute.device("auto"))
+    assert found["bf16"] is (compute.precision("auto", compute.device("auto")) == "bf16")
     assert "FFmpeg" in found["decoders"]["pyav"]
 
 

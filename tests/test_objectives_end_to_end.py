@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vtr import api, build, checkpoint, recipe
+from vtr import api, build, checkpoint, recipe, runfiles
 from vtr.errors import ConfigError, RunError
 from vtr.models.joint import UnifiedEncoder
 from vtr.models.twin import TwinEncoder
@@ -63,7 +63,7 @@ def test_its_terms_are_told_and_evaluation_works(trained, test_shards: Path) -> 
 
 def test_what_training_alone_needs_is_kept_apart(trained) -> None:
     name, _, out = trained
-    extras = load_file(checkpoint.newest(out) / build.EXTRAS)
+    extras = load_file(checkpoint.newest(out) / runfiles.EXTRAS)
     model = load_file(checkpoint.newest(out) / checkpoint.WEIGHTS)
     first = {key.split(".")[0] for key in extras}
     assert first == (
@@ -83,7 +83,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(trained, nano: Path, shard
     for step in checkpoint.steps(out)[1:]:
         shutil.rmtree(step)
     api.pretrain(config, shards, out)
-    for file in (checkpoint.WEIGHTS, build.EXTRAS):
+    for file in (checkpoint.WEIGHTS, runfiles.EXTRAS):
         a, b = load_file(checkpoint.newest(whole) / file), load_file(checkpoint.newest(out) / file)
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a), file
@@ -99,8 +99,8 @@ def test_a_checkpoint_that_has_lost_its_extras_is_not_gone_on_from(trained, shar
         shutil.rmtree(step)
     (left,) = checkpoint.steps(out)
     hashes = json.loads((left / checkpoint.HASHES).read_text())
-    (left / checkpoint.HASHES).write_text(json.dumps({k: v for k, v in hashes.items() if k != build.EXTRAS}))
-    (left / build.EXTRAS).unlink()
+    (left / checkpoint.HASHES).write_text(json.dumps({k: v for k, v in hashes.items() if k != runfiles.EXTRAS}))
+    (left / runfiles.EXTRAS).unlink()
     with pytest.raises(RunError, match="cannot be gone on from"):
         api.pretrain(config, shards, out)
 
@@ -111,7 +111,7 @@ def test_the_snapshot_is_the_student_at_the_end_of_each_pass(nano: Path, shards:
     api.pretrain(config_of(nano, "miles", **{"train.save_every": 1, "train.keep": 9}), shards, out)
     video = "video.patch_embed.weight"
     students = [load_file(step / checkpoint.WEIGHTS)[video] for step in checkpoint.steps(out)]
-    snapshots = [load_file(step / build.EXTRAS)[f"snapshot.{video}"] for step in checkpoint.steps(out)]
+    snapshots = [load_file(step / runfiles.EXTRAS)[f"snapshot.{video}"] for step in checkpoint.steps(out)]
     assert len(students) == 6
     assert torch.equal(snapshots[0], snapshots[1])
     assert torch.equal(snapshots[2], students[2])

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vtr import checkpoint, makers, recipe
+from vtr import checkpoint, compute, makers, recipe, runfiles
 from vtr.config import Config, ModelConfig
 from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError
+from vtr.errors import OWN_VECTORS, ConfigError, RunError, VtrError
 from vtr.exported import is_exported, open_exported
 from vtr.imagetext import is_image_text, open_image_text
 from vtr.models.clip import PREFIX, load_clip
@@ -29,13 +29,6 @@ from vtr.released import is_released, open_released, parse
 
 if TYPE_CHECKING:
     from torch import nn
-
-TRAINED = "trained.safetensors"  # the weights as they train on, where a checkpoint offers their average
-EXTRAS = "objective.safetensors"  # where a checkpoint keeps what training alone needs: decoders, heads, a snapshot
-TEXT = "text"  # where a run keeps the configuration of a text model that is not our own
-BF16_FLAGS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-make_objective = makers.make_objective
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +100,8 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     if text_config is not None:
         text = text_of(text_config)
     elif model.text:
-        text = pretrained_text(model.text) if kept is None else pretrained_text(str(kept / TEXT), weights=False)
+        at = model.text if kept is None else str(kept / runfiles.TEXT)
+        text = pretrained_text(at, weights=kept is None)
     else:
         text = small_text(
             tokenizer.vocabulary, model.text_width, model.text_depth, model.text_heads, data.words, tokenizer.pad_id
@@ -143,100 +137,6 @@ def clip_shape(config: Config) -> ClipShape:
     )  # fmt: skip
 
 
-def device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises InputError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(name)
-        torch.empty(1, device=chosen).item()  # a device without memory ("meta") fails here
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise InputError(
-            f"the device {name!r} cannot be used: {str(error).splitlines()[0]}", "try --device auto"
-        ) from error
-    return chosen
-
-
-def precision(name: str, where: torch.device) -> str:
-    """`auto` is bf16 where the hardware computes in it (imitated, it is fifty times slower), else fp32.
-
-    Raises ConfigError for an unknown one, or one that `where` has not.
-    """
-    if name != "auto":
-        if name not in DTYPES:
-            raise ConfigError(f"the precision {name!r} is unknown", f"choose one of: auto, {', '.join(DTYPES)}")
-        if name == "fp16" and where.type == "cpu":
-            raise ConfigError("fp16 needs a GPU", "give --precision auto")
-        return name
-    if where.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if any(getattr(torch.cpu, flag, bool)() for flag in BF16_FLAGS) else "fp32"
-
-
-def write_run(folder: Path, config: Config, model: Model, tokenizer: CaptionTokenizer) -> None:
-    """Writes what makes a folder a run: config.toml, model.safetensors, tokenizer/, of a pretrained text text/."""
-    from safetensors.torch import save
-
-    (folder / checkpoint.CONFIG).write_text(recipe.to_toml(config), "utf-8")
-    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    # Written by Python, not by the library: a full disk is then an OSError that names itself.
-    (folder / checkpoint.WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))
-    tokenizer.save(folder / "tokenizer")
-    if config.model.text and isinstance(
-        model, DualEncoder
-    ):  # its architecture, so that the run needs neither the hub nor the directory it came from
-        model.text.model.config.save_pretrained(folder / TEXT)
-
-
-def extras(objective: nn.Module) -> dict[str, torch.Tensor]:
-    """What an objective has beside its model, by name."""
-    return {name: value for name, value in objective.state_dict().items() if not name.startswith("model.")}
-
-
-def write_extras(folder: Path, objective: nn.Module) -> None:
-    """Writes what training alone needs, where the objective has such parts."""
-    from safetensors.torch import save
-
-    state = {name: value.detach().contiguous().cpu() for name, value in extras(objective).items()}
-    if state:
-        (folder / EXTRAS).write_bytes(save(state, metadata={"format": "pt"}))
-
-
-def read_extras(folder: Path, objective: nn.Module) -> None:
-    """What `write_extras` wrote, back into an objective of the same config. Raises RunError when it does not fit."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not extras(objective):
-        return
-    whole = {name: value for name, value in objective.state_dict().items() if name.startswith("model.")}
-    try:
-        matching(objective, whole | load_file(folder / EXTRAS), str(folder / EXTRAS))
-    except (OSError, SafetensorError, VtrError) as error:
-        why = error.message if isinstance(error, VtrError) else str(error)
-        raise RunError(f"{folder} cannot be gone on from: {why}", "start over with --fresh") from error
-
-
-def write_trained(folder: Path, model: Model) -> None:
-    """Writes the weights that training goes on from, beside their average, which is the run's model."""
-    from safetensors.torch import save
-
-    state = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    (folder / TRAINED).write_bytes(save(state, metadata={"format": "pt"}))
-
-
-def read_trained(folder: Path, model: Model) -> None:
-    """What `write_trained` wrote, back into the model. Raises RunError when it does not fit."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        matching(model, load_file(folder / TRAINED), str(folder / TRAINED))
-    except (OSError, SafetensorError, VtrError) as error:
-        why = error.message if isinstance(error, VtrError) else str(error)
-        raise RunError(f"{folder} cannot be gone on from: {why}", "start over with --fresh") from error
-
-
 def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
     """(config, model on the CPU, tokenizer, checkpoint folder) of a run or one of its checkpoints.
 
@@ -248,7 +148,7 @@ def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
     folder = checkpoint.resolve(path)
     try:
         config = recipe.load(str(folder / checkpoint.CONFIG))
-        words = tokenizers.load(folder / "tokenizer", config.data.words, fixed=config.data.fixed_length)
+        words = tokenizers.load(folder / runfiles.TOKENIZER, config.data.words, fixed=config.data.fixed_length)
         model = make_model(config, words, kept=folder)
         matching(model, load_file(folder / checkpoint.WEIGHTS), str(folder))
     except (OSError, SafetensorError, VtrError) as error:
@@ -306,13 +206,13 @@ def is_here(name: str) -> bool:
 def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
     """What `load_source` finds, or an image-text model (`vtr.imagetext`), ready to embed. Raises what they raise."""
     if is_image_text(str(source)):
-        opened, where = open_image_text(str(source)), device(device_name)
-        embedder = Embedder(opened.model, where, DTYPES[precision(precision_name, where)])
+        opened, where = open_image_text(str(source)), compute.device(device_name)
+        embedder = Embedder(opened.model, where, compute.DTYPES[compute.precision(precision_name, where)])
         return Loaded(Path(opened.name), opened.config, embedder, opened.tokenizer, opened.model.weights_sha256())
     found = load_source(source)
     if found.config.model.lora_rank:
         merge_lora(found.model)
-    where = device(device_name)
-    dtype = DTYPES[precision(precision_name, where)]
+    where = compute.device(device_name)
+    dtype = compute.DTYPES[compute.precision(precision_name, where)]
     sha256 = checkpoint.sha256(found.weights)
     return Loaded(found.name, found.config, Embedder(found.model, where, dtype), found.tokenizer, sha256)

@@ -71,9 +71,9 @@ def _is_met(requirement: Requirement) -> bool:
 def _devices() -> dict[str, Any]:
     import torch
 
-    from vtr import build
+    from vtr import compute
 
-    best = build.device("auto")
+    best = compute.device("auto")
     devices = [
         {"name": f"cuda:{i}", "about": torch.cuda.get_device_name(i),
          "memory_gb": round(torch.cuda.get_device_properties(i).total_memory / 1e9, 1)}
@@ -83,8 +83,8 @@ def _devices() -> dict[str, Any]:
         "devices": [*devices, {"name": "cpu", "about": f"{torch.get_num_threads()} threads", "memory_gb": None}],
         "cuda": torch.version.cuda,
         "device_auto": str(best),
-        "precision_auto": build.precision("auto", best),
-        "bf16": build.precision("auto", best) == "bf16",
+        "precision_auto": compute.precision("auto", best),
+        "bf16": compute.precision("auto", best) == "bf16",
     }
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtr import build
+from vtr import build, makers, runfiles
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, batches
 from vtr.errors import InputError, RunError
@@ -52,12 +52,12 @@ def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed:
     if out.suffix.lower() != ".png":
         raise InputError(f"--reconstruct {out} is no PNG", "name a file that ends in .png")
     config, model, words, folder = build.load_parts(run)
-    objective = build.make_objective(config, model.eval(), words)
+    objective = makers.make_objective(config, model.eval(), words)
     if not isinstance(objective, (SimVTP, MAC, MILES)):
         raise RunError(
             f"{run} was trained by contrast alone, which hides nothing", "give a run of mac, simvtp or miles"
         )
-    build.read_extras(folder, objective)
+    runfiles.read_extras(folder, objective)
     objective.eval()
     batch, captions = _samples(config, words, shards, clips)
     with torch.no_grad():

@@ -1,17 +1,11 @@
-"""A training run put together: its directory, its parts, its data, and the loop over them.
-
-`RUN/` holds run.json (what it is), config.toml, metrics.jsonl, reading.json (what decoding took), checkpoints/, and
-quarantine.jsonl where needed.
-"""
+"""A training run put together: its directory, its parts, its data, and the loop over them."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +14,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from vtr import build, checkpoint, recipe
-from vtr.atomic import explain_os_error, locked, write_bytes
+from vtr import build, compute, makers, recipe, rundir, runfiles
+from vtr.atomic import explain_os_error, write_bytes
 from vtr.config import Config
 from vtr.data.cache import FrameCache
 from vtr.data.loader import ClipDataset, batches, workers_watched
@@ -29,7 +23,7 @@ from vtr.data.mixture import Samples
 from vtr.data.order import mixed_slots
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError, RunError
+from vtr.errors import ConfigError
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
@@ -37,19 +31,6 @@ from vtr.optim import parameter_groups, scaled_lr
 from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated, check_tracker, processes_watched
 from vtr.training.spread import asked
-
-RECORD, READING, LOCK = "run.json", "reading.json", ".lock"
-# All that a run directory holds.
-OWN = (
-    RECORD, READING, checkpoint.CONFIG, checkpoint.FOLDER, LOCK, "metrics.jsonl", "quarantine.jsonl", "nonfinite.jsonl",
-    "best", "best.json", "trackers", "wandb",
-)  # fmt: skip
-# What a run may be taken up with other values of: none changes what it learns.
-FREE = (
-    "data.workers", "data.time_limit_s",
-    "train.device", "train.log_every", "train.save_every", "train.eval_every", "train.keep",
-    "train.best", "train.skip_nonfinite", "train.tracker",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,8 +61,8 @@ def run(
     """
     from accelerate.utils import set_seed
 
-    where = build.device(config.train.device)
-    precision = build.precision(config.train.precision, where)
+    where = compute.device(config.train.device)
+    precision = compute.precision(config.train.precision, where)
     if len(index) < 2:
         raise ConfigError(f"{index.where} holds {len(index)} sample, a contrast needs 2", "shard more videos")
     record = {"verb": verb, "data": index.digest, "init": init}
@@ -89,10 +70,10 @@ def run(
         record["objective"] = getattr(objective_of, "__qualname__", type(objective_of).__qualname__)
     tracker = check_tracker(config.train.tracker)
     spread = asked(os.environ, config, precision)
-    with accelerated(where, precision, tracker, out) as accelerator, _held(out, main=accelerator.is_main_process):
+    with accelerated(where, precision, tracker, out) as accelerator, rundir.held(out, main=accelerator.is_main_process):
         if accelerator.num_processes == 1:
             spread = None
-        latest = _found(out, record, config, fresh=fresh)
+        latest = rundir.found(out, record, config, fresh=fresh)
         set_seed(config.train.seed)
         if latest is None:
             begun = start()
@@ -102,7 +83,7 @@ def run(
         # Only now, for a start may fail (a download, say): what was there is then as it was.
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            _begin(out, record, config, anew=latest is None)
+            rundir.begin(out, record, config, anew=latest is None)
         accelerator.wait_for_everyone()
         if tracker:
             settings = {
@@ -113,16 +94,16 @@ def run(
         freeze(model, config.optim.freeze)
         epoch = max(1, len(index) // plan.batch_size)
         objective = (
-            build.make_objective(config, model.train(), words, plan.steps, epoch)
+            makers.make_objective(config, model.train(), words, plan.steps, epoch)
             if objective_of is None
             else objective_of(model.train(), words)
         )
         if latest is not None:
-            build.read_extras(latest, objective)
+            runfiles.read_extras(latest, objective)
         dataset, reading = training_data(config, index), Reading()
         average = make_average(config, model, accelerator.device, begun=latest is not None)
         if latest is not None and average is not None:
-            build.read_trained(latest, model)
+            runfiles.read_trained(latest, model)
         if spread is not None:
             spread.begin(objective)
         kept: Any = objective if spread is None else spread.whole
@@ -139,7 +120,7 @@ def run(
             return batches(dataset, slots, words, data.workers, where.type == "cuda", data.time_limit_s, reading)
 
         def score(evaluate: Callable[[build.Loaded], dict[str, float]]) -> dict[str, float]:
-            embedder = Embedder(offered, accelerator.device, build.DTYPES[precision])
+            embedder = Embedder(offered, accelerator.device, compute.DTYPES[precision])
             try:
                 with torch.compiler.set_stance("force_eager"):  # its last batch is shorter
                     return evaluate(build.Loaded(out, config, embedder, words, ""))
@@ -147,10 +128,10 @@ def run(
                 model.train()
 
         def write(folder: Path) -> None:
-            build.write_run(folder, config, offered, words)
-            build.write_extras(folder, kept)
+            runfiles.write_run(folder, config, offered, words)
+            runfiles.write_extras(folder, kept)
             if average is not None:
-                build.write_trained(folder, model)
+                runfiles.write_trained(folder, model)
 
         try:
             with workers_watched(), processes_watched(accelerator.num_processes):
@@ -180,28 +161,9 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
     videos = sum(reading.clips[path] for path in OF_VIDEO)
     rate = frame_store_rate(dataset) if 2 * videos > reading.clips.total() else 0.0
     record = {**reading.record(), "frame_store_clips_per_core_s": round(rate, 2) if rate else None}
-    write_bytes(out / READING, json.dumps(record, indent=1).encode())
+    write_bytes(out / rundir.READING, json.dumps(record, indent=1).encode())
     for line in reading.lines(rate):
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
-
-
-@contextmanager
-def _held(out: Path, *, main: bool) -> Iterator[None]:
-    """Keeps other commands out of `out`; of several processes that train together the main one does."""
-    if not main:
-        yield
-        return
-    place = out.resolve()  # two names of one directory have one lock
-    if out.is_symlink() and not out.exists():
-        raise RunError(f"{out} is a link to {place}, which is not there", "make that directory, or give another --out")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{out.parent} cannot be made: {error.strerror}", "give another --out") from error
-    # Inside it, where its parent is not ours to write: a mount, say.
-    beside = os.access(place.parent, os.W_OK) or not place.is_dir()
-    with locked(place.parent / f".{place.name}.lock" if beside else place / LOCK, str(out)):
-        yield
 
 
 def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
@@ -257,64 +219,3 @@ def training_data(config: Config, index: Samples) -> ClipDataset:
     """The training clips of `index`, with a frame cache where the config gives it memory."""
     cache = FrameCache(index, config.data.resize, config.data.cache_gb * 2**30) if config.data.cache_gb else None
     return ClipDataset(index, build.clip_shape(config), training=True, seed=config.train.seed, cache=cache)
-
-
-def _found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> Path | None:
-    """The checkpoint in `out` to go on from, None to start; sees that `out` may be this run's, and changes nothing."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(map(_is_foreign, out.iterdir()))):
-        raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
-    if fresh and out.is_dir():
-        others = sorted(path.name for path in out.iterdir() if path.name not in OWN and ".tmp-" not in path.name)
-        if others:
-            raise RunError(
-                f"--fresh removes what is in {out}, and {', '.join(others[:3])} is no part of a run",
-                "move that away, or give another --out",
-            )
-    if fresh or not (out / RECORD).is_file():
-        return None
-    if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
-        return None  # killed before it had begun
-    try:
-        old: dict[str, Any] = {} | json.loads((out / RECORD).read_text())
-        before = recipe.load(str(out / checkpoint.CONFIG))
-    except (ValueError, TypeError, OSError, ConfigError) as error:
-        why = error.message if isinstance(error, ConfigError) else str(error)
-        raise RunError(f"{out} is a damaged run: {why}", "start over with --fresh") from error
-    names = {"verb": "made by", "data": "trained on the shards", "init": "started from the weights"}
-    names["objective"] = "trained with the objective"
-    for key, words in names.items():
-        if old.get(key, "") != record.get(key, ""):
-            raise RunError(
-                f"{out} was {words} {_short(old.get(key, ''))}, not {_short(record.get(key, ''))}",
-                "give another --out, or --fresh to start over",
-            )
-    changed = recipe.difference(before, config, but=FREE)
-    if changed:
-        raise RunError(
-            f"{out} was begun with another config: {'; '.join(changed)}",
-            "give the same settings to go on, another --out, or --fresh to start over",
-        )
-    return checkpoint.newest(out)
-
-
-def _begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> None:
-    """Makes `out` this run's; `anew` removes what was there. Killed at any moment, it leaves what is told for a run."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if anew:  # all that is in it, but not `out` itself: it may be a mount or a link
-            (out / checkpoint.CONFIG).unlink(missing_ok=True)
-            for old in set(out.iterdir()) - {out / RECORD, out / LOCK}:
-                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-        write_bytes(out / RECORD, json.dumps(record, indent=1).encode())
-        write_bytes(out / checkpoint.CONFIG, recipe.to_toml(config).encode())
-    except OSError as error:
-        raise explain_os_error(error, "while starting the run", out) from error
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text[:12] if len(text) > 40 else text or "nothing"
-
-
-def _is_foreign(path: Path) -> bool:
-    return path.name != LOCK and not path.name.startswith(f"{RECORD}.tmp-")

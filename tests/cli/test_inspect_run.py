@@ -10,7 +10,7 @@ import torch
 from cli_helpers import Cli
 from PIL import Image
 
-from vtr import api, build, inspection, recipe
+from vtr import api, build, inspection, makers, recipe, runfiles
 from vtr.errors import InputError, RunError
 from vtr.models.patches import visible_patches
 
@@ -58,8 +58,8 @@ def test_patches_come_back_as_frames() -> None:
 
 def test_what_was_visible_is_the_clip_and_the_rest_is_restored(runs) -> None:
     config, model, words, folder = build.load_parts(runs["simvtp"])
-    objective = build.make_objective(config, model.eval(), words).eval()
-    build.read_extras(folder, objective)
+    objective = makers.make_objective(config, model.eval(), words).eval()
+    runfiles.read_extras(folder, objective)
     batch, _ = inspection._samples(config, words, None, 2)
     with torch.no_grad():
         blocks, _ = inspection._restored(objective, batch, words, 0)

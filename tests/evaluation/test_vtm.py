@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vtr import api, build, recipe
+from vtr import api, build, makers, recipe, runfiles
 from vtr.checkpoint import resolve
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset
@@ -48,8 +48,8 @@ def test_it_is_a_column_apart(simvtp, test_shards):
 
 def test_log_odds_are_those_of_the_objective(simvtp, test_shards):
     loaded = build.load_model(simvtp, "cpu", "fp32")
-    objective = build.make_objective(loaded.config, loaded.embedder.model, loaded.tokenizer)
-    build.read_extras(resolve(simvtp), objective)
+    objective = makers.make_objective(loaded.config, loaded.embedder.model, loaded.tokenizer)
+    runfiles.read_extras(resolve(simvtp), objective)
     objective.eval()
     index = ShardIndex.open(test_shards)
     clip = ClipDataset(index, build.clip_shape(loaded.config))[0, 3].clip[None]
@@ -100,6 +100,6 @@ def test_what_has_no_head_is_refused(run, simvtp, test_shards, shards, tmp_path,
     with pytest.raises(InputError, match="--vtm needs the model"):
         api.evaluate(embeddings=tmp_path, vtm=True)
     loaded = build.load_model(simvtp, "cpu", "fp32")
-    monkeypatch.setattr(build, "EXTRAS", "gone.safetensors")
+    monkeypatch.setattr(runfiles, "EXTRAS", "gone.safetensors")
     with pytest.raises(RunError, match=r"gone\.safetensors cannot be read"):
         matcher(loaded)

@@ -36,14 +36,14 @@ def _count(config: Config, depths: dict[str, Any], batch_size: int = 2) -> float
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from vtr import build, recipe
+    from vtr import build, makers, recipe
     from vtr.bench.step import noise
 
     # New weights of the same shapes; a snapshot is counted as it is after its first turn.
     vocabulary = BERT if config.model.text else config.model.vocabulary
     config = recipe.override(config, {"model.video": "", "model.text": "", "objective.snapshot_wait": False, **depths})
     words: Any = SimpleNamespace(vocabulary=vocabulary, pad_id=0, mask_id=3)
-    objective = build.make_objective(config, build.make_model(config, words).train(), words)
+    objective = makers.make_objective(config, build.make_model(config, words).train(), words)
     batch = noise(config, batch_size, torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
         torch.stack(list(objective(batch, 0).values())).sum().backward()  # type: ignore[no-untyped-call]

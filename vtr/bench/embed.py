@@ -18,11 +18,12 @@ def measure(bench: Bench) -> Measured:
     """Clips a second of both, with a model of base size and new weights (how good they are costs no time)."""
     from vtr import recipe
     from vtr.api import embed, shard
-    from vtr.build import clip_shape, load_model, make_model, make_tokenizer, write_run
+    from vtr.build import clip_shape, load_model, make_model, make_tokenizer
     from vtr.checkpoint import save
     from vtr.data.index import ShardIndex
     from vtr.data.loader import ClipDataset, batches
     from vtr.retrieval.embed import captions_of
+    from vtr.runfiles import write_run
 
     gpu = torch.cuda.is_available()
     clips, batch, workers = (GPU_CLIPS, GPU_BATCH, GPU_WORKERS) if gpu else (CLIPS, BATCH, 0)

@@ -116,9 +116,10 @@ def _peak(bench: Bench) -> tuple[float, int]:
 def _overhead(bench: Bench) -> tuple[float, dict[str, Any]]:
     """Percent of the wall clock of a whole `vtr eval`, from starting Python to its end, outside the encoders."""
     from vtr import api, checkpoint, recipe
-    from vtr.build import make_model, make_tokenizer, write_run
+    from vtr.build import make_model, make_tokenizer
     from vtr.data.index import ShardIndex
     from vtr.retrieval.embed import captions_of
+    from vtr.runfiles import write_run
 
     clips = 24 if bench.small else CLIPS
     bench.tell(f"making {clips} clips")

@@ -19,19 +19,19 @@ def plan(
     `batch_fits` counts what a step keeps for its backward pass; `waits_for` is "data" or "compute". Speed at a large
     batch on a GPU is higher than that of the two clips measured here.
     """
-    from vtr import build
+    from vtr import compute
     from vtr import recipe as recipes
     from vtr.bench.step import counted, make, two_towers
 
     config = two_towers(recipes.load(recipe), recipe)
-    where = build.device(device)
-    precision = build.precision(config.train.precision, where)
+    where = compute.device(device)
+    precision = compute.precision(config.train.precision, where)
     it = make(config, config.model.attention, 2, where, small=small)
     step = it.step(config.objective.mask_ratio, precision)
     step()  # the first pays for what is set up once
     begin = time.perf_counter()
     step()
-    compute = 2 / (time.perf_counter() - begin)
+    rate = 2 / (time.perf_counter() - begin)
     kept = counted(step)[1] / 2 + it.batch.clips[0].numel()
     parameters = sum(p.numel() for p in it.model.parameters())
     fixed, memory = BYTES_A_PARAMETER * parameters, memory_bytes(where)
@@ -39,7 +39,7 @@ def plan(
         "recipe": recipe, "device": str(where), "precision": precision, "parameters_m": round(parameters / 1e6, 1),
         "memory_gb": round(memory / 2**30, 2), "fixed_gb": round(fixed / 2**30, 2),
         "mb_a_sample": round(kept / 2**20, 1), "batch_fits": max(0, int((USABLE * memory - fixed) / kept)),
-        "batch_wanted": config.train.batch_size, "compute_samples_per_s": round(compute, 2),
+        "batch_wanted": config.train.batch_size, "compute_samples_per_s": round(rate, 2),
     }  # fmt: skip
     if found["batch_fits"] < found["batch_wanted"]:
         pieces = -(-found["batch_wanted"] // max(1, found["batch_fits"]))
@@ -48,7 +48,7 @@ def plan(
         workers = min(config.data.workers, os.cpu_count() or 1) if workers is None else workers
         found["data_samples_per_s"] = round(reading_rate(config, shards) * max(1, workers), 2)
         found["workers"] = workers
-        found["waits_for"] = "data" if found["data_samples_per_s"] < compute else "compute"
+        found["waits_for"] = "data" if found["data_samples_per_s"] < rate else "compute"
     return found
 
 

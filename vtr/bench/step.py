@@ -81,7 +81,7 @@ class Measure:
     def _run(self, loss: Callable[[], Tensor], precision: str) -> Callable[[], None]:
         import torch
 
-        from vtr.build import DTYPES
+        from vtr.compute import DTYPES
 
         def run() -> None:
             with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
@@ -106,12 +106,12 @@ def measure(
     compiled: bool = False,
 ) -> Measured:
     """Ratios of step times at the recipe's size, and the table; `compiled` uses torch.compile in the table."""
-    from vtr import build
+    from vtr import build, compute
     from vtr import recipe as recipes
     from vtr.bench.utilisation import utilisation
 
-    where = build.device(device)
-    best = build.precision("auto", where)
+    where = compute.device(device)
+    best = compute.precision("auto", where)
     config = two_towers(recipes.load(recipe), recipe)
     divided = make(config, "divided", batch_size, where, small=bench.small)
     joint = make(config, "joint", batch_size, where, small=bench.small)
@@ -241,7 +241,7 @@ def gemm_tflops(where: torch.device, precision: str, size: int = 2048) -> float:
 
     import torch
 
-    from vtr.build import DTYPES
+    from vtr.compute import DTYPES
 
     clock = clock_of(where)
     size = 8192 if where.type == "cuda" else size

@@ -22,7 +22,7 @@ def measure(bench: Bench) -> Measured:
     """Steps of `mac-tiny` on what its loader hands over, and on one such batch again and again, in turns."""
     import torch
 
-    from vtr import api, build, recipe
+    from vtr import api, build, compute, makers, recipe
     from vtr.data.index import ShardIndex
     from vtr.data.loader import ClipDataset, batches
     from vtr.data.order import training_slots
@@ -35,13 +35,13 @@ def measure(bench: Bench) -> Measured:
     api.shard("synthetic", "seed:0", shards, limit=clips, store="frames", per_shard=96)
     # Without its cache, which after an epoch would be memory again.
     config = recipe.override(recipe.load("mac-tiny"), {"data.cache_gb": 0.0})
-    index, where = ShardIndex.open(shards), build.device("auto")
+    index, where = ShardIndex.open(shards), compute.device("auto")
     words = build.make_tokenizer(config, captions_of(index)[0])
     torch.manual_seed(0)
-    objective = build.make_objective(config, build.make_model(config, words), words).to(where).train()
+    objective = makers.make_objective(config, build.make_model(config, words), words).to(where).train()
     size, workers = min(config.train.batch_size, clips), min(config.data.workers, os.cpu_count() or 1)
     optimizer = make_optimizer(config, objective, size)
-    dtype = build.DTYPES[build.precision("auto", where)]
+    dtype = compute.DTYPES[compute.precision("auto", where)]
 
     def train(rows: Iterator[Batch]) -> float:
         begin = time.perf_counter()

@@ -33,8 +33,8 @@ def matcher(loaded: Loaded) -> Matcher:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from vtr.build import EXTRAS
     from vtr.checkpoint import resolve
+    from vtr.runfiles import EXTRAS
 
     model = loaded.embedder.model
     if not isinstance(model, UnifiedEncoder) or loaded.config.objective.name != "simvtp":
