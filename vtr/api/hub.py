@@ -1,0 +1,49 @@
+"""A run for other libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vtr.errors import InputError
+
+
+def export(
+    run: Path | str,
+    out: Path | str,
+    *,
+    to: str = "hf",
+    result: Path | str | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Writes a run as a directory that transformers ("hf") or sentence-transformers loads, or as two ONNX models.
+
+    `result`, a file of `vtr eval --out`, goes into the model card. Returns the files.
+    """
+    import json
+    import shutil
+    import tempfile
+
+    from vtr.hub.write import PACKAGES, write_hub
+
+    out = Path(out)
+    if to not in PACKAGES:
+        raise InputError(f"runs cannot be exported to {to!r}", f"choose one of: {', '.join(PACKAGES)}")
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not overwrite):
+        raise InputError(f"{out} is there already", "give another --out, or --overwrite")
+    if overwrite and out.is_dir() and any(out.iterdir()) and not (out / "processor_config.json").is_file():
+        raise InputError(f"{out} is no export of a run, so it is not overwritten", "give another --out")
+    try:
+        told = None if result is None else json.loads(Path(result).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{result} is no result: {error}", "make one: vtr eval RUN --shards DIR --out FILE") from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.tmp-", dir=out.parent))
+    try:
+        write_hub(to, run, aside, told)
+        aside.chmod(0o755)
+        if out.is_dir():
+            shutil.rmtree(out)
+        aside.replace(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return sorted(path for path in out.rglob("*") if path.is_file())

@@ -1,0 +1,144 @@
+"""Training: pretrained and fine-tuned runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtr import recipe
+from vtr.api.scores import evaluate
+from vtr.config import Config
+from vtr.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vtr.build import Loaded
+    from vtr.data.tokenizer import CaptionTokenizer
+
+
+OF_THE_WEIGHTS = ("model.", "data.words:")
+# What fine-tuning may change in a model all the same.
+ADAPTED = ("model.lora_rank", "model.lora_alpha", "model.drop_path", "model.grow_time")
+
+
+def pretrain(
+    config: Config | str,
+    shards: Path | str | Sequence[Path | str],
+    out: Path | str,
+    *,
+    init_from: str | None = None,
+    eval_shards: Path | str | None = None,
+    objective: Callable[[Any, CaptionTokenizer], nn.Module] | None = None,
+    fresh: bool = False,
+) -> Path:
+    """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped.
+
+    It begins with the weights `init_from` (see `vtr.initial`), where given, which bring settings of their own. Of a
+    recipe with stages each begins with the one before; all but the last are runs beside `out`, `OUT.stage-1` and on.
+    `objective(model, tokenizer)` makes an objective of your own (`vtr.objectives` says what it must do), in place of
+    the one that the config names.
+    """
+    config = recipe.load(config) if isinstance(config, str) else config
+    *before, last = recipe.staged(config)
+    for number, stage in enumerate(before, start=1):
+        folder = Path(out).with_name(f"{Path(out).name}.stage-{number}")
+        _pretrain_stage(stage, shards, folder, init_from, None, objective, fresh=fresh)
+        init_from = str(folder)
+    return _pretrain_stage(last, shards, out, init_from, eval_shards, objective, fresh=fresh)
+
+
+def finetune(
+    source: Path | str,
+    shards: Path | str | Sequence[Path | str],
+    out: Path | str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    eval_shards: Path | str | None = None,
+    fresh: bool = False,
+) -> Path:
+    """Trains the weights of a run (or `frozen:PATH`) on, full view, by contrast alone.
+
+    The settings are the source's, its recipe's [finetune] and `overrides`, each on top of the one before.
+    """
+    from vtr.build import fit_lora, load_source
+    from vtr.checkpoint import sha256
+    from vtr.data.mixture import open_shards
+    from vtr.initial import adapted
+    from vtr.run import Start, run
+
+    found = load_source(source)
+    old = found.config
+    if found.weights.resolve().is_relative_to(Path(out).resolve()):
+        raise RunError(f"{out} holds the run to start from", "give another --out")
+    defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0, "train.min_steps": 0}
+    config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
+    # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
+    twins = (old.model.kind, config.model.kind) == ("unified", "twin")
+    different = recipe.difference(old, config, but=ADAPTED + (("model.kind",) if twins else ()))
+    changed = [line for line in different if line.startswith(OF_THE_WEIGHTS)]
+    if changed:
+        raise ConfigError(
+            f"fine-tuning keeps the model of {source}: {'; '.join(changed)}", "pretrain with these settings instead"
+        )
+    index = open_shards(shards)
+    init = sha256(found.weights)
+    scorer = _scorer(eval_shards)
+
+    def start() -> Start:
+        model = adapted(found.model, config)
+        fit_lora(model, old.model, config.model)
+        return Start(model, found.tokenizer)
+
+    return run("finetune", config, index, Path(out), start, init=init, evaluate=scorer, fresh=fresh)
+
+
+def _pretrain_stage(
+    config: Config,
+    shards: Path | str | Sequence[Path | str],
+    out: Path | str,
+    init_from: str | None,
+    eval_shards: Path | str | None,
+    objective: Callable[[Any, CaptionTokenizer], nn.Module] | None,
+    *,
+    fresh: bool,
+) -> Path:
+    from vtr.build import make_model, make_tokenizer
+    from vtr.data.mixture import open_shards
+    from vtr.initial import Initial, initial
+    from vtr.retrieval.embed import captions_of
+    from vtr.run import Start, run
+
+    index = open_shards(shards)
+    if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
+        raise RunError(f"{out} holds the weights to begin with", "give another --out")
+    begun = initial(config, init_from) if init_from else Initial(config, "")
+    config = begun.config
+
+    def start() -> Start:
+        if begun.whole is not None:
+            return Start(begun.whole.model, begun.whole.tokenizer)
+        words = make_tokenizer(config, captions_of(index)[0])
+        return Start(make_model(config, words), words)
+
+    scorer = _scorer(eval_shards)
+    return run(
+        "pretrain", config, index, Path(out), start,
+        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh,
+    )  # fmt: skip
+
+
+def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] | None:
+    """For the training loop: R@K both ways on `shards`, as flat names."""
+    if shards is None:
+        return None
+    from vtr.data.index import ShardIndex
+
+    ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
+
+    def score(loaded: Loaded) -> dict[str, float]:
+        result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0, together=True)
+        return {f"{way} {name}": result[way][name] for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR")}
+
+    return score

@@ -1,0 +1,131 @@
+"""Shards: written, planned and written in tasks, indexed, inspected."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtr.errors import InputError
+
+if TYPE_CHECKING:
+    from vtr.data.foreign import IndexSummary
+    from vtr.data.manifest import ShardSummary
+    from vtr.data.tasks import PlanSummary, TaskSummary
+
+
+def shard(
+    reader: str,
+    source: str,
+    out: Path | str,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    root: Path | None = None,
+    **how: Any,
+) -> ShardSummary:
+    """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`."""
+    from vtr.data.shards import write_shards
+
+    read, given = _reading(reader, source, split, limit, root)
+    samples, census = read()
+    return write_shards(samples, Path(out), reader=reader, source=source, options=given, census=census, **how)
+
+
+def plan_shards(
+    reader: str,
+    source: str,
+    out: Path | str,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    root: Path | None = None,
+    **how: Any,
+) -> PlanSummary:
+    """Notes in `out` what `shard` would do, for `shard_task` to do; `how` goes to `vtr.data.tasks.note`."""
+    from vtr.data import tasks
+
+    read, given = _reading(reader, source, split, limit, root)
+    return tasks.note(read, Path(out), reader=reader, source=source, options=given, **how)
+
+
+def shard_task(
+    reader: str,
+    source: str,
+    out: Path | str,
+    task: int,
+    num_tasks: int,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    root: Path | None = None,
+    **how: Any,
+) -> TaskSummary:
+    """Every `num_tasks`-th shard, from `task` on; the last task to end completes `out` as `shard` would have."""
+    from vtr.data import tasks
+
+    read, given = _reading(reader, source, split, limit, root)
+    return tasks.write_task(read, Path(out), task, num_tasks, reader=reader, source=source, options=given, **how)
+
+
+def index_tars(path: Path | str, *, workers: int | None = None, **how: Any) -> IndexSummary:
+    """An index for WebDataset tars that others wrote; `how` goes to `vtr.data.foreign.write_index`."""
+    from vtr.data import foreign, patterns, shards
+
+    return foreign.write_index(patterns.find(str(path)), workers=workers or shards.cores(), **how)
+
+
+def inspect_shards(
+    path: Path | str,
+    *,
+    sheet: Path | None = None,
+    samples: int = 24,
+    verify: bool = False,
+    world_size: int | None = None,
+    workers: int | None = None,
+    batch_size: int | None = None,
+    frames: int = 4,
+    time_limit_s: float = 300.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """What shards hold; with `verify` what is damaged in them, with `world_size` whether they can "feed" a training.
+
+    `sheet` is the PNG file of a contact sheet of so many `samples`.
+    """
+    from vtr.atomic import replacing
+    from vtr.data import facts, feed, shards
+    from vtr.data import sheet as contact
+    from vtr.data import verify as verifying
+    from vtr.data.index import ShardIndex
+
+    if world_size is None and batch_size is not None:
+        raise InputError("--batch-size alone feeds nobody", "add --world-size, the number of training processes")
+    index = ShardIndex.open(path)
+    found = facts.describe(index)
+    if world_size is not None:
+        found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
+    if verify:
+        done = verifying.verify(index, workers=workers or shards.cores(), time_limit_s=time_limit_s, progress=progress)
+        found["verified"] = dataclasses.asdict(done)
+    if sheet is not None:
+        picture = contact.make_sheet(index, samples)
+        with replacing(Path(sheet)) as file:
+            picture.save(file, "PNG")
+        found["sheet"] = str(sheet)
+    return found
+
+
+def _reading(
+    reader: str, source: str, split: str | None, limit: int | None, root: Path | None
+) -> tuple[Callable[[], tuple[Any, Any]], dict[str, Any]]:
+    """A function that gives the samples of `source` and their census, and the options that a plan remembers."""
+    from vtr.data import annotations
+
+    options = annotations.ReaderOptions(split=split, limit=limit, root=root)
+
+    def read() -> tuple[Any, Any]:
+        samples = annotations.read(reader, source, options)
+        return samples, annotations.take_census(reader, source, options, samples).record()
+
+    return read, {"split": split, "limit": limit}
