@@ -122,7 +122,7 @@ def test_every_setting_survives_the_round_trip(tmp_path: Path) -> None:
              "kind": "unified", "grow_time": "interpolate", "negatives": "hard", "predict_space": "tokens",
              "predict_head": "mlp", "sampler": "dense",
              "text_head": "linear", "pixels": "clip", "activation": "quick_gelu", "freeze": "video,2",
-             "best": "t2v R@1", "accumulate_how": "plain", "tracker": "tensorboard"}  # fmt: skip
+             "best": "t2v R@1", "accumulate_how": "plain", "tracker": "tensorboard", "fit": "crop-bicubic"}  # fmt: skip
 
     def moved(name: str, old: object) -> object:
         if isinstance(old, bool):

@@ -112,6 +112,6 @@ def test_the_docs_say_what_the_code_says(name: str) -> None:
         assert ("default" in cells[0]) == (split in benchmark.default), split
         assert re.findall(r"group `(.*?)`", cells[0]) == [g for g, parts in benchmark.groups.items() if split in parts]
         assert all(f"`{file}`" in section[1] for file in published.files[:1] if "*" not in file and "list0" not in file)
-    command = re.search(rf"^    vtr shard {name} DIR OUT --split (\S+)", section[1], re.M)
+    command = re.search(rf"^vtr shard {name} DIR OUT --split (\S+)", section[1], re.M)
     assert command is not None
     assert command[1] in benchmark.splits

@@ -17,8 +17,10 @@ def env(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    for name, text in _lines(found):
-        print_text(f"{name:<12}{text}")
+    lines = _lines(found)
+    width = max(len(name) for name, _ in lines) + 2
+    for name, text in lines:
+        print_text(f"{name:<{width}}{text}")
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
