@@ -18,13 +18,14 @@ def test_a_run_as_a_start(run: Path, nano: Path) -> None:
     """Its model comes whole; masks, frames, size and temperature are the new recipe's."""
     base = recipe.override(
         recipe.load(str(nano)),
-        {"model.width": 64, "model.attention": "divided", "model.temperature": 0.1, "objective.mask_ratio": 0.25},
+        {"model.width": 64, "model.attention": "divided", "model.temperature": 0.1, "model.drop_path": 0.2}
+        | {"objective.mask_ratio": 0.25},
     )
     begun = initial(base, str(run))
     old = build.load_source(run)
     assert begun.whole is not None
     assert (begun.config.model.width, begun.config.model.attention) == (32, "joint")
-    assert begun.config.objective.mask_ratio == 0.25
+    assert (begun.config.objective.mask_ratio, begun.config.model.drop_path) == (0.25, 0.2)
     assert begun.whole.model.temperature.item() == pytest.approx(0.1)
     for (name, a), b in zip(begun.whole.model.state_dict().items(), old.model.state_dict().values(), strict=True):
         assert torch.equal(a, b) or name == "log_temperature"

@@ -93,6 +93,7 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     video = VideoEncoder(
         model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.attention, model.time_init, model.positions, model.pixels, model.activation, model.norm_pre,
+        model.drop_path,
     )  # fmt: skip
     fetch = model.video if kept is None and text_config is None else ""
     if fetch and not fetch.startswith(PREFIX):

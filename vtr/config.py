@@ -95,7 +95,7 @@ class ModelConfig:
     attention: str = "divided"  # divided: over time, then over space; joint: every token sees every other
     time_init: str = "proj"  # qkv: as released; time attention then learns nothing but an average over time
     grow_time: str = "zeros"  # what a longer clip's new positions in time start from: zeros, or interpolate
-    drop_path: float = 0.0  # of a unified or twin encoder: how often its last block is left out in training
+    drop_path: float = 0.0  # how often the video encoder's (unified: the encoder's) last block is left out in training
     dropout: float = 0.1  # of the word embeddings of a unified encoder
     pool_includes_pad: bool = False  # a unified encoder's mean over a caption takes in padding, as released
     positions: str = "learned"  # learned: small random values, times zero; sincos: start from sines and cosines

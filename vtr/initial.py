@@ -27,7 +27,7 @@ from vtr.released import is_released
 
 TIMM = "timm:"
 # What stays as the recipe has it: it concerns training, not what the weights are.
-RECIPE = ("temperature", "learn_temperature", "time_init", "grow_time")
+RECIPE = ("temperature", "learn_temperature", "time_init", "grow_time", "drop_path")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,8 @@ def initial(config: Config, source: str) -> Initial:
     words = min(config.data.words, words) if found.config.model.text else words
     data = dataclasses.replace(config.data, words=words)
     config = dataclasses.replace(config, model=brought_model, data=data)
-    fit_clips(found.model, config)
-    set_temperature(found.model, config)
+    model = adapted(found.model, config)
+    set_temperature(model, config)
     old = found.tokenizer
     tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)
     return Initial(config, checkpoint.sha256(found.weights), dataclasses.replace(found, tokenizer=tokenizer))
@@ -70,7 +70,7 @@ def adapted(model: Model, config: Config) -> Model:
     if config.model.kind == "twin" and isinstance(model, UnifiedEncoder):
         model = TwinEncoder(model)
     for tower in (model,) if isinstance(model, UnifiedEncoder) else (model.video, model.text):
-        if isinstance(tower, UnifiedEncoder):
+        if isinstance(tower, (UnifiedEncoder, VideoEncoder)):
             tower.drop_blocks(config.model.drop_path)
     fit_clips(model, config)
     return model

@@ -265,3 +265,20 @@ def test_a_gpu_encodes_the_same(attention):
     expected = encoder(clips, visible)
     on_gpu = encoder.cuda()(clips.cuda(), visible.cuda()).cpu()
     torch.testing.assert_close(on_gpu, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_blocks_are_left_out_in_training_alone_and_deeper_ones_more_often(attention: str) -> None:
+    encoder, given = small(attention, depth=3, drop_path=0.6), bytes_of(8)
+    rates = [getattr(part, "drop_prob", 0) for block in encoder.blocks for name, part in block.named_children()
+             if name.startswith("drop_path")]  # fmt: skip
+    assert rates == pytest.approx([0, 0.3, 0.6] if attention == "divided" else [0, 0, 0.3, 0.3, 0.6, 0.6])
+    assert torch.equal(encoder.eval()(given), small(attention, depth=3)(given))
+    encoder.train()
+    torch.manual_seed(0)
+    first = encoder(given)
+    assert not torch.equal(first, encoder(given))
+    torch.manual_seed(0)
+    assert torch.equal(first, encoder(given))
+    encoder.drop_blocks(0.0)
+    assert torch.equal(encoder(given), encoder(given))

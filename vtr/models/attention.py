@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
+from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 NORM = partial(nn.LayerNorm, eps=1e-6)
@@ -56,10 +56,16 @@ class GroupAttention(nn.Module):
         return self.proj(joined)  # type: ignore[no-any-return]
 
 
+def left_out(rate: float, block: int, blocks: int) -> nn.Module:
+    """What leaves the last of `blocks` out of a share `rate` of training samples, and those before it of ever fewer."""
+    return DropPath(rate * block / max(1, blocks - 1)) if rate and block else nn.Identity()
+
+
 class DividedBlock(nn.Module):
     """(B,1+N,D) -> (B,1+N,D): time attention, then space attention, then the MLP.
 
     `a = x + Time(norm3(x)); y = x + Space(norm1(a)); out = y + MLP(norm2(y))`. The space residual adds to x, not to a.
+    `drop_path` leaves out Space and MLP, as released.
     The parts carry the names of a timm ViT block (plus `norm3`, `timeattn`), so its weights load as they are.
 
     `time_init` makes time attention give zero at the start, so that the block begins as a per-frame block: `qkv` zeroes
@@ -85,6 +91,7 @@ class DividedBlock(nn.Module):
         self.timeattn = GroupAttention(width, heads)
         self.norm2 = norm(width)
         self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=act)
+        self.drop_path: nn.Module = nn.Identity()
         self.time_init = time_init
 
     def init_time(self) -> None:
@@ -99,5 +106,5 @@ class DividedBlock(nn.Module):
 
     def forward(self, x: Tensor, slots: int) -> Tensor:
         a = x + self.timeattn(self.norm3(x), slots, "time")
-        y = x + self.attn(self.norm1(a), slots, "space")
-        return y + self.mlp(self.norm2(y))  # type: ignore[no-any-return]
+        y = x + self.drop_path(self.attn(self.norm1(a), slots, "space"))
+        return y + self.drop_path(self.mlp(self.norm2(y)))  # type: ignore[no-any-return]

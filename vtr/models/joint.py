@@ -11,10 +11,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError
+from vtr.models.attention import left_out
 from vtr.models.dual import held_temperature
 from vtr.models.patches import visible_patches
 from vtr.models.positions import fit_space, fit_time
@@ -128,7 +129,7 @@ class UnifiedEncoder(nn.Module):
     def drop_blocks(self, rate: float) -> None:
         """Leaves the last block out of so many training steps, and the ones before it out of ever fewer."""
         for i, block in enumerate(self.blocks):
-            block.drop_path = DropPath(rate * i / max(1, len(self.blocks) - 1)) if rate and i else nn.Identity()
+            block.drop_path = left_out(rate, i, len(self.blocks))
 
     def fit(self, frames: int, size: int) -> None:
         """Makes this an encoder for clips of `frames` x `size` x `size`: sines for as many tubes as they have."""

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError
-from vtr.models.attention import DividedBlock
+from vtr.models.attention import DividedBlock, left_out
 from vtr.models.patches import visible_patches
 from vtr.models.positions import fit_grid, fit_space, fit_time, grow_time
 
@@ -36,6 +36,7 @@ class VideoEncoder(nn.Module):
     `divided`: time then space attention in each block. `joint`: every visible token sees every other (timm's blocks).
     Patch p of slot t has the position `pos[1+p] + temporal[t]`; `temporal` starts at zero; CLS has `pos[0]` alone; a
     clip with fewer slots uses the first rows of `temporal`; for more slots, or another grid, they are interpolated.
+    `drop_path` leaves blocks out of training steps (`drop_blocks`).
     """
 
     mean: Tensor
@@ -56,6 +57,7 @@ class VideoEncoder(nn.Module):
         pixels: str = "imagenet",
         activation: str = "gelu",
         norm_pre: bool = False,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         if attention not in ATTENTIONS:
@@ -87,6 +89,7 @@ class VideoEncoder(nn.Module):
             self.blocks = nn.ModuleList(
                 Block(width, heads, qkv_bias=True, norm_layer=norm, act_layer=act) for _ in range(depth)
             )
+        self.drop_blocks(drop_path)
         self.norm = norm(width)
         mean, std = PIXELS[pixels]
         self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
@@ -99,6 +102,12 @@ class VideoEncoder(nn.Module):
         for block in self.blocks:
             if isinstance(block, DividedBlock):
                 block.init_time()
+
+    def drop_blocks(self, rate: float) -> None:
+        """Leaves the last block out of a share `rate` of training samples, and those before it of ever fewer."""
+        for i, block in enumerate(self.blocks):
+            for name in ("drop_path",) if isinstance(block, DividedBlock) else ("drop_path1", "drop_path2"):
+                setattr(block, name, left_out(rate, i, len(self.blocks)))
 
     @torch.no_grad()
     def _init_positions(self, side: int) -> None:
