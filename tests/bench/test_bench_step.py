@@ -9,8 +9,9 @@ import torch
 
 from vtr import recipe
 from vtr.bench import fits, run
-from vtr.bench.step import GOALS, counted, gemm_tflops, make
+from vtr.bench.step import GOALS, make
 from vtr.bench.utilisation import peak_tflops
+from vtr.bench.yardstick import counted, gemm_tflops
 from vtr.errors import ConfigError
 
 
@@ -56,9 +57,36 @@ def test_a_gemm_is_measured() -> None:
     assert gemm_tflops(torch.device("cpu"), "fp32", 256) > 1e-4
 
 
-def test_one_tower_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"the recipe 'simvtp-tiny' has one tower\n.*mac-base"):
-        run("step", recipe="simvtp-tiny")
+@pytest.mark.parametrize(("name", "twice"), [("simvtp-tiny", False), ("miles-tiny", True)])
+def test_the_table_is_of_the_recipe_s_own_objective(name: str, twice: bool) -> None:
+    """SimVTP encodes what is visible, MILES the whole clip, and its snapshot too."""
+    cpu = torch.device("cpu")
+    found = run("step", repeats=1, small=True, recipe=name, device="cpu", precisions=("fp32",))
+    assert (found["ratios"]["step.mac75"] is None) == (not twice)
+    assert found["figures"]["objective"] == name.removesuffix("-tiny")
+    rows = {row["mask_ratio"]: row["gflop"] for row in found["figures"]["table"]}
+    assert list(rows) == [0.5, 0.6, 0.75, 0.9]
+    assert rows[0.9] == pytest.approx(rows[0.5], rel=0.2) if twice else rows[0.9] < rows[0.5]
+    if not twice:
+        assert "has one" in found["figures"]["mfu"]
+    own = make(recipe.load(name), "joint", 2, cpu, small=True)
+    with pytest.raises(ConfigError, match=r"a mask ratio of 0\.0 hides no"):
+        own.step(0.0, "fp32")
+
+
+def test_what_trains_beside_the_model_is_stepped_too() -> None:
+    own = make(recipe.load("simvtp-tiny"), "joint", 2, torch.device("cpu"), small=True)
+    objective = own.objective(0.75)
+    before = objective.word_head.weight.detach().clone()
+    own.run(objective, "fp32")()
+    assert not torch.equal(before, objective.word_head.weight)
+
+
+@pytest.mark.parametrize("name", ["simvtp-tiny", "miles-tiny"])
+def test_a_plan_is_of_the_recipe_s_own_objective(name: str) -> None:
+    found = fits.plan(name, small=True, device="cpu")
+    assert found["batch_fits"] > 0
+    assert found["compute_samples_per_s"] > 0
 
 
 def test_a_plan_says_what_fits_and_what_is_waited_for(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,11 +30,13 @@ def run(
     repeats: int = 5,
     small: bool = False,
     tell: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Measures `subject`, with `options` of its own: {"subject", "ratios", "figures", "goals", "machine"}.
 
-    Raises InputError for a subject that is not there, or fewer than one repeat.
+    `tell` hears what is being done, `note` each thing found. Raises InputError for a subject that is not there, or
+    fewer than one repeat.
     """
     if subject not in SUBJECTS:
         raise InputError(f"there is no benchmark {subject!r}", f"choose one of: {', '.join(SUBJECTS)}")
@@ -48,7 +50,8 @@ def run(
 
     module = import_module(f"vtr.bench.{subject}")
     with tempfile.TemporaryDirectory(prefix="vtr-bench-") as folder:
-        measured = module.measure(Bench(Path(folder), repeats, small, tell or (lambda text: None)), **options)  # noqa: ARG005
+        said = {name: how for name, how in (("tell", tell), ("note", note)) if how is not None}
+        measured = module.measure(Bench(Path(folder), repeats, small, **said), **options)
     return {"subject": subject, **measured, "goals": dict(module.GOALS), "machine": machine()}
 
 

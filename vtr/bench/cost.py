@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vtr.config import Config
 
-BERT = 30522  # word pieces of BERT and DistilBERT: predicting one costs a product with each
-
 
 def gflop_a_sample(config: Config) -> float:
     """10^9 floating-point operations that a training step of `config` takes for each of its samples."""
@@ -37,7 +35,7 @@ def _count(config: Config, depths: dict[str, Any], batch_size: int = 2) -> float
     from torch.utils.flop_counter import FlopCounterMode
 
     from vtr import build, makers, recipe
-    from vtr.bench.step import noise
+    from vtr.bench.step import BERT, noise
 
     # New weights of the same shapes; a snapshot is counted as it is after its first turn.
     vocabulary = BERT if config.model.text else config.model.vocabulary

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Weights, their gradients and two moments of AdamW, in float32; memory that is not left to fragments and the system.
-BYTES_A_PARAMETER, USABLE = 16, 0.85
+# Weights, their gradients and two moments of AdamW, in float32, or of a snapshot weights alone; memory that is not left
+# to fragments and the system.
+BYTES_A_PARAMETER, BYTES_A_HELD_ONE, USABLE = 16, 4, 0.85
 
 
 def plan(
@@ -21,20 +22,24 @@ def plan(
     """
     from vtr import compute
     from vtr import recipe as recipes
-    from vtr.bench.step import counted, make, two_towers
+    from vtr.bench.step import make
+    from vtr.bench.yardstick import counted
 
-    config = two_towers(recipes.load(recipe), recipe)
+    config = recipes.load(recipe)
     where = compute.device(device)
     precision = compute.precision(config.train.precision, where)
     it = make(config, config.model.attention, 2, where, small=small)
-    step = it.step(config.objective.mask_ratio, precision)
+    objective = it.objective(config.objective.mask_ratio)
+    step = it.run(objective, precision)
     step()  # the first pays for what is set up once
     begin = time.perf_counter()
     step()
     rate = 2 / (time.perf_counter() - begin)
     kept = counted(step)[1] / 2 + it.batch.clips[0].numel()
-    parameters = sum(p.numel() for p in it.model.parameters())
-    fixed, memory = BYTES_A_PARAMETER * parameters, memory_bytes(where)
+    parameters = sum(p.numel() for p in objective.parameters())
+    trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    fixed = BYTES_A_PARAMETER * trained + BYTES_A_HELD_ONE * (parameters - trained)
+    memory = memory_bytes(where)
     found: dict[str, Any] = {
         "recipe": recipe, "device": str(where), "precision": precision, "parameters_m": round(parameters / 1e6, 1),
         "memory_gb": round(memory / 2**30, 2), "fixed_gb": round(fixed / 2**30, 2),

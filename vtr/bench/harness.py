@@ -29,13 +29,15 @@ class Measured(TypedDict):
 class Bench:
     """How to measure: `repeats` times each, the median counts; `small` shows that it works, not how fast.
 
-    `tell` hears what is being done; `folder` is for files, and goes away afterwards.
+    `tell` hears what is being done, `note` what was found: of a run that is broken off, that is what is left. `folder`
+    is for files, and goes away afterwards.
     """
 
     folder: Path
     repeats: int = 5
     small: bool = False
     tell: Callable[[str], None] = field(default=lambda text: None)  # noqa: ARG005
+    note: Callable[[str], None] = field(default=lambda text: None)  # noqa: ARG005
 
     def medians(self, works: Mapping[str, Callable[[], Any]], clock: Callable[[], float] = time.perf_counter) -> Any:
         """Median seconds of each of `works` by name, once to warm up and `repeats` times measured.
@@ -51,6 +53,9 @@ class Bench:
                 work()
                 if turn:
                     taken[name].append(clock() - begin)
+            if turn:
+                now = "  ".join(f"{name} {seconds[-1]:.4g} s" for name, seconds in taken.items())
+                self.note(f"{turn}/{self.repeats}  {now}")
         return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 

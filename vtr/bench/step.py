@@ -1,24 +1,24 @@
 """A training step: what masking saves, what wrapping costs, and a table over mask ratios and precisions.
 
-Letters: B batch. One process, random weights and a batch of noise in memory, so that nothing but the step is measured:
-forward, loss, backward and fused AdamW.
+One process, random weights and a batch of noise in memory, so that nothing but the step is measured: forward, loss,
+backward and fused AdamW. The table is the recipe's own objective; the ratios are MAC's at the recipe's size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from vtr.bench.harness import Bench, Measured
-from vtr.errors import ConfigError
+from vtr.bench.yardstick import clock_of, counted, gemm_tflops
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from vtr.config import Config
-    from vtr.models.dual import DualEncoder
     from vtr.types import Batch
 
 GOALS = {
@@ -30,7 +30,11 @@ GOALS = {
     "step.mfu": "at least 0.45",
 }
 RATIOS = (0.0, 0.5, 0.6, 0.75, 0.9)
-WORDS = 1000  # the vocabulary of a text tower whose own is not at hand; it costs memory, and next to no time
+# But where nothing is hidden miles and simvtp have nothing to do, and contrastive hides nothing.
+RATIOS_OF = {"miles": RATIOS[1:], "simvtp": RATIOS[1:], "contrastive": RATIOS[:1]}
+# The vocabulary of a text tower whose own is not at hand: it costs memory, and next to no time. And that of BERT and
+# DistilBERT, which counts where words are predicted: one costs a product with each.
+WORDS, BERT = 1000, 30522
 
 
 @dataclass
@@ -38,17 +42,33 @@ class Measure:
     """A model with its optimizer, and how a step of it goes at some ratio and precision."""
 
     config: Config
-    model: DualEncoder
+    model: Any
     optimizer: Any
     batch: Batch
     device: torch.device
 
-    def step(self, ratio: float, precision: str) -> Callable[[], None]:
-        """One step of MAC with `ratio` of the patches hidden (0: of the whole view)."""
-        from vtr.objectives.mac import MAC
+    def objective(self, ratio: float) -> nn.Module:
+        """The config's objective with `ratio` of the patches hidden (0: the whole view)."""
+        from vtr import makers, recipe
 
-        objective = MAC(self.model, 3, ratio, self.config.objective.word_ratio if ratio else 0.0)
-        return self._run(lambda: objective(self.batch, 0)["contrastive"], precision)
+        changed = {"objective.mask_ratio": ratio} | ({} if ratio else {"objective.word_ratio": 0.0})
+        # A snapshot is there from the start, as it is after its first turn.
+        config = recipe.override(self.config, {**changed, "objective.snapshot_wait": False})
+        words: Any = SimpleNamespace(mask_id=3)
+        return makers.make_objective(config, self.model, words).to(self.device).train()
+
+    def step(self, ratio: float, precision: str) -> Callable[[], None]:
+        """One step of that objective."""
+        return self.run(self.objective(ratio), precision)
+
+    def run(self, objective: nn.Module, precision: str) -> Callable[[], None]:
+        """One step of `objective`."""
+        import torch
+
+        own = {id(parameter) for parameter in self.model.parameters()}
+        more = any(id(parameter) not in own for parameter in objective.parameters())
+        optimizer = adamw(objective) if more else self.optimizer
+        return self._run(lambda: torch.stack(list(objective(self.batch, 0).values())).sum(), precision, optimizer)
 
     def plain(self, ratio: float) -> Callable[[], None]:
         """The same arithmetic without vtr around it: timm's own blocks on patches that were chosen beforehand."""
@@ -76,9 +96,9 @@ class Measure:
             logits = v @ t.T / 0.05
             return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
 
-        return self._run(loss, "fp32")
+        return self._run(loss, "fp32", self.optimizer)
 
-    def _run(self, loss: Callable[[], Tensor], precision: str) -> Callable[[], None]:
+    def _run(self, loss: Callable[[], Tensor], precision: str, optimizer: Any) -> Callable[[], None]:
         import torch
 
         from vtr.compute import DTYPES
@@ -87,8 +107,8 @@ class Measure:
             with torch.autocast(self.device.type, DTYPES[precision], enabled=precision != "fp32"):
                 value = loss()
             value.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
 
@@ -100,19 +120,50 @@ def measure(
     *,
     recipe: str = "mac-base",
     batch_size: int = 2,
-    ratios: Sequence[float] = RATIOS,
+    ratios: Sequence[float] = (),
     precisions: Sequence[str] = (),
     device: str = "auto",
     compiled: bool = False,
 ) -> Measured:
-    """Ratios of step times at the recipe's size, and the table; `compiled` uses torch.compile in the table."""
+    """Ratios of step times at the recipe's size, and the table; `compiled` uses torch.compile in the table.
+
+    A recipe with one tower has the table alone: what MAC does is not to be had of it.
+    """
     from vtr import build, compute
     from vtr import recipe as recipes
-    from vtr.bench.utilisation import utilisation
 
     where = compute.device(device)
     best = compute.precision("auto", where)
-    config = two_towers(recipes.load(recipe), recipe)
+    config = recipes.load(recipe)
+    figures: dict[str, Any] = {
+        "recipe": recipe, "batch_size": batch_size, "device": str(where), "best_precision": best,
+        "objective": config.objective.name, "attention": config.model.attention,
+    }  # fmt: skip
+    wanted: dict[str, float | None] = dict.fromkeys(GOALS)
+    few = replace(bench, repeats=max(1, bench.repeats // 2))
+    if config.model.kind == "dual":
+        found, more = of_mac(bench, few, config, batch_size, where, best)
+        wanted.update(found)
+        figures |= more
+    else:
+        figures["mfu"] = f"the ratios are those of two towers, as mac-base has them; {recipe} has one"
+    it = make(config, config.model.attention, batch_size, where, small=bench.small)
+    if compiled:
+        build.compile_towers(it.model)
+    ratios = ratios or RATIOS_OF.get(config.objective.name, RATIOS)
+    figures["parameters_m"] = round(sum(p.numel() for p in it.objective(ratios[-1]).parameters()) / 1e6, 1)
+    figures["table"] = table(few, it, ratios, precisions or tuple(dict.fromkeys(("fp32", best))))
+    return {"ratios": wanted, "figures": figures}
+
+
+def of_mac(
+    bench: Bench, few: Bench, config: Config, batch_size: int, where: torch.device, best: str
+) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """The ratios of MAC's steps with the towers of `config`, and the milliseconds that they are made of."""
+    from vtr import recipe as recipes
+    from vtr.bench.utilisation import utilisation
+
+    config = recipes.override(config, {"objective.name": "mac", "objective.mask": "per_frame"})
     divided = make(config, "divided", batch_size, where, small=bench.small)
     joint = make(config, "joint", batch_size, where, small=bench.small)
     works = {
@@ -125,7 +176,6 @@ def measure(
     }
     seconds = bench.medians(works, clock_of(where))
     frozen = seconds["frozen 0"]
-    del divided, works
     wanted: dict[str, float | None] = {
         "step.mac75": frozen / seconds["joint 0.75"],
         "step.mac75_best": frozen / seconds["best 0.75"],
@@ -133,74 +183,60 @@ def measure(
         "step.masked_60": seconds["joint 0"] / seconds["joint 0.6"],
         "step.over_plain": seconds["joint 0.75"] / seconds["plain 0.75"],
     }
-    if compiled:
-        build.compile_towers(joint.model)
-    few = replace(bench, repeats=max(1, bench.repeats // 2))
-    precisions = precisions or tuple(dict.fromkeys(("fp32", best)))
+    for name, value in wanted.items():
+        bench.note(f"{name} {value:.3g}")
+    del divided, joint, works
     wanted["step.mfu"], how = utilisation(few, config, where, batch_size)
-    figures = {
-        "recipe": recipe, "mfu": how, "batch_size": batch_size, "device": str(where), "best_precision": best,
-        "parameters_m": round(sum(p.numel() for p in joint.model.parameters()) / 1e6, 1),
-        "ms": {name: round(1000 * value, 1) for name, value in seconds.items()},
-        "table": table(few, joint, ratios, precisions),
-    }  # fmt: skip
-    return {"ratios": wanted, "figures": figures}
+    return wanted, {"mfu": how, "ms": {name: round(1000 * value, 1) for name, value in seconds.items()}}
 
 
-def two_towers(config: Config, recipe: str) -> Config:
-    """`config` as it came. Raises ConfigError when its model has one tower for both, which this does not measure."""
-    if config.model.kind != "dual":
-        raise ConfigError(f"the recipe {recipe!r} has one tower", "measure a step of a recipe with two: mac-base, say")
-    return config
-
-
-def table(bench: Bench, joint: Measure, ratios: Sequence[float], precisions: Sequence[str]) -> list[dict[str, Any]]:
+def table(bench: Bench, it: Measure, ratios: Sequence[float], precisions: Sequence[str]) -> list[dict[str, Any]]:
     """A row for each precision and ratio: gflop and ms a step, samples/s, memory, and the share of a GEMM's speed."""
     rows = []
     for precision in precisions:
-        peak = gemm_tflops(joint.device, precision)
+        peak = gemm_tflops(it.device, precision)
         for ratio in ratios:
-            run = joint.step(ratio, precision)
+            run = it.step(ratio, precision)
             flops, saved = counted(run)
-            seconds = bench.medians({f"{precision} {ratio}": run}, clock_of(joint.device))[f"{precision} {ratio}"]
+            seconds = bench.medians({f"{precision} {ratio}": run}, clock_of(it.device))[f"{precision} {ratio}"]
             rows.append({
                 "precision": precision, "mask_ratio": ratio, "gflop": round(flops / 1e9, 1),
-                "ms": round(1000 * seconds, 2), "samples_per_s": round(len(joint.batch) / seconds, 2),
-                "activation_mb_a_sample": round(saved / len(joint.batch) / 2**20, 1),
+                "ms": round(1000 * seconds, 2), "samples_per_s": round(len(it.batch) / seconds, 2),
+                "activation_mb_a_sample": round(saved / len(it.batch) / 2**20, 1),
                 "tflops": round(flops / seconds / 1e12, 3), "of_gemm": round(flops / seconds / 1e12 / peak, 3),
             })  # fmt: skip
+            bench.note("  ".join(f"{name} {value}" for name, value in rows[-1].items()))
     return rows
-
-
-def clock_of(where: torch.device) -> Callable[[], float]:
-    """Wall-clock; on one thread of a CPU the seconds of this process alone, which others disturb less."""
-    import time
-
-    import torch
-
-    return time.process_time if where.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
 
 
 def make(config: Config, attention: str, batch_size: int, where: torch.device, *, small: bool) -> Measure:
     """The recipe's model with random weights and `attention`, and a batch of noise of its size."""
-    from types import SimpleNamespace
-    from typing import cast
-
     import torch
 
     from vtr import recipe as recipes
     from vtr.build import make_model
+
+    dual = config.model.kind == "dual"
+    vocabulary = WORDS if dual else BERT if config.model.text else config.model.vocabulary
+    changed: dict[str, Any] = {"model.attention": attention, "model.video": "", "model.text": ""}
+    if small:
+        changed |= {f"model.{name}width": 96 for name in ("", "text_")} | ({} if dual else {"model.embed_dim": 96})
+        changed |= {f"model.{name}{part}": n for name in ("", "text_") for part, n in (("heads", 3), ("depth", 1))}
+        changed |= {"objective.decoder_width": 48, "objective.decoder_heads": 3, "objective.decoder_depth": 1}
+    config = recipes.override(config, changed)
+    torch.manual_seed(0)
+    words: Any = SimpleNamespace(vocabulary=vocabulary, pad_id=0)  # all that a new model asks of its tokenizer
+    model = make_model(config, words).to(where).train()
+    return Measure(config, model, adamw(model), noise(config, batch_size, where), where)
+
+
+def adamw(module: nn.Module) -> torch.optim.Optimizer:
+    """What training has: the fused one."""
+    import torch
+
     from vtr.optim import parameter_groups
 
-    config = recipes.override(config, {"model.attention": attention, "model.video": "", "model.text": ""})
-    if small:
-        tiny = {"width": 96, "heads": 3, "depth": 1, "text_width": 96, "text_heads": 3, "text_depth": 1}
-        config = recipes.override(config, {f"model.{name}": value for name, value in tiny.items()})
-    torch.manual_seed(0)
-    words: Any = SimpleNamespace(vocabulary=WORDS, pad_id=0)  # all that a new text tower asks of its tokenizer
-    model = cast("DualEncoder", make_model(config, words).to(where).train())
-    optimizer = torch.optim.AdamW(parameter_groups(model.named_parameters(), 0.05), lr=1e-5, fused=True)
-    return Measure(config, model, optimizer, noise(config, batch_size, where), where)
+    return torch.optim.AdamW(parameter_groups(module.named_parameters(), 0.05), lr=1e-5, fused=True)
 
 
 def noise(config: Config, batch_size: int, where: torch.device) -> Batch:
@@ -215,40 +251,3 @@ def noise(config: Config, batch_size: int, where: torch.device) -> Batch:
     there = torch.ones_like(ids, dtype=torch.bool)
     batch = Batch(clips, ids, there, there, torch.arange(batch_size), torch.ones(batch_size, dtype=torch.bool))
     return batch.to(where)
-
-
-def counted(run: Callable[[], None]) -> tuple[int, int]:
-    """(FLOPs of a step, bytes that it keeps for its backward pass), counted, not timed."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter) and not tensor.is_leaf:
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        run()
-    return counter.get_total_flops(), sum(kept.values())
-
-
-def gemm_tflops(where: torch.device, precision: str, size: int = 2048) -> float:
-    """What a square matrix product reaches here: the yardstick of utilisation, where no data sheet is at hand."""
-    import statistics
-
-    import torch
-
-    from vtr.compute import DTYPES
-
-    clock = clock_of(where)
-    size = 8192 if where.type == "cuda" else size
-    a = torch.randn(size, size, device=where, dtype=DTYPES[precision])
-    taken = []
-    for _ in range(6):
-        begin = clock()
-        (a @ a)[0, 0].item()  # waits for it
-        taken.append(clock() - begin)
-    return 2 * size**3 / statistics.median(taken[1:]) / 1e12

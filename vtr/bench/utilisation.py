@@ -30,7 +30,8 @@ def utilisation(bench: Bench, config: Config, where: torch.device, batch_size: i
     """
     import torch
 
-    from vtr.bench.step import counted, make
+    from vtr.bench.step import make
+    from vtr.bench.yardstick import counted
     from vtr.build import compile_towers
 
     if where.type != "cuda":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,8 @@ bench = typer.Typer(
 app.add_typer(bench)
 
 
+# Without a terminal, what was found is told at most once in so many seconds: all of it, when its time has come.
+PLAIN_EVERY_S = 10.0
 Repeats = Annotated[int, typer.Option(min=1, help="Times each is measured; the median counts.")]
 Small = Annotated[bool, typer.Option("--small", help="Tiny inputs: that it works, not how fast.")]
 
@@ -34,15 +37,41 @@ def _verb(subject: str) -> Callable[..., None]:
     return measure
 
 
-def _measure(subject: str, repeats: int, small: bool, as_json: bool, **options: Any) -> None:
+@contextmanager
+def _heard(subject: str) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """A function for what is being done, which a terminal shows, and one for what was found: lines on stderr.
+
+    Where there is no terminal these come together every few seconds, and when the work is broken off.
+    """
     from rich.progress import SpinnerColumn, TextColumn
+
+    waiting: list[str] = []
+    last = time.monotonic()
+
+    def show() -> None:
+        nonlocal last
+        last = time.monotonic()
+        for line in waiting:
+            bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        waiting.clear()
+
+    def note(text: str) -> None:
+        waiting.append(text)
+        if bar.console.is_terminal or time.monotonic() - last > PLAIN_EVERY_S:
+            show()
 
     with progress(SpinnerColumn(), TextColumn("{task.description}")) as bar:
         task = bar.add_task(subject, total=None)
-        tell = partial(bar.update, task)
-        result = run(
-            subject, repeats=repeats, small=small, tell=lambda text: tell(description=text), **options
-        )  # fmt: skip
+        try:
+            yield lambda text: bar.update(task, description=text), note
+        except BaseException:
+            show()
+            raise
+
+
+def _measure(subject: str, repeats: int, small: bool, as_json: bool, **options: Any) -> None:
+    with _heard(subject) as (tell, note):
+        result = run(subject, repeats=repeats, small=small, tell=tell, note=note, **options)
     if as_json:
         print_json(result)
     else:

@@ -30,12 +30,13 @@ from vtr.data.watch import Watch, quiet_children
 from vtr.errors import VtrError, WorkError
 from vtr.types import Batch
 
-__all__ = ["ClipDataset", "ClipShape", "Errors", "Item", "batches", "workers_watched"]
+__all__ = ["AHEAD", "ClipDataset", "ClipShape", "Errors", "Item", "batches", "workers_watched"]
 
 # (key, kind, message) of each sample of a batch that could not be read.
 Errors: TypeAlias = list[tuple[str, str, str]]
 Slot: TypeAlias = tuple[int, int]
 TIME_LIMIT_S = 60.0
+AHEAD = 3  # batches that each worker has ready or under way
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _start(
             pin_memory=pin,
             multiprocessing_context=context,
             worker_init_fn=partial(_settle, watch.memory),
-            prefetch_factor=3 if workers else None,
+            prefetch_factor=AHEAD if workers else None,
         )
         rows = iter(loader)
     return rows, list(getattr(rows, "_workers", []))
