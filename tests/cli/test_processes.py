@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -80,13 +81,26 @@ def test_two_processes_train_like_one(nano: Path, shards: Path, test_shards: Pat
         assert {name: scored[f"{way} {name}"] for name in ("R@1", "MdR")} == {n: alone[way][n] for n in ("R@1", "MdR")}
 
 
-def test_a_spread_model_trains_like_a_whole_one(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, "FSDP"),
+        pytest.param(
+            {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
+            "ZeRO-2, by torch's FSDP",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_spread_model_trains_like_a_whole_one(
+    nano: Path, shards: Path, run: Path, tmp_path: Path, said: dict[str, str], named: str
+) -> None:
     out = tmp_path / "run"
-    spread = {**os.environ, "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+    spread = {**os.environ, **said}
     process = start(nano, shards, out, "--num-processes", 2, "--accumulate", 2, env=spread)
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
-    assert "each process holds a part of the model (FSDP)" in stderr
+    assert f"each process holds a part of the model ({named})" in stderr
     for key in ("loss", "gradient_norm"):
         assert [row[key] for row in rows(out)] == pytest.approx([row[key] for row in rows(run)], rel=1e-3)
     same_weights(run, out)
@@ -178,6 +192,25 @@ def test_accelerate_launch(nano: Path, shards: Path, run: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{checkpoint.newest(out)}\n"
     assert [row["loss"] for row in rows(out)] == pytest.approx([row["loss"] for row in rows(run)], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="accelerate starts nothing for DeepSpeed without it")
+def test_accelerate_s_file_for_deepspeed(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "run", tmp_path / "zero.yaml"
+    file.write_text(
+        "distributed_type: DEEPSPEED\nnum_processes: 2\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
+        "deepspeed_config:\n  zero_stage: 3\n  gradient_clipping: 1.0\n  offload_optimizer_device: none\n"
+    )
+    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--config_file", str(file),
+              "--main_process_port", "0", "-m", "vtr"]  # fmt: skip
+    done = subprocess.run(
+        launch + command(nano, shards, out)[1:], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "each process holds a part of the model (ZeRO-3, by torch's FSDP)" in done.stderr
+    assert [row["loss"] for row in rows(out)] == pytest.approx([row["loss"] for row in rows(run)], rel=1e-3)
+    same_weights(run, out)
 
 
 @pytest.mark.slow

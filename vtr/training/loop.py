@@ -118,9 +118,10 @@ def train(
         if latest is not None:
             torn = [path.name for path in checkpoint.steps(out) if path.name > latest.name]
             log.note(f"going on from step {start}{f' ({torn[-1]} is torn)' if torn else ''}")
+        parts = f"; each process holds a part of the model ({spread.name})" if spread else ""
         log.note(
             f"batch {plan.batch_size} = {local // plan.pieces} a process x {_count(world, 'process', 'es')} x "
-            f"{_count(plan.pieces, 'piece', 's')}{'; each process holds a part of the model (FSDP)' if spread else ''}"
+            f"{_count(plan.pieces, 'piece', 's')}{parts}"
         )
         stream = iter(batches(start)) if start < plan.steps else iter(())
         clock = Clock()

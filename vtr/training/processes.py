@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vtr.errors import ConfigError, WorkError
-from vtr.training.spread import SWITCH
+from vtr.training.spread import DEEPSPEED, FSDP
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,7 +34,8 @@ def accelerated(
 ) -> Iterator[Accelerator]:
     """An Accelerator for one run. Its settings are global: they are forgotten after, unless somebody had made them.
 
-    It is not told of FSDP: spreading a model is `vtr.training.spread`'s, and transformers would load nothing into it.
+    It is not told of FSDP or DeepSpeed: spreading a model is `vtr.training.spread`'s, and transformers would load
+    nothing into it.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -43,7 +44,8 @@ def accelerated(
     own = not AcceleratorState._shared_state
     if where.index is not None and where.type == "cuda":
         torch.cuda.set_device(where)
-    accelerator, asked = None, os.environ.pop(SWITCH, None)
+    accelerator = None
+    asked = {name: os.environ.pop(name) for name in (FSDP, DEEPSPEED) if name in os.environ}
     try:
         accelerator = Accelerator(
             mixed_precision={"fp32": "no"}.get(precision, precision),
@@ -55,8 +57,7 @@ def accelerated(
         if own and accelerator.num_processes > 1:
             accelerator.end_training()  # only where all have come to their end: it waits for them
     finally:
-        if asked is not None:
-            os.environ[SWITCH] = asked
+        os.environ.update(asked)
         for one in accelerator.trackers if accelerator is not None else ():
             one.finish()
         if own:

@@ -2,13 +2,17 @@
 
 A checkpoint is whole all the same, and the same as without: it goes on with any number of processes, spread or not.
 What `accelerate launch` says by its environment is followed where it says how to spread; the rest is as elsewhere.
+Of DeepSpeed that is the stage of ZeRO, which FSDP2 does as well: with DeepSpeed's engine, which steps the optimizer
+itself, neither exact pieces nor steps that are skipped would be possible.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,14 +24,15 @@ from vtr.errors import ConfigError
 from vtr.gather import world_size
 from vtr.models.recompute import layers, recompute_activations
 
-SWITCH = "ACCELERATE_USE_FSDP"
+FSDP, DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
+OFFLOADED = ("offload_optimizer", "offload_param")
 
 
 class Spread:
-    """How a model is spread; and a whole copy of its objective on the CPU, filled when one is wanted."""
+    """How a model is spread, in a word; and a whole copy of its objective on the CPU, filled when one is wanted."""
 
-    def __init__(self, *, gather_again: bool = True, checkpointing: bool = False) -> None:
-        self.gather_again, self.checkpointing = gather_again, checkpointing
+    def __init__(self, *, gather_again: bool = True, checkpointing: bool = False, name: str = "FSDP") -> None:
+        self.gather_again, self.checkpointing, self.name = gather_again, checkpointing, name
         self.whole: Any = None
 
     def begin(self, objective: nn.Module) -> None:
@@ -69,24 +74,19 @@ class Spread:
 def asked(environment: Mapping[str, str], config: Config, precision: str) -> Spread | None:
     """How `accelerate launch` says to spread the model, or None.
 
-    Raises ConfigError for what is not there: DeepSpeed, FSDP's first version, weights on the CPU, and what does not go
-    together with it.
+    Raises ConfigError for what is not there, FSDP's first version and memory of the CPU, and what does not go together
+    with it.
     """
-    if _is(environment, "ACCELERATE_USE_DEEPSPEED"):
-        raise ConfigError(
-            "accelerate is set to DeepSpeed, whose engine wants the optimizer and the checkpoints for itself",
-            "set it to FSDP with fsdp_version: 2, which spreads weights, gradients and optimizer as ZeRO-3 does "
-            "(as ZeRO-2 with fsdp_reshard_after_forward: false)",
-        )
-    if not _is(environment, SWITCH):
+    if _is(environment, DEEPSPEED):
+        spread, offloaded = _zero(environment)
+    elif _is(environment, FSDP):
+        spread, offloaded = _fsdp(environment)
+    else:
         return None
-    if environment.get("FSDP_VERSION", "1") != "2":
-        raise ConfigError(
-            f"accelerate is set to FSDP version {environment.get('FSDP_VERSION', '1')}, vtr takes the second",
-            "write fsdp_version: 2 under fsdp_config in accelerate's file",
-        )
+    if spread is None:
+        return None
     refused = {
-        "fsdp_offload_params: true": _is(environment, "FSDP_OFFLOAD_PARAMS"),
+        offloaded: bool(offloaded),
         "train.ema": bool(config.train.ema),
         "train.compile": config.train.compile,
         "train.precision = 'fp16'": precision == "fp16",
@@ -94,15 +94,51 @@ def asked(environment: Mapping[str, str], config: Config, precision: str) -> Spr
     for name, there in refused.items():
         if there:
             raise ConfigError(
-                f"{name} does not go together with a model that is spread over processes (FSDP)",
+                f"{name} does not go together with a model that is spread over processes ({spread.name})",
                 "leave it out, or train with the model whole on each: accelerate's MULTI_GPU",
             )
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
         raise ConfigError(f"FSDP needs torch 2.7, this is {torch.__version__}", "pip install -U torch")
-    return Spread(
+    return spread
+
+
+def _fsdp(environment: Mapping[str, str]) -> tuple[Spread, str]:
+    """What accelerate's fsdp_config says, and what it wants on the CPU."""
+    if environment.get("FSDP_VERSION", "1") != "2":
+        raise ConfigError(
+            f"accelerate is set to FSDP version {environment.get('FSDP_VERSION', '1')}, vtr takes the second",
+            "write fsdp_version: 2 under fsdp_config in accelerate's file",
+        )
+    spread = Spread(
         gather_again=environment.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() != "false",
         checkpointing=_is(environment, "FSDP_ACTIVATION_CHECKPOINTING"),
     )
+    return spread, "fsdp_offload_params: true" if _is(environment, "FSDP_OFFLOAD_PARAMS") else ""
+
+
+def _zero(environment: Mapping[str, str]) -> tuple[Spread | None, str]:
+    """What accelerate's deepspeed_config says, or the file of DeepSpeed's own that it names; and what it offloads.
+
+    At stage 3 each layer is gathered for forward and again for backward; at 1 and 2 it stays between them. At stage 0
+    nothing is spread: None.
+    """
+    stage = environment.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    offload = {name: environment.get(f"ACCELERATE_DEEPSPEED_{name.upper()}_DEVICE", "none") for name in OFFLOADED}
+    file = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+    if file.lower() != "none":
+        try:
+            zero = dict(json.loads(Path(file).read_text()).get("zero_optimization", {}))
+            offload = {name: str(dict(zero.get(name) or {}).get("device", "none")) for name in OFFLOADED}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"deepspeed_config_file {file} cannot be read: {error}", "give the path of DeepSpeed's own JSON file"
+            ) from error
+        stage = str(zero.get("stage", 0))
+    if stage not in {"0", "1", "2", "3"}:
+        raise ConfigError(f"ZeRO has no stage {stage!r}", "write zero_stage: 3, or 2, 1, 0, under deepspeed_config")
+    used = [f"{name}: {device}" for name, device in offload.items() if device.lower() != "none"]
+    spread = None if stage == "0" else Spread(gather_again=stage == "3", name=f"ZeRO-{stage}, by torch's FSDP")
+    return spread, "".join(used[:1])
 
 
 def whole(value: Any) -> Any:
