@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,23 @@ def test_a_tracker_gets_the_figures(nano: Path, shards: Path, tmp_path: Path) ->
         "data_wait",
         "memory_gb",
     } <= {*events.Tags()["scalars"]}
+
+
+@pytest.mark.slow
+def test_wandb_needs_no_network(nano: Path, shards: Path, tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="the extra vtr[wandb] is not installed")
+    out = tmp_path / "run"
+    command = ["pretrain", str(nano), "--shards", str(shards), "--out", str(out), "--set", "train.tracker=wandb"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vtr", *command],
+        env={**os.environ, "WANDB_MODE": "offline"}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{checkpoint.newest(out)}\n"
+    (kept,) = out.glob("wandb/offline-run-*/*.wandb")
+    found = kept.read_bytes()
+    for name in (b"gradient_norm", b"samples_per_s", b"objective.mask_ratio"):
+        assert name in found
 
 
 def test_unknown_and_missing_trackers(nano: Path, shards: Path, tmp_path: Path) -> None:
