@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from vtr import recipe
 from vtr.bench import fits, run
@@ -51,6 +52,21 @@ def test_kept_activations_grow_with_the_batch() -> None:
     config, cpu = recipe.load("mac-base"), torch.device("cpu")
     two, four = (counted(make(config, "joint", b, cpu, small=True).step(0.5, "fp32"))[1] for b in (2, 4))
     assert four == pytest.approx(2 * two, rel=0.1)
+
+
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("bf16", 2)])
+def test_weights_are_not_counted_as_activations(precision: str, size: int) -> None:
+    """Of a layer with more weights than rows: its input and its output are kept, not the weights or their cast."""
+    layer, rows = nn.Linear(512, 512), torch.randn(3, 512)
+
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            y = layer(rows).square()
+        y.sum().backward()
+
+    flops, kept = counted(run)
+    assert flops == 2 * 2 * 3 * 512 * 512
+    assert kept == pytest.approx(2 * 3 * 512 * size, rel=0.01)
 
 
 def test_a_gemm_is_measured() -> None:

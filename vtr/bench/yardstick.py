@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def counted(run: Callable[[], None]) -> tuple[int, int]:
-    """(FLOPs of a step, bytes that it keeps for its backward pass), counted, not timed."""
+    """(FLOPs of a step, bytes that it keeps for its backward pass beside weights), counted, not timed."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, torch.nn.Parameter) and not tensor.is_leaf:
+        if not _of_weights(tensor if tensor._base is None else tensor._base):
             storage = tensor.untyped_storage()
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
@@ -26,6 +26,15 @@ def counted(run: Callable[[], None]) -> tuple[int, int]:
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         run()
     return counter.get_total_flops(), sum(kept.values())
+
+
+def _of_weights(tensor: Tensor) -> bool:
+    """Whether it is a weight, or a copy of one in another precision."""
+    import torch
+
+    if tensor.grad_fn is None:
+        return isinstance(tensor, torch.nn.Parameter)
+    return all(type(source).__name__ == "AccumulateGrad" for source, _ in tensor.grad_fn.next_functions)
 
 
 def gemm_tflops(where: torch.device, precision: str, size: int = 2048) -> float:

@@ -25,7 +25,7 @@ app.add_typer(bench)
 
 
 # Without a terminal, what was found is told at most once in so many seconds: all of it, when its time has come.
-PLAIN_EVERY_S = 10.0
+PLAIN_EVERY_S = 30.0
 Repeats = Annotated[int, typer.Option(min=1, help="Times each is measured; the median counts.")]
 Small = Annotated[bool, typer.Option("--small", help="Tiny inputs: that it works, not how fast.")]
 
