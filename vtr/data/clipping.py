@@ -71,13 +71,7 @@ def clip_videos(
     """
 
     def on_lost(task: _Task, lost: Lost) -> _Task:
-        if lost.kind == "killed":
-            raise WorkError(
-                f"a decoding process was killed (exit code {lost.exitcode}) while at {_name(task)}",
-                "run the same command again, it continues; if memory ran out, use fewer --workers",
-            )
-        late = f"it was not decoded within {time_limit_s:g} s"
-        return replace(task, lost=(lost.kind, late if lost.kind == "timeout" else "the decoder died of it"))
+        return replace(task, lost=lost.blame(_name(task), time_limit_s))
 
     aside.mkdir(parents=True, exist_ok=True)
     tasks = [_Task(n, of, shape, segments, aside, limits) for n, of in enumerate(videos)]

@@ -25,6 +25,7 @@ from vtr.errors import WorkError
 T = TypeVar("T")
 R = TypeVar("R")
 POLL_S = 0.2
+AGAIN = "run the same command again, it continues; if memory ran out, use fewer --workers"
 # What native code dies of by its own fault; SIGKILL comes from outside (a person, or the kernel out of memory).
 CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
 
@@ -66,6 +67,21 @@ class Lost:
     kind: str
     item: int
     exitcode: int | None
+
+    def blame(self, at: str, time_limit_s: float, todo: str = AGAIN) -> tuple[str, str]:
+        """(kind, reason) of the item that hung or crashed its worker. Raises WorkError where it is not to blame.
+
+        `at` names the item, and `todo` what to do, to whoever reads that a worker was killed from outside.
+        """
+        if self.kind == "timeout":
+            return self.kind, f"it was not decoded within {time_limit_s:g} s"
+        try:
+            ended = signal.Signals(-(self.exitcode or 0)).name
+        except ValueError:
+            ended = f"exit code {self.exitcode}"
+        if self.kind == "crashed":
+            return self.kind, f"the decoder died of it ({ended})"
+        raise WorkError(f"a worker process was killed ({ended}) while at {at}", todo)
 
 
 def run_tasks(

@@ -92,14 +92,8 @@ def _work(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     def on_lost(task: IndexTask, lost: Lost) -> IndexTask:
-        if lost.kind == "killed":
-            raise WorkError(
-                f"a worker process was killed while at sample {lost.item} of {task.name}",
-                "run the same command again, it continues; if memory ran out, use fewer --workers",
-            )
-        late = f"it was not decoded within {time_limit_s:g} s"
-        reason = late if lost.kind == "timeout" else "the decoder died of it"
-        return replace(task, lost={**task.lost, lost.item: (lost.kind, reason)})
+        reason = lost.blame(f"sample {lost.item} of {task.name}", time_limit_s)
+        return replace(task, lost={**task.lost, lost.item: reason})
 
     results = run_tasks(
         index_tar, tasks, workers=workers, time_limit_s=time_limit_s, on_lost=on_lost, on_tick=lambda _: None

@@ -21,7 +21,7 @@ from vtr.data.index import ShardIndex
 from vtr.data.pyav_packets import demuxed
 from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS
 from vtr.data.tarheaders import BLOCK, read_entries
-from vtr.errors import DataError, InputError, VideoError, WorkError
+from vtr.errors import DataError, InputError, VideoError
 
 COSTS = ("truncated", "bad-header")  # problems of headers that say the tar is damaged; others stand in foreign tars
 
@@ -65,11 +65,8 @@ def verify(
     done: list[Verified] = []
 
     def on_lost(task: VerifyTask, lost: Lost) -> VerifyTask:
-        if lost.kind == "killed":
-            raise WorkError(f"a worker process was killed while at shard {task.number}", "use fewer --workers")
-        late = f"it was not decoded within {time_limit_s:g} s"
-        reason = late if lost.kind == "timeout" else "the decoder died of it"
-        return replace(task, lost={**task.lost, lost.item: (lost.kind, reason)})
+        reason = lost.blame(f"shard {task.number}", time_limit_s, "use fewer --workers")
+        return replace(task, lost={**task.lost, lost.item: reason})
 
     def on_tick(begun: int) -> None:
         if progress is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.oneshard import Part, ShardTask, write_shard
-from vtr.errors import WorkError
 
 
 def write_all(
@@ -20,7 +18,11 @@ def write_all(
     """
 
     def on_lost(task: ShardTask, lost: Lost) -> ShardTask:
-        return _without(task, lost, time_limit_s)
+        """`task` once more without the sample that hung or crashed its worker."""
+        sample = task.samples[lost.item]
+        task.remove_leftovers()
+        at = f"{sample.key} ({sample.source}), to be written to {task.tar.name}"
+        return replace(task, lost={**task.lost, lost.item: lost.blame(at, time_limit_s)})
 
     return run_tasks(write_shard, tasks, workers=workers, time_limit_s=time_limit_s, on_lost=on_lost, on_tick=on_tick)
 
@@ -29,27 +31,3 @@ def write_one(task: ShardTask, time_limit_s: float) -> Part:
     """One shard, by one process under watch: what a machine of a cluster is given to do. Raises as `write_all`."""
     [(_, part)] = write_all([task], workers=1, time_limit_s=time_limit_s, on_tick=lambda _: None)
     return part
-
-
-def _without(task: ShardTask, lost: Lost, time_limit_s: float) -> ShardTask:
-    """`task` once more without the sample that hung or crashed its worker. Raises WorkError if neither did."""
-    sample = task.samples[lost.item]
-    task.remove_leftovers()
-    if lost.kind == "timeout":
-        reason = f"it was not decoded within {time_limit_s:g} s"
-    elif lost.kind == "crashed":
-        reason = f"the decoder died of it ({_signal_name(lost.exitcode)})"
-    else:
-        raise WorkError(
-            f"a worker process was killed ({_signal_name(lost.exitcode)}) while at {sample.key} ({sample.source}), "
-            f"to be written to {task.tar.name}",
-            "run the same command again, it continues; if memory ran out, use fewer --workers",
-        )
-    return replace(task, lost={**task.lost, lost.item: (lost.kind, reason)})
-
-
-def _signal_name(exitcode: int | None) -> str:
-    try:
-        return signal.Signals(-(exitcode or 0)).name
-    except ValueError:
-        return f"exit code {exitcode}"
