@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from vtr.data import tokenizer
 from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
@@ -38,16 +37,6 @@ def test_large_videos_enter_the_cache_frame_by_frame(shards: Path, monkeypatch: 
             ClipDataset(index, shape, training=True, cache=cache)[0, 1]
             held.append(cache.get(1))
         assert np.array_equal(*held)
-
-
-@pytest.fixture(scope="module")
-def index(shards: Path) -> ShardIndex:
-    return ShardIndex.open(shards)
-
-
-@pytest.fixture(scope="module")
-def words(index: ShardIndex) -> tokenizer.CaptionTokenizer:
-    return tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
 
 
 def take(index: ShardIndex, words, shape: ClipShape, *, workers: int = 0, cache: bool = False, seed: int = 1, start=0):

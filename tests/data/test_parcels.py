@@ -5,12 +5,10 @@ from __future__ import annotations
 import gc
 import multiprocessing
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
 
-from vtr.data import tokenizer
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
 from vtr.data.order import training_slots
@@ -41,10 +39,8 @@ def test_a_place_is_free_when_its_last_tensor_is_gone() -> None:
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers are not forked here")
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_that_are_kept_stay_as_they_are(shards: Path, workers: int) -> None:
+def test_batches_that_are_kept_stay_as_they_are(index: ShardIndex, words, workers: int) -> None:
     """More are kept than there are places, while the workers go on."""
-    index = ShardIndex.open(shards)
-    words = tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
     dataset = ClipDataset(index, SHAPE, training=True)
     steps = workers * PLACES + 6
     slots = list(islice(training_slots(index.shard_of, 0, 3, 0), steps))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from vtr.data import tokenizer
 from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
@@ -15,16 +14,6 @@ from vtr.data.reading import Reading, frame_store_rate
 from vtr.data.shards import write_shards
 
 SHAPE = ClipShape(frames=4, size=32, resize=36, decoder="auto")
-
-
-@pytest.fixture(scope="module")
-def index(shards: Path) -> ShardIndex:
-    return ShardIndex.open(shards)
-
-
-@pytest.fixture(scope="module")
-def words(index: ShardIndex) -> tokenizer.CaptionTokenizer:
-    return tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

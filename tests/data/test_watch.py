@@ -7,12 +7,10 @@ import resource
 import signal
 import time
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
 
-from vtr.data import tokenizer
 from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
@@ -43,16 +41,6 @@ class Treacherous(ClipDataset):
                 os.kill(os.getpid(), self.by)
                 time.sleep(10)
         return super()._decode(i, encoded, at_least, shrink)
-
-
-@pytest.fixture(scope="module")
-def index(shards: Path) -> ShardIndex:
-    return ShardIndex.open(shards)
-
-
-@pytest.fixture(scope="module")
-def words(index: ShardIndex) -> tokenizer.CaptionTokenizer:
-    return tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
 
 
 def dataset(index: ShardIndex, cache: bool = False, **bad: object) -> Treacherous:
