@@ -6,7 +6,6 @@ samples give the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vtr.atomic import write_bytes
+from vtr.checkpoint import sha256
 from vtr.data import index_file
 from vtr.data.annotations.sample import JSON
 from vtr.data.index import check_shards
@@ -86,7 +86,7 @@ def finish(
         "decoders": _counts(table.column("decoder").to_pylist()),
         "skipped": _counts(entry["kind"] for entry in skipped),
         "census": dict(census or {}),
-        "index": {"sha256": _sha256(out / index_file.NAME), "digest": header.digest},
+        "index": {"sha256": sha256(out / index_file.NAME), "digest": header.digest},
         "shards": [asdict(shard) for shard in shards],
         "plan": dict(record),
     }
@@ -106,12 +106,12 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         record, shards = manifest["plan"], [Shard(**shard) for shard in manifest["shards"]]
-        sha256 = manifest["index"]["sha256"]
+        written = manifest["index"]["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged", f"remove {out} and shard again") from error
     refuse_other(record, plan, out, source)
     check_shards(out, shards)
-    if not (out / index_file.NAME).is_file() or _sha256(out / index_file.NAME) != sha256:
+    if not (out / index_file.NAME).is_file() or sha256(out / index_file.NAME) != written:
         raise DataError(f"{out / index_file.NAME} is not the one that was written", f"remove {out} and shard again")
     shutil.rmtree(out / PARTS, ignore_errors=True)  # a run that was killed while it removed them
     return manifest
@@ -158,8 +158,3 @@ def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
 def _counts(values: Any) -> dict[str, int]:
     """How often each value occurs, the commonest first."""
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -64,9 +64,7 @@ def write_shards(
     samples had to be skipped (the rest is written all the same), the disk is full, or a worker is killed.
     """
     check_arguments(workers, max_skipped)
-    store = make_store(store) if isinstance(store, str) else store
-    limits = limits or Limits()
-    made_by = {"reader": reader, **arguments(store), **limits.raised(), **(options or {})}
+    store, limits, made_by = settled(reader, options, store, limits)
     plan = make_plan(samples, per_shard, made_by)
     with at_work(out):
         manifest = read_finished(out, plan, source)
@@ -83,6 +81,15 @@ def write_shards(
             summary = summarize(out, manifest, done, continued=continued, nothing_to_do=False)
     refuse_skipped(summary, max_skipped)
     return summary
+
+
+def settled(
+    reader: str, options: Mapping[str, JSON] | None, store: Store | str, limits: Limits | None
+) -> tuple[Store, Limits, dict[str, JSON]]:
+    """The store, the limits, and what a plan remembers of how shards are made."""
+    store = make_store(store) if isinstance(store, str) else store
+    limits = limits or Limits()
+    return store, limits, {"reader": reader, **arguments(store), **limits.raised(), **(options or {})}
 
 
 def check_arguments(workers: int | None, max_skipped: float) -> None:

@@ -21,8 +21,8 @@ from vtr.data.oneshard import PARTS, ShardTask
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, make_plan
 from vtr.data.planfile import StoredPlan, read_plan, write_samples
-from vtr.data.shards import Progress, check_arguments, done_parts, work
-from vtr.data.store import Store, arguments, make_store
+from vtr.data.shards import Progress, check_arguments, done_parts, settled, work
+from vtr.data.store import Store
 from vtr.data.workdir import at_work, note_plan
 from vtr.errors import BusyError, InputError
 
@@ -74,10 +74,9 @@ def note(
 
     Raises DataError when something else was sharded or planned there.
     """
-    store = make_store(store) if isinstance(store, str) else store
+    _, _, how = settled(reader, options, store, limits)
     samples, census = read()
-    raised = (limits or Limits()).raised()
-    plan = make_plan(samples, per_shard, {"reader": reader, **arguments(store), **raised, **(options or {})})
+    plan = make_plan(samples, per_shard, how)
     with at_work(out):
         file = None
         if read_finished(out, plan, source) is None:
@@ -111,9 +110,7 @@ def write_task(
     check_arguments(workers, max_skipped)
     if num_tasks < 1 or not 0 <= task < num_tasks:
         raise InputError(f"there is no task {task} of {num_tasks}", "tasks count from 0 to --num-tasks less 1")
-    store = make_store(store) if isinstance(store, str) else store
-    limits = limits or Limits()
-    how = {"reader": reader, **arguments(store), **limits.raised(), **(options or {})}
+    store, limits, how = settled(reader, options, store, limits)
     with at_work(out, shared=True):
         plan, census = _plan(read, out, how, per_shard, source)
         if isinstance(plan, Plan) and (manifest := read_finished(out, plan, source)) is not None:
