@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vtr.data.annotations.sample import VIDEO_SUFFIXES
+from vtr.data.annotations.media import videos_below
 from vtr.data.captions import json_of
 from vtr.data.index import ShardIndex
 from vtr.errors import DataError
@@ -55,11 +54,7 @@ def of_videos(path: Path) -> list[Part]:
         return [_files(path.parent, [path])]
     if not path.is_dir():
         raise DataError(f"{path} does not exist", "give a folder of videos, or one video file")
-    found = list(_videos_below(path))
-    if not found:
-        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
-        raise DataError(f"{path} holds no video file", f"files with these endings are taken for videos: {suffixes}")
-    found.sort(key=lambda file: file.relative_to(path).parts)
+    found = videos_below(path)
     size = min(LARGEST, max(SMALLEST, -(-len(found) // PARTS)))
     return [_files(path, found[at : at + size]) for at in range(0, len(found), size)]
 
@@ -118,11 +113,3 @@ def _files(root: Path, files: Sequence[Path]) -> Part:
         stat = file.stat()
         items.append((file.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
     return Part(FILES, str(root.resolve()), tuple(items))
-
-
-def _videos_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                yield Path(folder, name)

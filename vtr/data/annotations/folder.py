@@ -8,11 +8,10 @@ Folders are searched to any depth; hidden files are left out. The key is the pat
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from vtr.data.annotations.sample import VIDEO_SUFFIXES, ReaderOptions, Sample, make_key, refuse_duplicates, select
+from vtr.data.annotations.media import videos_below
+from vtr.data.annotations.sample import ReaderOptions, Sample, make_key, refuse_duplicates, select
 from vtr.errors import DataError
 
 
@@ -26,10 +25,7 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"{source} {what}", "the folder reader wants a folder of videos with a .txt beside each")
-    paths = sorted(_videos(root), key=lambda path: path.relative_to(root).parts)
-    if not paths:
-        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
-        raise DataError(f"{source} holds no video file", f"files with these endings are taken for videos: {suffixes}")
+    paths = videos_below(root)
     samples = [_sample(path, root, options.split or "train") for path in paths]
     refuse_duplicates(samples, source)
     samples = select(samples, options, source, named_splits=False)
@@ -40,14 +36,6 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
             "put the captions of NAME.mp4 into NAME.txt, one a line; for a table of captions use the table reader",
         )
     return samples
-
-
-def _videos(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                yield Path(folder, name)
 
 
 def _sample(path: Path, root: Path, split: str) -> Sample:

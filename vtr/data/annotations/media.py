@@ -27,6 +27,23 @@ def bare(name: str) -> str:
     return name
 
 
+def videos_below(root: Path) -> list[Path]:
+    """The video files at any depth below `root`, in the order of their paths; hidden files and folders are left out.
+
+    Raises DataError where there is none.
+    """
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
+                found.append(Path(folder, name))
+    if not found:
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(f"{root} holds no video file", f"files with these endings are taken for videos: {suffixes}")
+    return sorted(found, key=lambda path: path.relative_to(root).parts)
+
+
 class MediaTree:
     """The media files below `root`, at any depth, links followed; hidden ones are left out. Walked when first asked."""
 
