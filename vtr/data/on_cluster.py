@@ -7,7 +7,9 @@ machine must see that directory, and the videos, under the same path.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,34 +61,30 @@ def _load() -> Any:
     return ray
 
 
-class _connected:  # noqa: N801  (reads like a function: `with _connected(...)`)
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
     """A connection to the cluster, closed at the end where it was opened here."""
-
-    def __init__(self, ray: Any, address: str) -> None:
-        self.ray, self.own = ray, not ray.is_initialized()
-        if not self.own:
-            return
-        _knock(address)
-        # The workers import the package from this tree, wherever it is installed on their machine, if at all.
-        package = str(Path(__file__).resolve().parents[1])
-        try:
-            ray.init(
-                address=address,
-                runtime_env={"py_modules": [package]},
-                log_to_driver=False,
-                logging_level="ERROR",
-                include_dashboard=False if address == "local" else None,
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            said = str(error).strip().splitlines()[0]
-            raise InputError(f"there is no Ray cluster at {address}: {said}", HINT) from error
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        if self.own:
-            self.ray.shutdown()
+    if ray.is_initialized():
+        yield
+        return
+    _knock(address)
+    # The workers import the package from this tree, wherever it is installed on their machine, if at all.
+    package = str(Path(__file__).resolve().parents[1])
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"py_modules": [package]},
+            log_to_driver=False,
+            logging_level="ERROR",
+            include_dashboard=False if address == "local" else None,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()[0]
+        raise InputError(f"there is no Ray cluster at {address}: {said}", HINT) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _knock(address: str) -> None:
@@ -102,8 +100,6 @@ def _knock(address: str) -> None:
 
 def _absolute(task: ShardTask) -> ShardTask:
     """The same task for a process that runs in another folder."""
-    from dataclasses import replace
-
     samples = tuple(
         replace(sample, video=sample.video.absolute()) if isinstance(sample.video, Path) else sample
         for sample in task.samples

@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 BLOCK = 512
 RECORD = 10240  # a tar ends on a multiple of this
-MAX_NAME = 100  # of the plain ustar name field; a longer name would need the prefix field
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Other tools' names for the same thing, tried in turn: clip-retrieval writes image_path and caption.
 ALIASES = {"id": ("id", "key", "image_path", "url"), "source": ("source", "image_path", "url")}
-TIMES = ("start_s", "end_s")
 
 
 def rows_table(embeddings: Embeddings) -> pa.Table:
