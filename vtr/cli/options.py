@@ -9,7 +9,6 @@ import typer
 
 from vtr.errors import InputError
 
-Shards = Annotated[Path, typer.Option("--shards", help="Shard directory (made by vtr shard).", show_default=False)]
 TrainShards = Annotated[
     list[str],
     typer.Option("--shards", help="Shard directory; may come again, with shares: DIR=0.7.", show_default=False),
