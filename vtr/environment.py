@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from vtr.data.crew import cores
 from vtr.version import __version__
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ SHOWN = ("torch", "torchvision", "timm", "transformers", "tokenizers", "accelera
 
 
 def describe() -> dict[str, Any]:
-    """{"vtr", "python", "system", "cores", "memory_gb", "packages", "devices", "bf16", "decoders", "extras", "cache"}.
+    """What a report should tell, by name. Nothing is fetched and nothing is written.
 
-    Nothing is fetched and nothing is written. `extras` names, for each extra of vtr, the packages that it lacks.
+    `extras` names, for each extra of vtr, the packages that it lacks.
     """
     return {
         "vtr": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gb": _memory_gb(),
         "packages": {name: version(name) for name in SHOWN},
         **_devices(),

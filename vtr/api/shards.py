@@ -71,9 +71,10 @@ def shard_task(
 
 def index_tars(path: Path | str, *, workers: int | None = None, **how: Any) -> IndexSummary:
     """An index for WebDataset tars that others wrote; `how` goes to `vtr.data.foreign.write_index`."""
-    from vtr.data import foreign, patterns, shards
+    from vtr.data import foreign, patterns
+    from vtr.data.crew import cores
 
-    return foreign.write_index(patterns.find(str(path)), workers=workers or shards.cores(), **how)
+    return foreign.write_index(patterns.find(str(path)), workers=workers or cores(), **how)
 
 
 def inspect_shards(
@@ -94,9 +95,10 @@ def inspect_shards(
     `sheet` is the PNG file of a contact sheet of so many `samples`.
     """
     from vtr.atomic import replacing
-    from vtr.data import facts, feed, shards
+    from vtr.data import facts, feed
     from vtr.data import sheet as contact
     from vtr.data import verify as verifying
+    from vtr.data.crew import cores
     from vtr.data.index import ShardIndex
 
     if world_size is None and batch_size is not None:
@@ -106,7 +108,7 @@ def inspect_shards(
     if world_size is not None:
         found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
     if verify:
-        done = verifying.verify(index, workers=workers or shards.cores(), time_limit_s=time_limit_s, progress=progress)
+        done = verifying.verify(index, workers=workers or cores(), time_limit_s=time_limit_s, progress=progress)
         found["verified"] = dataclasses.asdict(done)
     if sheet is not None:
         picture = contact.make_sheet(index, samples)

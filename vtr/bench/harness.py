@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import time
@@ -11,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypedDict
+
+from vtr.data.crew import cores
 
 LIBRARIES = ("torch", "torchvision", "av", "decord", "pillow", "pyarrow", "numpy")
 
@@ -68,8 +69,8 @@ def machine() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "processor": _processor(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
-        os.cpu_count(), "system": platform.platform(), "python": platform.python_version(), "libraries": found,
+        "processor": _processor(), "cores": cores(), "system": platform.platform(),
+        "python": platform.python_version(), "libraries": found,
     }  # fmt: skip
 
 

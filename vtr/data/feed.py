@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
 from vtr.data import stored
+from vtr.data.crew import cores
 from vtr.data.index import ShardIndex
 from vtr.errors import InputError
 
@@ -41,7 +41,7 @@ def feed(
         "streams_in_webdataset": len(index.shards) >= decoding,
         "clips_per_s_per_core": round(rate, 1),
         "clips_per_s": round(rate * decoding, 1),
-        "cores_here": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_here": cores(),
     }
     if batch_size is not None:
         result |= {"steps_per_epoch": len(index) // batch_size, "s_per_batch": round(batch_size / (rate * decoding), 4)}

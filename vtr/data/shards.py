@@ -8,7 +8,6 @@ last: where it stands, the directory is whole.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from vtr.data import on_cluster
 from vtr.data.annotations.sample import JSON, Sample
+from vtr.data.crew import cores
 from vtr.data.limits import Limits
 from vtr.data.manifest import ShardSummary, finish, read_finished, refuse_skipped, summarize
 from vtr.data.oneshard import Part, ShardTask, read_part
@@ -132,8 +132,3 @@ def work(
         for task, part in results:
             parts[task.number] = part
     on_tick(0)
-
-
-def cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
