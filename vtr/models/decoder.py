@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vtr.models.joint import JointBlock, init_linear, sinusoids
+from vtr.models.joint import JointBlock, sinusoids
+from vtr.models.video import init_linear
 
 
 class PixelDecoder(nn.Module):

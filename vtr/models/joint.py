@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError
 from vtr.models.attention import left_out
 from vtr.models.dual import held_temperature
-from vtr.models.patches import visible_patches
+from vtr.models.patches import normalised, visible_patches
 from vtr.models.positions import fit_space, fit_time
-from vtr.models.video import IMAGENET_MEAN, IMAGENET_STD
+from vtr.models.video import IMAGENET_MEAN, IMAGENET_STD, init_linear
 
 BERT_POSITIONS = 512
 
@@ -144,9 +144,7 @@ class UnifiedEncoder(nn.Module):
 
     def embed_patches(self, patches: Tensor, rows: int, columns: int, visible: Tensor | None = None) -> Tensor:
         """(B,S,k,3*t*p*p) normalised float or uint8, of a grid of `rows` and `columns`, (B,S,k) | None -> (B,K,D)."""
-        if not patches.is_floating_point():
-            rgb = patches.view(*patches.shape[:-1], 3, -1).to(self.patch_embed.weight.dtype)
-            patches = ((rgb - self.mean) / self.std).flatten(-2)
+        patches = normalised(patches, self.mean, self.std, self.patch_embed.weight.dtype)
         tubes: Tensor = self.patch_embed(patches.flatten(1, 2))
         return tubes + self.places(patches.shape[1], rows, columns, visible)
 
@@ -196,11 +194,3 @@ def sinusoids(places: int, width: int) -> Tensor:
     frequency = 10_000.0 ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
     angle = torch.arange(places, dtype=torch.float64)[:, None] * frequency
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
-
-
-def init_linear(module: nn.Module) -> None:
-    """Xavier weights, zero biases: VideoMAE's start."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

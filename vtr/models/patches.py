@@ -11,6 +11,17 @@ from torch import Tensor
 from vtr.errors import ConfigError
 
 
+def normalised(patches: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
+    """(...,3*m) uint8 patches -> (...,3*m): each colour less its `mean` (3,1), over its `std`, both of 0 to 255.
+
+    Floats are taken as normalised.
+    """
+    if patches.is_floating_point():
+        return patches
+    rgb = patches.view(*patches.shape[:-1], 3, -1).to(dtype)
+    return ((rgb - mean) / std).flatten(-2)
+
+
 def visible_patches(clips: Tensor, visible: Tensor | None, patch: int, tubelet: int = 1) -> Tensor:
     """(B,T,C,H,W), (B,S,k) int64 | None -> (B,S,k,C*t*p*p): the patches that are seen, laid out as a conv's weight.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vtr.errors import ConfigError
 from vtr.models.attention import DividedBlock, left_out
-from vtr.models.patches import visible_patches
+from vtr.models.patches import normalised, visible_patches
 from vtr.models.positions import fit_grid, fit_space, fit_time, grow_time
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -94,7 +94,7 @@ class VideoEncoder(nn.Module):
         mean, std = PIXELS[pixels]
         self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
-        self.apply(_init)
+        self.apply(init_linear)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if positions == "sincos":
             self._init_positions(size // patch)
@@ -144,10 +144,7 @@ class VideoEncoder(nn.Module):
         patches = visible_patches(clips, visible, self.patch, self.tubelet)
         batch, slots = patches.shape[:2]
         rows, columns = clips.shape[-2] // self.patch, clips.shape[-1] // self.patch
-        if not patches.is_floating_point():
-            rgb = patches.view(*patches.shape[:-1], 3, -1).to(self.patch_embed.weight.dtype)
-            patches = ((rgb - self.mean) / self.std).flatten(-2)
-        x = self.patch_embed(patches)
+        x = self.patch_embed(normalised(patches, self.mean, self.std, self.patch_embed.weight.dtype))
         if hidden is not None and mask_token is not None:
             x = torch.where(hidden[..., None], mask_token.to(x.dtype), x)
         space = fit_space(self.pos_embed[0, 1:], (self.grid, self.grid), (rows, columns))
@@ -168,9 +165,10 @@ def sincos(places: int, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def _init(module: nn.Module) -> None:
+def init_linear(module: nn.Module) -> None:
+    """Xavier weights, zero biases: MAE's and VideoMAE's start."""
     if isinstance(module, nn.Linear):
-        # Fan-in scaled, as in MAE: a fixed 0.02 is far too small for narrow encoders that train from scratch.
+        # Fan-in scaled: a fixed 0.02 is far too small for narrow encoders that train from scratch.
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
