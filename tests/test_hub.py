@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from vtr import api, build, recipe
-from vtr.cli.app import write_json
 from vtr.data.clipping import clip_file
 from vtr.data.index import ShardIndex
 from vtr.errors import InputError, RunError
@@ -70,7 +69,8 @@ def test_transformers_loads_it_and_runs_no_code_of_it(
     request: pytest.FixtureRequest, name: str, clip: Path, tmp_path: Path
 ) -> None:
     run: Path = request.getfixturevalue(name)
-    write_json(tmp_path / "result.json", {"t2v": {"R@1": 12.5, "R@5": 50.0, "R@10": 75.0, "MdR": 5.0, "MnR": 6.0}})
+    numbers = {"R@1": 12.5, "R@5": 50.0, "R@10": 75.0, "MdR": 5.0, "MnR": 6.0}
+    (tmp_path / "result.json").write_text(json.dumps({"t2v": numbers}))
     files = api.export(run, tmp_path / "hf", result=tmp_path / "result.json")
     assert {file.name for file in files} == {
         "README.md", "config.json", "model.safetensors", "processor_config.json", "result.json", "tokenizer.json",

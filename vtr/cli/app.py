@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -71,14 +70,6 @@ def as_json(value: Any) -> str:
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
     print_text(as_json(value))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """One JSON value as a file that appears whole."""
-    from vtr.atomic import write_bytes
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, (as_json(value) + "\n").encode())
 
 
 def _finite(value: Any) -> Any:
