@@ -10,9 +10,11 @@ import torch.multiprocessing as mp
 
 from vtr.build import clip_shape, load_model
 from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, batches
+from vtr.data.order import evaluation_slots
 from vtr.errors import InputError
 from vtr.retrieval import views
-from vtr.retrieval.embed import captions_of, embed_captions, embed_videos
+from vtr.retrieval.embed import captions_of, embed_captions
 
 
 def clips(batch=5, frames=6):
@@ -43,7 +45,8 @@ def test_the_true_view_is_what_embedding_gives(run, test_shards):
     loaded, index = load_model(run, "cpu", "fp32"), ShardIndex.open(test_shards)
     shape = clip_shape(loaded.config)
     seen = views.embed_views(loaded.embedder, index, shape, loaded.tokenizer, probe=True, batch=5)
-    plain = embed_videos(loaded.embedder, index, shape, loaded.tokenizer, batch=5)
+    found = batches(ClipDataset(index, shape), evaluation_slots(12, 5), loaded.tokenizer, 0)
+    plain = np.concatenate([loaded.embed_video(batch.clips).numpy() for batch, _ in found])
     np.testing.assert_array_equal(seen.vectors["true"], plain)
     assert seen.rows.tolist() == list(range(12))
     for name in views.PROBES:

@@ -1,57 +1,22 @@
-"""Shards to embeddings: every clip's vector and every caption's.
+"""Captions to embeddings.
 
-Letters: N videos, C captions, E joint embedding.
+Letters: C captions, E joint embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtr.data.index import IMAGE
-from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
 from vtr.data.mixture import Samples
-from vtr.data.order import evaluation_slots
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import WorkError
 from vtr.gather import in_turn
 from vtr.models.embedder import Embedder
 
 Vectors = NDArray[np.float32]
-
-
-def embed_videos(
-    embedder: Embedder,
-    index: Samples,
-    shape: ClipShape,
-    tokenizer: CaptionTokenizer,
-    *,
-    batch: int = 32,
-    workers: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> Vectors:
-    """(N,E) float32: the vector of each sample of `index`, in its order.
-
-    Raises WorkError naming the first video that cannot be read: no vector takes its place.
-    """
-    rows = []
-    dataset = ClipDataset(index, shape)
-    slots = evaluation_slots(len(index), batch, index.facts("decoder") == IMAGE)
-    with workers_watched():
-        for clips, errors in batches(dataset, slots, tokenizer, workers):
-            if errors:
-                key, kind, message = errors[0]
-                raise WorkError(
-                    f"{key} in {index.where} cannot be read ({kind}): {message}",
-                    "make the shards anew: this video is damaged",
-                )
-            rows.append(embedder.embed_video(clips.clips).cpu().numpy())
-            if progress:
-                progress(len(clips))
-    return np.concatenate(rows)
 
 
 def embed_captions(
