@@ -49,7 +49,7 @@ def pretrain(config: Config, shards: Path, out: Path, stop: int = 0) -> Path:
         return {"score": 1.0}
 
     def start() -> Start:
-        words = build.make_tokenizer(config, captions_of(index)[0])
+        words = build.make_tokenizer(config, captions_of(index))
         return Start(build.make_model(config, words), words)
 
     index = ShardIndex.open(shards)

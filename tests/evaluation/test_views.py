@@ -78,7 +78,7 @@ def embedded(run, shards, *, together):
     loaded, index = load_model(run, "cpu", "fp32"), ShardIndex.open(shards)
     shape, words = clip_shape(loaded.config), loaded.tokenizer
     seen = views.embed_views(loaded.embedder, index, shape, words, probe=True, batch=5, together=together)
-    return seen, embed_captions(loaded.embedder, words, captions_of(index)[0], 7, together=together)
+    return seen, embed_captions(loaded.embedder, words, captions_of(index), 7, together=together)
 
 
 def test_processes_share_the_work_to_the_bit(run, test_shards, tmp_path):

@@ -119,7 +119,7 @@ def _pretrain_stage(
     def start() -> Start:
         if begun.whole is not None:
             return Start(begun.whole.model, begun.whole.tokenizer)
-        words = make_tokenizer(config, captions_of(index)[0])
+        words = make_tokenizer(config, captions_of(index))
         return Start(make_model(config, words), words)
 
     scorer = _scorer(eval_shards)

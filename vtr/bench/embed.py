@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Measured:
     index = ShardIndex.open(bench.folder / "s")
     given = {"model.video": "", "model.text": "", "data.workers": workers}
     config = recipe.override(recipe.load(SMALL if bench.small else "mac-base"), given)
-    words = make_tokenizer(config, captions_of(index)[0])
+    words = make_tokenizer(config, captions_of(index))
     model = make_model(config, words)
     run = bench.folder / "run"
     save(run, 0, lambda folder: write_run(folder, config, model, words), 1)

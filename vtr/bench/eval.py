@@ -129,7 +129,7 @@ def _overhead(bench: Bench) -> tuple[float, dict[str, Any]]:
     config = recipe.override(
         recipe.load("mac-base"), {**(tiny if bench.small else MODEL), "model.video": "", "model.text": ""}
     )
-    words = make_tokenizer(config, captions_of(ShardIndex.open(shards))[0])
+    words = make_tokenizer(config, captions_of(ShardIndex.open(shards)))
     checkpoint.save(run, 1, lambda folder: write_run(folder, config, make_model(config, words), words), keep=1)
     bench.tell(f"evaluating {clips} clips")
     begin = time.perf_counter()

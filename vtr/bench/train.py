@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Measured:
     # Without its cache, which after an epoch would be memory again.
     config = recipe.override(recipe.load("mac-tiny"), {"data.cache_gb": 0.0})
     index, where = ShardIndex.open(shards), compute.device("auto")
-    words = build.make_tokenizer(config, captions_of(index)[0])
+    words = build.make_tokenizer(config, captions_of(index))
     torch.manual_seed(0)
     objective = makers.make_objective(config, build.make_model(config, words), words).to(where).train()
     size, workers = min(config.train.batch_size, clips), min(config.data.workers, os.cpu_count() or 1)

@@ -112,7 +112,7 @@ def _bank_of_shards(loaded: Loaded, at: Path) -> Floats:
     from vtr.data.index import ShardIndex
     from vtr.retrieval.embed import captions_of, embed_captions
 
-    return embed_captions(loaded.embedder, loaded.tokenizer, captions_of(ShardIndex.open(at))[0])
+    return embed_captions(loaded.embedder, loaded.tokenizer, captions_of(ShardIndex.open(at)))
 
 
 def _texts(directory: Path) -> Floats:

@@ -34,8 +34,6 @@ def embed_captions(
     return np.concatenate(in_turn(embed, starts) if together else list(embed(starts)))
 
 
-def captions_of(index: Samples) -> tuple[list[str], NDArray[np.int64]]:
-    """All captions of `index`, and the number of each one's video (C,)."""
-    captions = [index.captions(i) for i in range(len(index))]
-    flat = [caption for several in captions for caption in several]
-    return flat, np.repeat(np.arange(len(index)), [len(several) for several in captions])
+def captions_of(index: Samples) -> list[str]:
+    """All captions of `index`, in its order."""
+    return [caption for i in range(len(index)) for caption in index.captions(i)]
