@@ -87,10 +87,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path, nano: Path, words) -> None:
     }  # fmt: skip
     again, loaded, tokens, folder = build.load_parts(tmp_path)
     assert (again, folder) == (config, path)
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
-    )
-    assert (tokens(CAPTIONS).ids == words(CAPTIONS).ids).all()
+    assert_same(model, words, loaded, tokens)
     whole = build.load_model(tmp_path, "cpu", "fp32")
     assert whole.weights_sha256 == checkpoint.sha256(path / checkpoint.WEIGHTS)
     assert whole.meta["model"] == str(tmp_path.resolve())
@@ -108,9 +105,12 @@ def test_a_run_stands_alone(tmp_path: Path, nano: Path, distilbert: Path, timm_v
     for folder in hub:
         shutil.rmtree(folder)
     _, loaded, tokens, _ = build.load_parts(tmp_path / "run")
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
-    )
+    assert_same(model, words, loaded, tokens)
+
+
+def assert_same(model: torch.nn.Module, words, loaded: torch.nn.Module, tokens) -> None:
+    both = zip(model.state_dict().values(), loaded.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in both)
     assert (tokens(CAPTIONS).ids == words(CAPTIONS).ids).all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,13 @@ class Cli:
             main()
         out, err = self.capfd.readouterr()
         return Result(int(stop.value.code or 0), out, err)
+
+
+def rows(run: Path) -> list[dict]:
+    """The lines of a run's metrics that are whole."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def refused(result: Result, code: int, *words: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_helpers import VTR
+from cli_helpers import VTR, rows
 
 from vtr import api, checkpoint, recipe
 
@@ -25,12 +24,6 @@ def last(run: Path) -> dict[str, bytes]:
     path = checkpoint.newest(run)
     assert path is not None
     return {name: (path / name).read_bytes() for name in FILES}
-
-
-def rows(run: Path) -> list[dict]:
-    path = run / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def start(nano: Path, shards: Path, out: Path, save_every: int) -> subprocess.Popen[str]:

@@ -14,16 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import VTR, Cli, refused
+from cli_helpers import VTR, Cli, refused, rows
 from safetensors.torch import load_file
 
 from vtr import api, checkpoint
-
-
-def rows(run: Path) -> list[dict]:
-    path = run / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def command(nano: Path, shards: Path, out: Path, *more: object) -> list[str]:

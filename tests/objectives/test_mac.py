@@ -109,13 +109,10 @@ def test_captions_with_nothing_to_mask_have_a_finite_loss():
 
 
 def test_rows_that_could_not_be_read_are_out():
-    batch = toy.batch()
-    ok = torch.tensor([True, False, True, True, True, False, True, True])
-    clips = batch.clips.clone()
-    clips[~ok] = 0
+    batch, damaged = toy.unreadable()
     with_bad, without = MAC(toy.model(), toy.MASK_ID), MAC(toy.model(), toy.MASK_ID)
-    a = loss(with_bad, replace(batch, clips=clips, ok=ok))
-    b = loss(without, toy.rows(batch, ok))
+    a = loss(with_bad, damaged)
+    b = loss(without, toy.rows(batch, damaged.ok))
     a.backward()
     b.backward()
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

@@ -180,12 +180,9 @@ def test_whole_clips_where_asked():
 
 
 def test_rows_that_could_not_be_read_are_out():
-    batch = toy.batch()
-    ok = torch.tensor([True, False, True, True, True, False, True, True])
-    clips = batch.clips.clone()
-    clips[~ok] = 0
+    batch, damaged = toy.unreadable()
     with_bad, without = miles(), miles()
-    a, b = with_bad(replace(batch, clips=clips, ok=ok), 5), without(toy.rows(batch, ok), 5)
+    a, b = with_bad(damaged, 5), without(toy.rows(batch, damaged.ok), 5)
     sum(a.values()).backward()
     sum(b.values()).backward()
     for name in a:

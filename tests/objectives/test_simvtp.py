@@ -176,15 +176,12 @@ def test_one_clip_alone_has_no_wrong_pair():
 
 
 def test_rows_that_could_not_be_read_are_out():
-    batch = toy.batch()
-    ok = torch.tensor([True, False, True, True, True, False, True, True])
-    clips = batch.clips.clone()
-    clips[~ok] = 0
-    terms = simvtp()(replace(batch, clips=clips, ok=ok), 5)
-    without = simvtp()(toy.rows(batch, ok), 5)
+    batch, damaged = toy.unreadable()
+    terms = simvtp()(damaged, 5)
+    without = simvtp()(toy.rows(batch, damaged.ok), 5)
     for name in ("contrastive", "pixels", "words"):  # the wrong pairs are another draw in a smaller batch
         torch.testing.assert_close(terms[name], without[name], rtol=1e-5, atol=1e-5, msg=name)
-    other = simvtp()(replace(batch, clips=255 - clips * 0, ok=ok & False), 5)
+    other = simvtp()(replace(batch, clips=torch.full_like(batch.clips, 255), ok=torch.zeros_like(batch.ok)), 5)
     assert [term.item() for term in other.values()] == [0, 0, 0, 0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from vtr.models.dual import DualEncoder
@@ -53,6 +55,13 @@ def batch(size: int = 8, length: int = 12) -> Batch:
     ids[place == words[:, None] + 1] = SEP
     ok = torch.ones(size, dtype=torch.bool)
     return Batch(clips, ids, ids != PAD, maskable, 100 + 7 * torch.arange(size), ok)
+
+
+def unreadable() -> tuple[Batch, Batch]:
+    """A batch, and the same with two clips that could not be read."""
+    whole = batch()
+    ok = torch.tensor([True, False, True, True, True, False, True, True])
+    return whole, replace(whole, clips=whole.clips * ok[:, None, None, None, None], ok=ok)
 
 
 def rows(whole: Batch, own: torch.Tensor | slice) -> Batch:
