@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.bench.harness import Bench, Measured
-from vtr.errors import InputError
+from vtr.optional import library
 
 GOALS = {"search.over_faiss": "below 1", "search.batch_over_gemm": "below 1.5"}
 ROWS, DIM, QUERIES, K = 1_000_000, 256, 1000, 10
@@ -23,12 +23,7 @@ def measure(bench: Bench) -> Measured:
     """
     from vtr.retrieval.index import ExactIndex
 
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError(
-            "this benchmark compares with faiss, which is not installed", "pip install 'vtr[faiss]'"
-        ) from error
+    faiss = library("faiss", "this benchmark compares with", "faiss")
     rows, count = (ROWS // 50, QUERIES // 10) if bench.small else (ROWS, QUERIES)
     bench.tell(f"making {rows} rows")
     vectors, queries = _unit(rows, 0, np.float16), _unit(count, 1)

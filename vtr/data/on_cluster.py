@@ -16,6 +16,7 @@ from typing import Any
 from vtr.data.oneshard import Part, ShardTask, read_part
 from vtr.data.watched import write_one
 from vtr.errors import InputError, VtrError, WorkError
+from vtr.optional import library
 
 HINT = "start one: ray start --head; then --ray auto"
 POLL_S = 0.5
@@ -32,7 +33,7 @@ def write_all(
     """
     if not tasks:
         return
-    ray = _load()
+    ray = library("ray", "sharding on a cluster needs", "ray")
     with _connected(ray, address):
         remote = ray.remote(num_cpus=1, max_retries=3)(write_one)
         waiting = list(reversed([_absolute(task) for task in tasks]))
@@ -51,14 +52,6 @@ def write_all(
         finally:
             for handle in running:
                 ray.cancel(handle, force=True)
-
-
-def _load() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("sharding on a cluster needs ray", "pip install 'vtr[ray]'") from error
-    return ray
 
 
 @contextmanager

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtr.errors import InputError, WorkError
+from vtr.errors import WorkError
 from vtr.hub.processor import VtrProcessor
 from vtr.models.embedder import Model
+from vtr.optional import library
 
 TOLERANCE = 1e-3
 
@@ -47,9 +48,7 @@ class _Text(nn.Module):
 
 def write_onnx(out: Path, model: Model, processor: VtrProcessor) -> None:
     """Writes video.onnx and text.onnx. Raises WorkError where onnxruntime's vectors differ from torch's by 1e-3."""
-    _library("onnx")
-    _library("onnxscript")
-    runtime = _library("onnxruntime")
+    _, _, runtime = (library(name, "--to onnx needs", "onnx") for name in ("onnx", "onnxscript", "onnxruntime"))
     shape, rng = processor.shape, torch.Generator().manual_seed(0)
     size = (3, shape.frames, 3, shape.size, shape.size)
     clips = torch.randint(0, 256, size, dtype=torch.uint8, generator=rng)
@@ -96,12 +95,3 @@ def _export(tower: nn.Module, given: dict[str, Tensor], dynamic: Any, path: Path
             ) from error
         finally:
             logging.disable(logging.NOTSET)
-
-
-def _library(name: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise InputError(f"--to onnx needs {name}, which is not installed", "pip install 'vtr[onnx]'") from error

@@ -22,6 +22,7 @@ from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for
 from vtr.models.framewise import FramewiseModel
+from vtr.optional import library
 
 WAYS = {"shortest": "crop", "squash": "squeeze"}
 
@@ -69,12 +70,7 @@ class Towers(nn.Module):
 
 def open_openclip(named: Named) -> ImageText:
     """Raises ConfigError: frames made to fit in a way that is not known. InputError: no open_clip. WorkError."""
-    try:
-        import open_clip
-    except ImportError as error:
-        raise InputError(
-            f"{named.whole} needs open_clip, which is not installed", "pip install 'vtr[open-clip]'"
-        ) from error
+    open_clip = library("open_clip", f"{named.whole} needs", "open-clip")
     target, place = _target(named)
     try:
         with _quiet():

@@ -5,12 +5,11 @@ Source: LoRA (arXiv:2106.09685).
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
-from vtr.errors import ConfigError, InputError
+from vtr.errors import ConfigError
 from vtr.optim import layers_above, tower_depths
+from vtr.optional import library
 
 
 def freeze(model: nn.Module, what: str) -> None:
@@ -53,7 +52,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
     tower does not. At the start nothing changes: an update begins at zero.
     Raises InputError without peft.
     """
-    peft = _peft()
+    peft = library("peft", "LoRA needs", "lora")
     depths = tower_depths(name for name, _ in model.named_parameters())
     heads = [name for name, p in model.named_parameters() if p.requires_grad and not layers_above(name, depths)]
     targets = [
@@ -81,11 +80,3 @@ def merge_lora(model: nn.Module) -> None:
 def _bottom(name: str, depths: dict[str, int]) -> int:
     first = name.partition(".")[0]
     return depths.get(first if first in depths else "", 0) + 1
-
-
-def _peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise InputError("LoRA needs peft, which is not installed", "pip install 'vtr[lora]'") from error
-    return peft

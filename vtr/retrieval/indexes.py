@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vtr.atomic import replacing
 from vtr.errors import InputError
+from vtr.optional import library
 from vtr.retrieval.exact import Floats, check_rows, widen
 from vtr.retrieval.index import ExactIndex, Hits
 
@@ -52,7 +53,7 @@ class Faiss:
     """
 
     def __init__(self, vectors: Floats, finite: NDArray[np.int64], path: Path) -> None:
-        self._faiss = _library("faiss", "faiss")
+        self._faiss = library("faiss", "--index faiss needs", "faiss")
         if path.is_file():
             self._index = self._faiss.read_index(str(path))
             return
@@ -89,7 +90,7 @@ class Lance:
     def __init__(self, vectors: Floats, finite: NDArray[np.int64], at: str, name: str) -> None:
         import pyarrow as pa
 
-        lancedb = _library("lancedb", "lancedb")
+        lancedb = library("lancedb", "--index lancedb needs", "lancedb")
         database = lancedb.connect(at)
         if name in database.list_tables().tables:
             self._table = database.open_table(name)
@@ -126,14 +127,3 @@ def _fingerprint(vectors: Floats) -> str:
     for start in range(0, len(vectors), _ROWS):
         state.update(np.ascontiguousarray(vectors[start : start + _ROWS]).data)
     return state.hexdigest()[:16]
-
-
-def _library(module: str, extra: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(
-            f"--index {extra} needs {module}, which is not installed", f"pip install 'vtr[{extra}]'"
-        ) from error
