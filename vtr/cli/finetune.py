@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json, print_text
-from vtr.cli.launch import is_main, run_together
+from vtr.cli.app import app, examples
+from vtr.cli.launch import print_checkpoint, run_together
 
 
 @app.command(
@@ -61,9 +61,4 @@ def finetune(
     from vtr import api
 
     checkpoint = api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh)
-    if not is_main():
-        return
-    if as_json:
-        print_json({"run": str(out), "checkpoint": str(checkpoint)})
-    else:
-        print_text(str(checkpoint))
+    print_checkpoint(out, checkpoint, as_json=as_json)

@@ -15,8 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
+from vtr.cli.app import print_json, print_text
 from vtr.errors import ConfigError, InputError, VtrError, WorkError
 
 # How long the others may save after one has ended, before they are killed: they may wait for it for ever.
@@ -24,9 +26,14 @@ GRACE_S = 30.0
 LINE = "VTR_LINE"
 
 
-def is_main() -> bool:
-    """Whether this process is the one of several that prints results."""
-    return os.environ.get("RANK", "0") == "0"
+def print_checkpoint(out: Path, checkpoint: Path, *, as_json: bool) -> None:
+    """What a training left, on stdout; of several processes one says it."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if as_json:
+        print_json({"run": str(out), "checkpoint": str(checkpoint)})
+    else:
+        print_text(str(checkpoint))
 
 
 def run_together(processes: int | None) -> bool:
