@@ -55,6 +55,13 @@ def test_bad_folders(tmp_path: Path) -> None:
         read("folder", str(tmp_path / "a.txt"))
 
 
+def test_a_name_too_long_for_a_caption_beside_it(tmp_path: Path) -> None:
+    (tmp_path / ("n" * 252 + ".ts")).touch()
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "a.txt").write_text("one")
+    assert [sample.captions for sample in read("folder", str(tmp_path))] == [("one",), ()]
+
+
 def test_keys_lose_dots_and_nothing_else_silently() -> None:
     assert make_key("dogs/run 1.v2") == "dogs_run-1-v2"
     assert make_key("../x/./a") == "x_a"

@@ -190,6 +190,24 @@ def test_what_cannot_be_decoded_is_named_and_counted(samples: list[Sample], tmp_
     assert summary.skipped == {"empty": 1, "missing": 1, "no-caption": 1, "not-video": 1, "truncated": 1}
 
 
+def test_a_path_that_no_file_can_have_is_a_bad_file_like_any(samples: list[Sample], tmp_path: Path) -> None:
+    from vtr import api
+
+    long = "d" * 300 + "/v.mp4"
+    rows = [*((str(sample.video), "a clip") for sample in samples[:3]), (long, "too long")]
+    (tmp_path / "t.csv").write_text("\n".join(["video,caption", *(",".join(row) for row in rows)]) + "\n")
+    summary = api.shard("table", str(tmp_path / "t.csv"), tmp_path / "out", workers=1, max_skipped=0.25)
+    assert (summary.samples, summary.skipped) == (3, {"missing": 1})
+    assert "1 of 4 media files are not there" in summary.warnings[0]
+    skipped = json.loads((tmp_path / "out" / "skipped.jsonl").read_text())
+    assert skipped["video"] == long
+    assert skipped["message"].endswith("v.mp4 cannot be read: File name too long")
+    # The annotations of others may even hold a NUL byte.
+    shard([*samples[:3], replace(samples[3], video=Path("a\0b.mp4"))], tmp_path / "nul", max_skipped=0.25)
+    skipped = json.loads((tmp_path / "nul" / "skipped.jsonl").read_text())
+    assert (skipped["kind"], skipped["message"]) == ("missing", "'a\\x00b.mp4' is no path: embedded null byte")
+
+
 def test_when_nothing_is_left(samples: list[Sample], tmp_path: Path) -> None:
     lost = [replace(sample, video=tmp_path / sample.source) for sample in samples]
     with pytest.raises(WorkError, match="10 of 10 samples were skipped") as caught:

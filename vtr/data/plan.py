@@ -122,7 +122,7 @@ def _identity(sample: Sample) -> JSON:
     if isinstance(sample.video, Path):
         try:
             return sample.video.stat().st_size
-        except OSError:
+        except (OSError, ValueError):  # it is not there, or there can be no such path
             return None
     return re.sub(r" at 0x[0-9a-f]+", "", repr(sample.video))  # a function's address is another in every run
 

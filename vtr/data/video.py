@@ -6,6 +6,7 @@ call it: nothing is shared, cached, sought, or opened by name. Each failure is a
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -123,7 +124,10 @@ def read_file(path: Path, limits: Limits = DEFAULT) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError("missing", f"{path} does not exist", "check the path") from None
     except OSError as error:
-        raise VideoError("missing", f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+        hint = "shorten it" if error.errno == errno.ENAMETOOLONG else "check its permissions"
+        raise VideoError("missing", f"{path} cannot be read: {error.strerror}", hint) from error
+    except ValueError as error:  # a NUL byte, which the annotations of others may hold
+        raise VideoError("missing", f"{str(path)!r} is no path: {error}", "mend the annotations") from error
     if not data:
         raise VideoError("empty", f"{path} has no bytes", "copy or download it again")
     return data

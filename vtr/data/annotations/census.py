@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -89,7 +90,12 @@ def count(
         official = Split(()) if benchmark is None else benchmark.splits[split]
         published = official.videos, official.captions, official.about
         counts.append(SplitCount(split, videos[split], captions[split], *published))
-    missing = [sample.source for sample in samples if isinstance(sample.video, Path) and not sample.video.is_file()]
+    # os.path.isfile, unlike Path.is_file, takes a name that no file can have for one that is not there.
+    missing = [
+        sample.source
+        for sample in samples
+        if isinstance(sample.video, Path) and not os.path.isfile(sample.video)  # noqa: PTH113
+    ]
     return Census(
         title=name if benchmark is None else benchmark.title,
         splits=tuple(counts),

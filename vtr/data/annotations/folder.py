@@ -8,6 +8,7 @@ Folders are searched to any depth; hidden files are left out. The key is the pat
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from vtr.data.annotations.media import videos_below
@@ -54,6 +55,10 @@ def _captions(path: Path) -> tuple[str, ...]:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of NAME.ts a longer NAME.txt
+            return ()
+        raise DataError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
     return tuple(line for line in map(str.strip, text.splitlines()) if line)
