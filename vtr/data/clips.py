@@ -8,6 +8,7 @@ Source: Frozen in Time (arXiv:2104.00650), section 3.3 for segments; its release
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +25,16 @@ def segment_frames(count: int, frames: int, rng: np.random.Generator | None = No
     """
     if count < frames:
         return _all_of(count, frames)
+    first, end = _segments(count, frames)
+    return (first + end - 1) // 2 if rng is None else rng.integers(first, end)
+
+
+@lru_cache(maxsize=4096)  # clips of a frame store have few lengths, and this takes as long as reading the pictures
+def _segments(count: int, frames: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(T,) the first frame of each segment, (T,) the one after its last."""
     edges = np.linspace(0, count, frames + 1)
     first = np.minimum(edges[:-1].astype(np.int64), count - 1)
-    last = np.maximum(np.ceil(edges[1:]).astype(np.int64) - 1, first)
-    return (first + last) // 2 if rng is None else rng.integers(first, last + 1)
+    return first, np.maximum(np.ceil(edges[1:]).astype(np.int64), first + 1)
 
 
 def dense_frames(
