@@ -41,10 +41,19 @@ class Bench:
     note: Callable[[str], None] = field(default=lambda text: None)  # noqa: ARG005
 
     def medians(self, works: Mapping[str, Callable[[], Any]], clock: Callable[[], float] = time.perf_counter) -> Any:
-        """Median seconds of each of `works` by name, once to warm up and `repeats` times measured.
+        """Median seconds of each of `works` by name; see `turns`."""
+        return {name: statistics.median(seconds) for name, seconds in self.turns(works, clock).items()}
+
+    def turns(
+        self,
+        works: Mapping[str, Callable[[], Any]],
+        clock: Callable[[], float] = time.perf_counter,
+        after: Callable[[], None] = lambda: None,
+    ) -> dict[str, list[float]]:
+        """Seconds of each of `works` by name, `repeats` times each, after one turn to warm up.
 
         The works take turns, so that a slow minute of the machine falls on all of them. `clock` may be
-        `time.process_time`, which other programs disturb less.
+        `time.process_time`, which other programs disturb less. `after` each work something is done that is not timed.
         """
         taken: dict[str, list[float]] = {name: [] for name in works}
         for turn in range(self.repeats + 1):
@@ -52,12 +61,14 @@ class Bench:
                 self.tell(f"{name} {turn}/{self.repeats}")
                 begin = clock()
                 work()
+                seconds = clock() - begin
+                after()
                 if turn:
-                    taken[name].append(clock() - begin)
+                    taken[name].append(seconds)
             if turn:
-                now = "  ".join(f"{name} {seconds[-1]:.4g} s" for name, seconds in taken.items())
+                now = "  ".join(f"{name} {spent[-1]:.4g} s" for name, spent in taken.items())
                 self.note(f"{turn}/{self.repeats}  {now}")
-        return {name: statistics.median(seconds) for name, seconds in taken.items()}
+        return taken
 
 
 def machine() -> dict[str, Any]:
