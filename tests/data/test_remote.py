@@ -123,6 +123,26 @@ class TestHttp:
         with pytest.raises(WorkError, match="does not serve byte ranges"):
             index.read_video(3)
 
+    def test_tars_by_their_numbers(self, server: Server, shards: Path) -> None:
+        names = sorted(path.name for path in shards.glob("*.tar"))
+        assert len(names) > 2
+        begun = f"{url(server)}/{{000000..{len(names) - 1:06d}}}.tar"
+        every, some = ShardIndex.open(begun), ShardIndex.open(f"{url(server)}/{{000001..000002}}.tar")
+        local = ShardIndex.open(shards)
+        assert every.digest == local.digest
+        assert [every.key(i) for i in range(len(every))] == [local.key(i) for i in range(len(local))]
+        known = ShardIndex.open(f"{shards}/{{000001..000002}}.tar")
+        assert (some.digest, len(some)) == (known.digest, len(known))
+        assert [some.read(i) for i in range(len(some))] == [known.read(i) for i in range(len(known))]
+        one = ShardIndex.open(f"{url(server)}/{names[1]}")
+        assert {one.info(i).shard for i in range(len(one))} == {names[1]}
+        with pytest.raises(DataError, match=r"000099\.tar is not in the index of http"):
+            ShardIndex.open(f"{url(server)}/{{000000..000099}}.tar")
+        with pytest.raises(DataError, match=r"would need a listing(?s:.*)count the tars"):
+            ShardIndex.open(f"{url(server)}/*.tar")
+        with pytest.raises(DataError, match="names several directories"):
+            ShardIndex.open(f"{url(server)}/{{a,b}}/000000.tar")
+
     def test_training_reads_the_same_batches(self, server: Server, shards: Path) -> None:
         found = []
         for where in (str(shards), url(server)):
