@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,24 @@ def test_help_lists_every_reader(cli: Cli) -> None:
     assert READERS.split(", ") == list(THERE)
     words = cli("shard", "--help").out.replace("│", " ").split()
     assert all(f"{name}," in words or f"{name}." in words for name in THERE)
+
+
+def test_a_terminal_sees_how_many_samples_are_read(tmp_path: Path) -> None:
+    import pty
+
+    parent, child = pty.openpty()
+    words = [sys.executable, "-m", "vtr", "shard", "synthetic", "seed:0", str(tmp_path / "out"), "--limit", "2500"]
+    words, wide = [*words, "--plan-only"], {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=child, env=wide) as process:
+        os.close(child)
+        seen = b""
+        with suppress(OSError):  # which Linux raises at the end
+            while more := os.read(parent, 4096):
+                seen += more
+        os.close(parent)
+    assert process.returncode == 0
+    assert b"read" in seen
+    assert b"2000/?" in seen
 
 
 def test_frames_of_a_rate_and_frames_of_a_number(cli: Cli, table: Path, tmp_path: Path) -> None:

@@ -148,6 +148,12 @@ def test_files_are_real_and_the_same_each_time() -> None:
     assert np.abs(back.astype(int) - frames).mean() < 4
 
 
+def test_drawing_many_tells_how_far_it_is() -> None:
+    told: list[int] = []
+    assert len(annotations.read("synthetic", "seed:0", ReaderOptions(limit=2500, tell=told.append))) == 2500
+    assert told == [1000, 2000]
+
+
 def test_the_reader_hands_out_samples() -> None:
     samples = annotations.read("synthetic", "seed:3", ReaderOptions(split="test", limit=5))
     assert [s.key for s in samples] == [f"test-{n:06d}" for n in range(5)]

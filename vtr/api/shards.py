@@ -23,12 +23,16 @@ def shard(
     split: str | None = None,
     limit: int | None = None,
     root: Path | None = None,
+    reading: Callable[[int], None] | None = None,
     **how: Any,
 ) -> ShardSummary:
-    """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`."""
+    """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`.
+
+    `reading` hears how many samples have been read of `source`.
+    """
     from vtr.data.shards import write_shards
 
-    read, given = _reading(reader, source, split, limit, root)
+    read, given = _reading(reader, source, split, limit, root, reading)
     samples, census = read()
     return write_shards(samples, Path(out), reader=reader, source=source, options=given, census=census, **how)
 
@@ -41,12 +45,13 @@ def plan_shards(
     split: str | None = None,
     limit: int | None = None,
     root: Path | None = None,
+    reading: Callable[[int], None] | None = None,
     **how: Any,
 ) -> PlanSummary:
     """Notes in `out` what `shard` would do, for `shard_task` to do; `how` goes to `vtr.data.tasks.note`."""
     from vtr.data import tasks
 
-    read, given = _reading(reader, source, split, limit, root)
+    read, given = _reading(reader, source, split, limit, root, reading)
     return tasks.note(read, Path(out), reader=reader, source=source, options=given, **how)
 
 
@@ -60,12 +65,13 @@ def shard_task(
     split: str | None = None,
     limit: int | None = None,
     root: Path | None = None,
+    reading: Callable[[int], None] | None = None,
     **how: Any,
 ) -> TaskSummary:
     """Every `num_tasks`-th shard, from `task` on; the last task to end completes `out` as `shard` would have."""
     from vtr.data import tasks
 
-    read, given = _reading(reader, source, split, limit, root)
+    read, given = _reading(reader, source, split, limit, root, reading)
     return tasks.write_task(read, Path(out), task, num_tasks, reader=reader, source=source, options=given, **how)
 
 
@@ -119,12 +125,17 @@ def inspect_shards(
 
 
 def _reading(
-    reader: str, source: str, split: str | None, limit: int | None, root: Path | None
+    reader: str,
+    source: str,
+    split: str | None,
+    limit: int | None,
+    root: Path | None,
+    tell: Callable[[int], None] | None,
 ) -> tuple[Callable[[], tuple[Any, Any]], dict[str, Any]]:
     """A function that gives the samples of `source` and their census, and the options that a plan remembers."""
     from vtr.data import annotations
 
-    options = annotations.ReaderOptions(split=split, limit=limit, root=root)
+    options = annotations.ReaderOptions(split=split, limit=limit, root=root, tell=tell)
 
     def read() -> tuple[Any, Any]:
         samples = annotations.read(reader, source, options)

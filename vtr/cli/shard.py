@@ -99,11 +99,13 @@ def shard(
     given = {"max_bytes": max_bytes, "max_pixels": max_pixels, "max_packets": max_packets, "max_gop": max_gop}
     how["limits"] = limits_of(given)
     if plan_only:
-        plan = api.plan_shards(reader, source, out, **how)
+        with _progress() as (reading, _):
+            plan = api.plan_shards(reader, source, out, reading=reading, **how)
         print_json(dataclasses.asdict(plan)) if as_json else _show_plan(plan)
         return
     how |= {"workers": workers, "max_skipped": max_skipped, "time_limit_s": time_limit}
-    with _progress() as show:
+    with _progress() as (reading, show):
+        how["reading"] = reading
         if task is None or num_tasks is None:
             done: ShardSummary | TaskSummary = api.shard(reader, source, out, ray=ray, progress=show, **how)
         else:
@@ -112,12 +114,18 @@ def shard(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
+def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[Progress], None]]]:
+    """One line that first counts the samples that are read, and then those that are sharded."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    with progress(TextColumn("[bold]shard"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        line = bar.add_task("shard", total=None)
-        yield lambda done: bar.update(line, completed=done.done, total=done.total)
+    with progress(
+        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bar:
+        line = bar.add_task("read", total=None)
+        yield (
+            lambda samples: bar.update(line, completed=samples),
+            lambda done: bar.update(line, description="shard", completed=done.done, total=done.total),
+        )
 
 
 def _show(done: ShardSummary | TaskSummary, as_json: bool) -> None:

@@ -45,16 +45,23 @@ class ReaderOptions:
 
     `split`: only the samples of that split; where the annotations name no splits, the name to give them.
     `limit`: only the first so many samples. `root`: where relative video paths start. `seed`: of made-up data.
+    `tell` hears now and then how many samples have been read.
     """
 
     split: str | None = None
     limit: int | None = None
     root: Path | None = None
     seed: int = 0
+    tell: Callable[[int], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise DataError(f"a limit of {self.limit} samples, at least 1 is needed", "leave --limit out for all")
+
+    def count(self, samples: int) -> None:
+        """To be called after each sample: tells every thousandth number to `tell`."""
+        if self.tell is not None and samples % 1000 == 0:
+            self.tell(samples)
 
 
 Reader: TypeAlias = Callable[[str, ReaderOptions], list[Sample]]

@@ -43,15 +43,17 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
             f"the test split of synthetic has no {options.limit} clips with captions of their own",
             f"ask for at most {MOST_TESTS}, or for --split train, which is endless",
         )
-    scenes = itertools.islice(synthetic.scenes(int(match[1]), split), options.limit)
-    return [
-        Sample(
-            key=f"{split}-{number:06d}",
-            video=Made(scene),
-            captions=(synthetic.caption(scene),),
-            split=split,
-            meta=scene.describe(),
-            source=f"seed:{match[1]}/{split}/{number}",
+    samples = []
+    for number, scene in enumerate(itertools.islice(synthetic.scenes(int(match[1]), split), options.limit)):
+        samples.append(
+            Sample(
+                key=f"{split}-{number:06d}",
+                video=Made(scene),
+                captions=(synthetic.caption(scene),),
+                split=split,
+                meta=scene.describe(),
+                source=f"seed:{match[1]}/{split}/{number}",
+            )
         )
-        for number, scene in enumerate(scenes)
-    ]
+        options.count(len(samples))
+    return samples

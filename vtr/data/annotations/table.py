@@ -59,6 +59,7 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
     for where, row in rows(path):
         named_splits |= "split" in row
         _gather(groups, row, f"{source} {where}", options)
+        options.count(len(groups))
     if not groups:
         raise DataError(f"{source} is empty: it has no rows", "a table needs one row a caption")
     root = options.root if options.root is not None else path.parent
