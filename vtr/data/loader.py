@@ -6,6 +6,7 @@ Letters: B batch, T frames. A batch is the same whoever makes it: see `vtr.data.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 import warnings
@@ -187,6 +188,7 @@ class _Telling(Dataset[Any]):
 
 def _settle(memory: list[Any], worker: int) -> None:
     torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads for a few captions cost more than they save
     info: Any = get_worker_info()
     if info is not None:  # its dataset is this process's own
         info.dataset.dataset.beat = Beat(memory[worker])
