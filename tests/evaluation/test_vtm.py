@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vtr import api, build, makers, recipe, runfiles
 from vtr.checkpoint import resolve
@@ -17,7 +18,7 @@ CPU = {"device": "cpu", "precision": "fp32"}
 SIMVTP = {
     "objective.name": "simvtp", "objective.mask": "tube", "objective.mask_ratio": 0.75, "objective.word_ratio": 0.5,
     "objective.decoder_width": 8, "objective.decoder_depth": 1, "objective.decoder_heads": 2,
-    "model.kind": "unified", "model.embed_dim": 32,
+    "model.kind": "unified", "model.embed_dim": 32, "data.resize": 37,
 }  # fmt: skip
 
 
@@ -85,6 +86,56 @@ def test_all_candidates_are_ordered_by_hand(simvtp, test_shards):
         better, above = (scores > own + 2e-4).sum(1), (scores > own - 2e-4).sum(1)
         assert (ranks[way].better >= better).all()
         assert (ranks[way].better + ranks[way].equal <= above).all()
+
+
+def released(run, path, *, head=True):
+    """The weights of a run in the layout of SimVTP's own file of pretraining, and the name that opens it."""
+    folder = resolve(run)
+    state = load_file(folder / "model.safetensors")
+    ours, theirs = load_file(folder / build.EXTRAS), {}
+    for name, value in state.items():
+        if name == "patch_embed.weight":  # (D,3*t*p*p), and (D,3,t,p,p) there
+            theirs["encoder.patch_embed.proj.weight"] = value.view(32, 3, 2, 8, 8)
+        elif name == "patch_embed.bias":
+            theirs["encoder.patch_embed.proj.bias"] = value
+        elif name.startswith("embeddings."):
+            theirs[f"text_{name}"] = value
+        elif name != "log_temperature":
+            theirs[f"encoder.{name}"] = value
+    if head:
+        theirs |= {f"vtm_head.{kind}": ours[f"match_head.{kind}"] for kind in ("weight", "bias")}
+    torch.save({"model": theirs}, path)
+    return f"simvtp:{path},text={folder / 'tokenizer'},frames=4,size=32,words=24,heads=2"
+
+
+def test_a_released_file_has_its_head(simvtp, test_shards, tmp_path):
+    name = released(simvtp, tmp_path / "x.pth")
+    theirs, ours = build.load_model(name, "cpu", "fp32"), build.load_model(simvtp, "cpu", "fp32")
+    assert theirs.embedder.model.pool_includes_pad
+    index = ShardIndex.open(test_shards)
+    clip = ClipDataset(index, build.clip_shape(theirs.config))[0, 3].clip[None]
+    words = [index.captions(i)[0] for i in range(6)]
+    odds = []
+    for loaded in (theirs, ours):
+        tokens = loaded.tokenizer(words)
+        odds.append(matcher(loaded).log_odds(clip, torch.from_numpy(tokens.ids), torch.from_numpy(tokens.attention)))
+    assert odds[0].std() > 0
+    torch.testing.assert_close(odds[0], odds[1], atol=1e-5, rtol=1e-5)
+    found = api.evaluate(name, test_shards, vtm=True, vtm_top=4, draws=0, **CPU)
+    assert set(found["columns"]) == {"+VTM rerank"}
+    bare = released(simvtp, tmp_path / "bare.pth", head=False)
+    with pytest.raises(RunError, match=r"bare\.pth has no matching head"):
+        api.evaluate(bare, test_shards, vtm=True, draws=0, **CPU)
+
+
+def test_odds_do_not_depend_on_how_far_captions_are_padded(simvtp, test_shards, tmp_path):
+    loaded = build.load_model(released(simvtp, tmp_path / "x.pth"), "cpu", "fp32")
+    index, by = ShardIndex.open(test_shards), matcher(loaded)
+    clip = ClipDataset(index, build.clip_shape(loaded.config))[0, 0].clip[None]
+    ids = torch.from_numpy(loaded.tokenizer(["a red circle"]).ids)
+    wide = torch.nn.functional.pad(ids, (0, 8), value=loaded.tokenizer.pad_id)
+    narrow, padded = (by.log_odds(clip, one, one != loaded.tokenizer.pad_id) for one in (ids, wide))
+    torch.testing.assert_close(narrow, padded, atol=1e-6, rtol=1e-5)
 
 
 def test_what_has_no_head_is_refused(run, simvtp, test_shards, shards, tmp_path, monkeypatch):

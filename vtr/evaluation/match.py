@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vtr.errors import InputError, RunError, WorkError
 from vtr.models.joint import UnifiedEncoder
 from vtr.models.matcher import Matcher, head_of
+from vtr.models.released_simvtp import read_match_head
+from vtr.released import is_released, parse
 from vtr.retrieval.paired import Paired
 from vtr.retrieval.rerank import candidates
 from vtr.retrieval.score import Matches
@@ -30,27 +33,38 @@ _CAPTIONS = 32  # that a clip is seen with at once
 
 def matcher(loaded: Loaded) -> Matcher:
     """The matching head of a pretraining by SimVTP with its encoder. Raises InputError: it has none. RunError."""
+    model, released = loaded.embedder.model, is_released(str(loaded.path))
+    if not isinstance(model, UnifiedEncoder) or not (released or loaded.config.objective.name == "simvtp"):
+        raise InputError(
+            f"{loaded.path} has no matching head, which --vtm reranks with",
+            "give a run that `vtr pretrain --recipe simvtp-...` made, or leave out --vtm",
+        )
+    where, state = _released(str(loaded.path)) if released else _kept(Path(loaded.path))
+    head = head_of(state, str(where))
+    if head.in_features != model.width:
+        raise RunError(f"{where} is of a width of {head.in_features}, the model's is {model.width}")
+    return Matcher(model, head, loaded.embedder.device, loaded.embedder.dtype)
+
+
+def _released(name: str) -> tuple[Path, dict[str, Tensor]]:
+    """The released file of `simvtp:PATH`, and the head in it."""
+    _, path, _ = parse(name)
+    return path, read_match_head(path)
+
+
+def _kept(run: Path) -> tuple[Path, dict[str, Tensor]]:
+    """Where a run keeps what training alone needs, and that."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from vtr.checkpoint import resolve
     from vtr.runfiles import EXTRAS
 
-    model = loaded.embedder.model
-    if not isinstance(model, UnifiedEncoder) or loaded.config.objective.name != "simvtp":
-        raise InputError(
-            f"{loaded.path} has no matching head, which --vtm reranks with",
-            "give a run that `vtr pretrain --recipe simvtp-...` made, or leave out --vtm",
-        )
-    folder = resolve(Path(loaded.path))
+    file = resolve(run) / EXTRAS
     try:
-        state = load_file(folder / EXTRAS)
+        return file, load_file(file)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{folder / EXTRAS} cannot be read: {error}", "the matching head is kept in it") from error
-    head = head_of(state, str(folder / EXTRAS))
-    if head.in_features != model.width:
-        raise RunError(f"{folder / EXTRAS} is of a width of {head.in_features}, the model's is {model.width}")
-    return Matcher(model, head, loaded.embedder.device, loaded.embedder.dtype)
+        raise RunError(f"{file} cannot be read: {error}", "the matching head is kept in it") from error
 
 
 def matched(

@@ -60,10 +60,9 @@ def embedded(
 
     index = ShardIndex.open(at)
     rule = protocols.rule_of(protocol, asked.captions)
-    if asked.vtm:
-        if rule == "classes":
-            raise InputError("reranking is of retrieval, not of choosing among class names", "leave out --vtm")
-        matcher(loaded)  # before the work
+    if asked.vtm and rule == "classes":
+        raise InputError("reranking is of retrieval, not of choosing among class names", "leave out --vtm")
+    by = matcher(loaded) if asked.vtm else None  # what has none is refused before the work
     own = [index.captions(i) for i in range(len(index))]
     split = protocols.split_of(protocol, index.facts("split").tolist())
     # Counts are checked before the work, and again after it: a video may turn out not to be readable.
@@ -94,10 +93,8 @@ def embedded(
     else:
         pair = Paired(vectors, seen.vectors[TRUE], np.array(queries.owner), keys, queries.texts)
     matches = None
-    if asked.vtm:
-        matches, more = matched(
-            loaded, matcher(loaded), pair, index, seen.rows, asked.vtm_top, batch, workers, progress
-        )  # fmt: skip
+    if by is not None:
+        matches, more = matched(loaded, by, pair, index, seen.rows, asked.vtm_top, batch, workers, progress)
         spent += more
     manifest = at / "manifest.json"
     skipped = _skipped(manifest)

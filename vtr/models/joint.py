@@ -169,11 +169,8 @@ class UnifiedEncoder(nn.Module):
         return self.norm(tokens)  # type: ignore[no-any-return]
 
     def pool(self, tokens: Tensor, seen: Tensor | None = None) -> Tensor:
-        """(B,N,D), (B,N) bool | None -> (B,D): the mean of the tokens that are `seen`."""
-        if seen is None or self.pool_includes_pad:
-            return tokens.mean(1)
-        weight = seen[..., None].to(tokens.dtype)
-        return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+        """(B,N,D), (B,N) bool | None -> (B,D): the mean of the tokens, all or those that are `seen`."""
+        return tokens.mean(1) if seen is None or self.pool_includes_pad else mean_of(tokens, seen)
 
     def encode_video(self, clips: Tensor) -> Tensor:
         """(B,T,3,H,W) normalised float or uint8 -> (B,E)."""
@@ -187,6 +184,12 @@ class UnifiedEncoder(nn.Module):
     def temperature(self) -> Tensor:
         """() the temperature tau."""
         return held_temperature(self.log_temperature, self.learn_temperature)
+
+
+def mean_of(tokens: Tensor, seen: Tensor) -> Tensor:
+    """(B,N,D), (B,N) bool -> (B,D): the mean of the tokens that are `seen`."""
+    weight = seen[..., None].to(tokens.dtype)
+    return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def sinusoids(places: int, width: int) -> Tensor:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from vtr.errors import RunError
-from vtr.models.joint import UnifiedEncoder
+from vtr.models.joint import UnifiedEncoder, mean_of
 
 
 class Matcher:
     """`encoder` with the matching head that was trained on it: log-odds of "they belong together".
 
-    Differs from the training: nothing is masked, for at a test clips and captions are seen whole.
+    Differs from the training: nothing is masked, for at a test clips and captions are seen whole; and the mean is never
+    of padding, which some models were trained with, for a pair's odds would depend on the captions beside it.
     """
 
     def __init__(self, encoder: UnifiedEncoder, head: nn.Linear, device: torch.device, dtype: torch.dtype) -> None:
@@ -32,7 +33,7 @@ class Matcher:
             tubes = encoder.tubes(clip.to(self.device)).expand(len(ids), -1, -1)
             seen = torch.cat([torch.ones_like(seen[:, :1]).expand(-1, tubes.shape[1]), seen], dim=1)
             joint = encoder.encode(torch.cat([tubes, words], dim=1), seen)
-            logits = self.head(encoder.pool(joint, seen)).float()
+            logits = self.head(mean_of(joint, seen)).float()
         odds: Tensor = logits[:, 1] - logits[:, 0]
         return odds
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from vtr.errors import ConfigError
 from vtr.models import pth
 from vtr.models.released import Released, count, renamed, tensors_of
@@ -27,7 +29,7 @@ TWIN = (
 UNUSED = {
     r"(decoder|encoder_to_decoder)\..+|mask_token": "what restores pixels; pretraining alone has it",
     r"text_cls\..+": "what restores words; pretraining alone has it",
-    r"vtm_head\..+": "what tells true pairs from wrong ones; pretraining alone has it",
+    r"vtm_head\..+": "what tells true pairs from wrong ones; `vtr eval --vtm` takes it",
     r"video_encoder\.text_embeddings\..+": "words, of the copy that sees clips alone",
     r"text_encoder\.patch_embed\..+": "patches, of the copy that sees captions alone",
     r"(text_encoder\.)?text_embeddings\.(position_ids|token_type_ids)": "a buffer of older transformers, no weight",
@@ -60,3 +62,12 @@ def read_simvtp(path: Path) -> Released:
     ours[f"{video}patch_embed.weight"] = patch.flatten(1)
     rows = {"vocab_size": words.shape[0], "max_position_embeddings": places.shape[0]}
     return Released(ours, shape, rows, patch.shape[0], "", unused, "twin" if twin else "unified")
+
+
+def read_match_head(path: Path) -> dict[str, Tensor]:
+    """What tells true pairs from wrong ones, by the names that a pretraining of ours keeps it under; {} without one.
+
+    As here, its second output says "together". Raises DataError when the file cannot be read.
+    """
+    state = tensors_of(pth.read(path), path, PLACES)
+    return {f"match_head.{kind}": state[name] for kind in ("weight", "bias") if (name := f"vtm_head.{kind}") in state}
