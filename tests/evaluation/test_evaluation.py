@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vtr import api
 from vtr.data import synthetic
@@ -135,6 +137,30 @@ def test_several_splits_have_a_mean(run, actions):
     assert low <= mean <= high
     assert len(both.ranks()) == 16
     assert both["videos"] == 16
+
+
+def test_images_are_found_by_their_captions(run, tmp_path):
+    images = []
+    (tmp_path / "val2014").mkdir()
+    for n in range(4):
+        name = f"COCO_val2014_{n:012}.jpg"
+        Image.new("RGB", (64, 48), (60 * n, 0, 99)).save(tmp_path / "val2014" / name)
+        sentences = [{"tokens": [], "raw": f"a red circle {n} {k}", "imgid": n, "sentid": k} for k in range(5)]
+        about = {"filepath": "val2014", "filename": name, "split": "test", "imgid": n, "cocoid": n, "sentids": [n]}
+        images.append({**about, "sentences": sentences})
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    api.shard("coco", str(tmp_path), tmp_path / "shards", split="test", workers=1)
+    with pytest.raises(DataError, match=r"this is not COCO, 5k test images: 4 of 5000 images, 20 of 25010 captions"):
+        api.evaluate(run, tmp_path / "shards", protocol="coco-5k", **CPU)
+    part = api.evaluate(run, tmp_path / "shards", protocol="coco-5k", allow_partial=True, draws=20, **CPU)
+    assert part["protocol"]["problems"] == ["4 of 5000 images", "20 of 25010 captions"]
+    assert (part["videos"], part["captions"]) == (4, 20)
+    assert {way: len(part.columns[0].ranks[0][way].better) for way in ("t2v", "v2t")} == {"t2v": 20, "v2t": 4}
+    part.report(tmp_path / "r.html")
+    html = (tmp_path / "r.html").read_text("utf-8")
+    assert "image to text R@1" in html
+    assert html.count("image/jpeg") >= 4
 
 
 def test_a_video_that_cannot_be_read_stops_or_is_left_out_by_name(run, test_shards, tmp_path):

@@ -179,7 +179,19 @@ def test_one_video_has_a_page(tmp_path, captions):
     found = api.evaluate(embeddings=tmp_path, draws=20)
     assert found["t2v"]["R@1"] == found["v2t"]["R@1"] == 100
     found.report(tmp_path / "r.html")
-    Page((tmp_path / "r.html").read_text("utf-8"))
+    page = Page((tmp_path / "r.html").read_text("utf-8"))
+    assert f"own data: 1 video, {captions} caption{'s' if captions > 1 else ''}" in page.text
+
+
+def test_the_best_are_called_first_only_where_all_are(tmp_path):
+    text = np.eye(4)
+    for name, rows in (("text", text), ("video", text), ("caption_video", np.arange(4))):
+        np.save(tmp_path / f"{name}.npy", rows)
+    for video, told in ((text, "The right answer first, by the widest margin."),
+                        (text[::-1], "The right answers that rank highest.")):  # fmt: skip
+        np.save(tmp_path / "video.npy", video)
+        api.evaluate(embeddings=tmp_path, draws=0).report(tmp_path / "r.html")
+        assert told in Page((tmp_path / "r.html").read_text("utf-8")).text
 
 
 def test_examples_are_the_best_and_the_worst():

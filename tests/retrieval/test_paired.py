@@ -44,6 +44,28 @@ def test_names_and_captions(tmp_path):
     (tmp_path / "videos.txt").write_text("one\n")
     with pytest.raises(DataError, match=r"videos.txt has 1 lines, wanted 5"):
         paired.read(tmp_path)
+    (tmp_path / "videos.txt").write_text("a\nb\nc\nb\na\n")
+    with pytest.raises(DataError, match=r"videos.txt has 'b' on the lines 2 and 4"):
+        paired.read(tmp_path)
+
+
+def test_an_id_of_two_videos_is_refused_in_every_layout(tmp_path, run, test_shards):
+    """Its captions' video would not be known, and two videos would be one in every test of differences."""
+    import pyarrow.parquet as pq
+
+    from vtr import api
+
+    for layout in ("parquet", "npy"):
+        out = tmp_path / layout
+        api.embed(run, test_shards, out, format=layout, captions=True, device="cpu", precision="fp32")
+        file = next(out.glob("metadata/*.parquet" if layout == "npy" else "*.parquet"))
+        table = pq.read_table(file)
+        ids = [table["id"][0].as_py(), *table["id"].to_pylist()[1:]]
+        videos = [row for row, kind in enumerate(table["modality"].to_pylist()) if kind == "video"]
+        ids[videos[1]] = ids[videos[0]]
+        pq.write_table(table.set_column(table.column_names.index("id"), "id", [ids]), file)
+        with pytest.raises(DataError, match=r"video id 'test-.*' stands on more than one row"):
+            paired.read(out)
 
 
 def test_an_export_of_ours(tmp_path, run, test_shards):

@@ -58,6 +58,18 @@ def test_results():
     assert lines[5][:4] == ["video", "to", "text", "5.0"]
 
 
+def test_one_is_not_many():
+    found = {"videos": 1, "captions": 1}
+    one = record(found=found, nan=1, distractors=1, captions_full=1)
+    assert rows.title(one) == "own data: 1 video, 1 caption"
+    assert rows.title(record(found=found, protocol=one["protocol"] | {"rule": "classes"})).endswith("1 class name")
+    assert rows.notes(one) == [
+        "1 similarity is NaN and ranks last",
+        "1 video has no caption: it is in the gallery, and no queries",
+        "1 caption fills all 32 tokens, so may be cut",
+    ]
+
+
 def test_results_fit_a_terminal_of_eighty():
     numbers = dict.fromkeys(NUMBERS, 100.0)
     ends = {name: [100.0, 100.0] for name in NUMBERS}

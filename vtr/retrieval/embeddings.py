@@ -74,7 +74,10 @@ class Embeddings:
         row_of = {name: row for row, name in enumerate(video.ids)}
         if len(row_of) < len(video):
             twice = next(name for row, name in enumerate(video.ids) if row_of[name] != row)
-            raise DataError(f"video id {twice!r} stands on more than one row, so a caption's video is not known")
+            raise DataError(
+                f"video id {twice!r} stands on more than one row, so a caption's video is not known",
+                "give each video one row and an id of its own",
+            )
         lost = [name for name in text.ids if name not in row_of]
         if lost:
             raise DataError(

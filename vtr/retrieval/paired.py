@@ -25,6 +25,7 @@ from vtr.errors import DataError
 from vtr.retrieval.exact import Floats, Rows
 
 VIDEO, TEXT, OWNER = "video.npy", "text.npy", "caption_video.npy"
+IDS, CAPTIONS = "videos.txt", "captions.txt"
 _ROWS = 8192
 
 
@@ -127,8 +128,15 @@ def _plain(directory: Path) -> Paired:
             f"{directory / OWNER} gives text {wrong[0]} the video {owner[wrong[0]]}, but there are {len(video)} videos",
             "it holds rows of video.npy, counted from 0",
         )
-    ids = _lines(directory / "videos.txt", len(video)) or [str(i) for i in range(len(video))]
-    captions = _lines(directory / "captions.txt", len(text)) or [f"text {i}" for i in range(len(text))]
+    ids = _lines(directory / IDS, len(video)) or [str(i) for i in range(len(video))]
+    first = {name: row for row, name in reversed(list(enumerate(ids)))}
+    twice = next((row for row, name in enumerate(ids) if first[name] != row), None)
+    if twice is not None:
+        raise DataError(
+            f"{directory / IDS} has {ids[twice]!r} on the lines {first[ids[twice]] + 1} and {twice + 1}",
+            "give each video an id of its own",
+        )
+    captions = _lines(directory / CAPTIONS, len(text)) or [f"text {i}" for i in range(len(text))]
     return Paired(text, video, owner.astype(np.int64), ids, captions)
 
 

@@ -80,10 +80,15 @@ def _part(record: Mapping[str, Any], shown: Shown, of: str) -> str:
         f'<figure class="card" style="margin:0">{charts.recall_curve(ranks)}{charts.legend(list(ranks))}</figure>'
         f'<figure class="card" style="margin:0">{charts.rank_histogram(ranks)}{charts.legend(list(ranks))}</figure>'
         "</div>"
-        f"{_examples(f'Best queries{of}', 'The right answer first, by the widest margin.', best, gallery)}"
+        f"{_examples(f'Best queries{of}', _about_best(best), best, gallery)}"
         f"{_examples(f'Worst queries{of}', 'The right answers that rank lowest.', worst, gallery)}"
         f"{_heat_map(shown, of)}"
     )
+
+
+def _about_best(best: Sequence[Example]) -> str:
+    first = all(one.rank == 1 for one in best)
+    return "The right answer first, by the widest margin." if first else "The right answers that rank highest."
 
 
 class _Gallery:

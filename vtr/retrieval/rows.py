@@ -48,9 +48,9 @@ def lines(record: Mapping[str, Any]) -> list[Line]:
 def title(record: Mapping[str, Any]) -> str:
     """What was evaluated on: the protocol, the counts, and that it is a part where it is."""
     protocol, found = record["protocol"], record["found"]
-    what = "class names" if protocol["rule"] == "classes" else "captions"
-    videos = f"{protocol.get('modality', 'video')}s"
-    text = f"{protocol['title']}: {found['videos']} {videos}, {found['captions']} {what}"
+    item, what = protocol.get("modality", "video"), "class name" if protocol["rule"] == "classes" else "caption"
+    items, texts = (_counted(found[key], name, f"{name}s") for key, name in (("videos", item), ("captions", what)))
+    text = f"{protocol['title']}: {items}, {texts}"
     return f"{text}. {partial(record)}" if protocol["partial"] else text
 
 
@@ -67,11 +67,14 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     if lost:
         found.append(f"{lost} could not be decoded: {', '.join(record['undecodable']['first'])}")
     if record["nan"]:
-        found.append(f"{record['nan']} similarities are NaN and rank last")
+        ranked = _counted(record["nan"], "similarity is NaN and ranks", "similarities are NaN and rank")
+        found.append(f"{ranked} last")
     if record["distractors"]:
-        found.append(f"{record['distractors']} videos have no caption: they are in the gallery, and no queries")
+        bare = _counted(record["distractors"], "video has no caption: it is", "videos have no caption: they are")
+        found.append(f"{bare} in the gallery, and no queries")
     if record["captions_full"]:
-        found.append(f"{record['captions_full']} captions fill all {record['words']} tokens, so may be cut")
+        full = _counted(record["captions_full"], "caption fills", "captions fill")
+        found.append(f"{full} all {record['words']} tokens, so may be cut")
     for column, numbers in record["columns"].items():
         found.append(f"{column} assumes {numbers['assumes']}")
     if record["published"]:
@@ -87,6 +90,11 @@ def directions(record: Mapping[str, Any]) -> dict[str, str]:
         return {"t2v": "", "v2t": "video to class"}
     item = record["protocol"].get("modality", "video")
     return {"t2v": f"text to {item}", "v2t": f"{item} to text"}
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    """ "1 video", "2 videos"."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def _ours(column: str, of: Mapping[str, Any], names: Mapping[str, str]) -> list[Line]:

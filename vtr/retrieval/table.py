@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtr.retrieval import rows
 from vtr.retrieval.formats import number, printable
+from vtr.retrieval.score import RAW
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +40,9 @@ def results_table(record: Mapping[str, Any]) -> Table:
         before = line.column
         below = f"{line.column}, theirs ({line.source})" if line.theirs else line.column
         head = Text(line.direction)
-        head.append("\n" + printable(f"{below}; 95 % interval" if line.intervals else below), style="dim")
+        # Said once, of the headline: beside longer names it would wrap.
+        told = f"{below}; 95 % interval" if line.intervals and line.column == RAW else below
+        head.append("\n" + printable(told), style="dim")
         table.add_row(head, *(_cell(line, name) for name in names), style="italic" if line.theirs else "")
     return table
 
