@@ -41,9 +41,9 @@ def test_others_are_refused_by_a_way_out(exported, run, tmp_path):
         with pytest.raises(RunError, match=message) as told:
             build.load_model(name)
         assert "vtr eval --embeddings DIR" in told.value.hint
-    (tmp_path / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.CLIPModel"}]))
-    with pytest.raises(RunError, match=r"models of sentence_transformers\.models\.CLIPModel are not loaded"):
-        build.load_model(f"st:{tmp_path}")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(RunError, match="was not written by vtr export"):
+        build.load_model(f"{kind}:{tmp_path}")
     shutil.copytree(folder, tmp_path / "torn")
     (tmp_path / "torn" / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(RunError, match=r"cannot be loaded"):

@@ -197,7 +197,7 @@ def fit_lora(model: nn.Module, old: ModelConfig, new: ModelConfig) -> None:
 
 def is_here(name: str) -> bool:
     """Whether there is something at `name`, a model as `load_model` takes it."""
-    if is_image_text(name):
+    if is_image_text(name) and not is_exported(name):
         return True  # the hub knows
     if is_released(name):
         return parse(name)[1].is_file()
@@ -206,7 +206,7 @@ def is_here(name: str) -> bool:
 
 def load_model(source: Path | str, device_name: str = "auto", precision_name: str = "auto") -> Loaded:
     """What `load_source` finds, or an image-text model (`vtr.imagetext`), ready to embed. Raises what they raise."""
-    if is_image_text(str(source)):
+    if is_image_text(str(source)) and not is_exported(str(source)):
         opened, where = open_image_text(str(source)), compute.device(device_name)
         embedder = Embedder(opened.model, where, compute.DTYPES[compute.precision(precision_name, where)])
         return Loaded(Path(opened.name), opened.config, embedder, opened.tokenizer, opened.model.weights_sha256())

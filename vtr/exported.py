@@ -1,6 +1,6 @@
 """`st:DIR` and `hf:DIR`: a directory that `vtr export` wrote, for sentence-transformers or transformers, as a model.
 
-Other models of those libraries are not loaded: what one calls "encode" for a video differs from model to model.
+Other models of transformers are not loaded: what one calls "encode" for a video differs from model to model.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from vtr.data import tokenizer as tokenizers
 from vtr.errors import OWN_VECTORS, RunError, VtrError
 from vtr.released import Opened
 
-KINDS = ("st", "hf")
 PREFIX = "encoders."  # of each weight's name in such a directory
 
 
 def is_exported(name: str) -> bool:
-    """Whether `name` is of the form `st:DIR`."""
-    return name.partition(":")[0] in KINDS and ":" in name
+    """Whether `name` is `hf:DIR`, or `st:DIR` and `vtr export` wrote it; others are of `vtr.imagetext`."""
+    kind, colon, place = name.partition(":")
+    return bool(colon) and (kind == "hf" or (kind == "st" and _is_ours(_read(_folder(place) / "config.json"))))
 
 
 def open_exported(name: str) -> Opened:
@@ -31,12 +31,12 @@ def open_exported(name: str) -> Opened:
     from transformers import AutoConfig
 
     kind, _, place = name.partition(":")
-    folder = Path(place).expanduser()
+    folder = _folder(place)
     if not folder.is_dir():
         raise RunError(f"{name}: there is no directory {place}", f"give one that vtr export wrote; else {OWN_VECTORS}")
     told = _read(folder / "config.json")
-    if told.get("model_type") != "vtr":
-        raise RunError(f"{name} was not written by vtr export: models of {_who(folder)} are not loaded", OWN_VECTORS)
+    if not _is_ours(told):
+        raise RunError(f"{name} was not written by vtr export", f"clip: and siglip: take others; else {OWN_VECTORS}")
     try:
         config = recipe.from_dict(told["recipe"])
         text = dict(told["text"])
@@ -49,18 +49,17 @@ def open_exported(name: str) -> Opened:
     return Opened(folder / WEIGHTS, config, words, shape, state, {}, f"{kind}:{folder.resolve()}")
 
 
+def _folder(place: str) -> Path:
+    return Path(place).expanduser()
+
+
+def _is_ours(told: dict[str, Any]) -> bool:
+    return told.get("model_type") == "vtr"
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _who(folder: Path) -> str:
-    """Whose model a directory holds, as far as it says."""
-    try:
-        modules = json.loads((folder / "modules.json").read_text("utf-8"))
-        return ", ".join(str(one["type"]) for one in modules)
-    except (OSError, ValueError, KeyError, TypeError):
-        return "other tools"

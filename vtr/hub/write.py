@@ -11,6 +11,7 @@ from vtr import recipe
 from vtr.build import clip_shape, load_source
 from vtr.checkpoint import WEIGHTS, sha256
 from vtr.errors import InputError
+from vtr.exported import is_exported
 from vtr.hub.model import VtrConfig
 from vtr.hub.processor import VtrProcessor
 from vtr.imagetext import is_image_text
@@ -51,9 +52,11 @@ def write_hub(kind: str, source: Path | str, out: Path, result: Mapping[str, Any
 
     Raises what `load_source` raises; WorkError when an ONNX model is not equal to torch's.
     """
-    if is_image_text(str(source)):
+    if is_image_text(str(source)) and not is_exported(str(source)):
+        whose = "sentence-transformers" if str(source).startswith("st:") else "transformers"
         raise InputError(
-            f"{source} is a model of transformers already", "load it there: CLIPModel or SiglipModel.from_pretrained"
+            f"{source} is a model of {whose} already",
+            "load it there: CLIPModel, SiglipModel or SentenceTransformer",
         )
     found = load_source(source)
     model, whole = found.model, found.config

@@ -1,4 +1,4 @@
-"""What the openers of image-text models are given and give."""
+"""What the openers of other libraries' models are given and give."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from vtr.config import Config, DataConfig, ModelConfig
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import OWN_VECTORS, ConfigError
 from vtr.models.framewise import FramewiseModel
+from vtr.models.sentence import SentenceModel
 
 FRAMES = 8
 
 
 @dataclass(frozen=True)
 class Named:
-    """`whole` is `kind:source` with its options."""
+    """`whole` is `kind:source` with its options; `frames` and `size` are 0 where the model has to say."""
 
     whole: str
     kind: str
     source: str
     frames: int
     weights: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ImageText:
 
     name: str
     config: Config
-    model: FramewiseModel
+    model: FramewiseModel | SentenceModel
     tokenizer: CaptionTokenizer
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from vtr.models.dual import DualEncoder
 from vtr.models.framewise import FramewiseModel
 from vtr.models.joint import UnifiedEncoder
+from vtr.models.sentence import SentenceModel
 from vtr.models.twin import TwinEncoder
 
 # Whatever gives clips and captions a vector each: `encode_video`, `encode_text`, `embed_dim`, `temperature`.
@@ -23,7 +24,12 @@ Model: TypeAlias = DualEncoder | UnifiedEncoder | TwinEncoder
 class Embedder:
     """The encoders of `model` on `device`; `dtype` is that of the arithmetic, vectors come back as float32."""
 
-    def __init__(self, model: Model | FramewiseModel, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: Model | FramewiseModel | SentenceModel,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.model, self.device, self.dtype = model.to(device).eval(), device, dtype
 
     @torch.inference_mode()

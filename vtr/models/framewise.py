@@ -50,12 +50,17 @@ class FramewiseModel(nn.Module):
         return _features(self.model.get_text_features(input_ids=ids, **mask))
 
     def weights_sha256(self) -> str:
-        """SHA-256 over the names and bytes of all weights, in the order of their names: whatever file they came in."""
-        found = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            found.update(name.encode())
-            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return found.hexdigest()
+        """SHA-256 over all weights."""
+        return weights_sha256(self.model)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 over the names and bytes of all weights, in the order of their names: whatever file they came in."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _features(found: Any) -> Tensor:
