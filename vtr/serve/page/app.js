@@ -19,6 +19,8 @@ function clock(seconds) {
   const parts = whole >= 3600 ? [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60] : [Math.floor(whole / 60), whole % 60];
   return parts.map((part, i) => (i ? String(part).padStart(2, "0") : part)).join(":");
 }
+// To the tenth, where spans begin less than a second apart: 0:01, 0:01.5
+const instant = (seconds) => clock(seconds) + (Math.abs(seconds - Math.round(seconds)) < 0.05 ? "" : `.${Math.floor((seconds % 1) * 10 + 0.5) % 10}`);
 const span = (hit) => (hit.start_s === null ? "" : `${clock(hit.start_s)}–${clock(hit.end_s)}`);
 const picture = (row, n) => `frame/${row}/${n}.jpg`;
 
@@ -109,7 +111,7 @@ function card(hit, best) {
   find(".score i").style.setProperty("--part", `${Math.max(0, Math.min(1, hit.score / best)) * 100}%`);
   find(".more").addEventListener("click", (event) => { event.stopPropagation(); go({ like: hit.row }); });
   for (const moment of hit.moments) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: clock(moment.start_s || 0), title: `score ${moment.score.toFixed(3)}` });
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: instant(moment.start_s || 0), title: `score ${moment.score.toFixed(3)}` });
     button.addEventListener("click", (event) => { event.stopPropagation(); view({ ...hit, ...moment }); });
     find(".moments").append(button);
     find(".moments").hidden = false;
@@ -155,6 +157,7 @@ function view(hit) {
   by("viewer").showModal();
   settle();
   viewed.play();
+  (viewed.video ?? by("viewer").querySelector(".close")).focus(); // its keys: space stops, arrows seek
 }
 by("viewer").querySelector(".close").addEventListener("click", () => by("viewer").close());
 by("viewer").addEventListener("click", (event) => { if (event.target === by("viewer")) by("viewer").close(); });
