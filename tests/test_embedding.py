@@ -201,7 +201,7 @@ def test_the_same_bytes_under_accelerates_launcher(run: Path, shards: Path, tmp_
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
               "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "vtr"]  # fmt: skip
     given = ["embed", run, "--shards", shards, "--out", tmp_path / "b", "--device", "cpu", "--precision", "fp32",
-             "--batch-size", "4"]  # fmt: skip
+             "--batch-size", "4", "-v"]  # fmt: skip
     done = subprocess.run([*launch, *map(str, given)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
@@ -261,7 +261,7 @@ def test_a_torn_part_is_embedded_anew(run: Path, shards: Path, tmp_path: Path) -
     api.embed(run, shards, tmp_path / "e", **HOW)
     whole = files_of(tmp_path / "e")
     (tmp_path / "e" / "emb-00001.parquet").write_bytes(b"PAR1")
-    (tmp_path / "e" / ".emb-00002.parquet.77.partial").write_bytes(b"left by a killed run")
+    (tmp_path / "e" / "emb-00002.parquet.tmp-77").write_bytes(b"left by a killed run")
     assert api.embed(run, shards, tmp_path / "e", **HOW).added == 1
     assert files_of(tmp_path / "e") == whole
 

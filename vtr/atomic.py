@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,8 +26,7 @@ def replacing(path: Path, aside: Path | None = None, *, sync: bool = True) -> It
     Without `sync` it is not waited for the disk: for what a power cut may undo, and whoever reads it then notices.
     """
     folder = path.parent if aside is None else aside
-    # The process id keeps two writers of one file apart: a killed run's last worker and its successor, say.
-    temporary = folder / f"{path.name}.tmp-{os.getpid()}"
+    temporary = _beside(folder / path.name)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -41,6 +40,37 @@ def replacing(path: Path, aside: Path | None = None, *, sync: bool = True) -> It
         raise
     if sync:
         sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing_all(paths: Sequence[Path], remove: Sequence[Path] = ()) -> Iterator[list[Path]]:
+    """Names to write to, one beside each of `paths`; when all are written and on disk they take the names, in order.
+
+    `remove` goes just before, so that an older, longer set of files leaves none behind. After an error neither is
+    touched and nothing stays aside. Raises WorkError: the disk is full.
+    """
+    temporary = [_beside(path) for path in paths]
+    folders = {path.parent for path in paths}
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        for path in temporary:
+            _sync(path)
+        for old in remove:
+            old.unlink(missing_ok=True)
+        for new, path in zip(temporary, paths, strict=True):
+            new.replace(path)
+    except OSError as error:
+        raise WorkError(
+            f"cannot write {paths[0]}: {error.strerror or error}", "is the disk full, or may you not write there?"
+        ) from error
+    finally:
+        for path in temporary:
+            with contextlib.suppress(OSError):  # nothing was begun, or the folder cannot even be looked into
+                path.unlink()
+    for folder in folders:
+        sync_folder(folder)
 
 
 class Syncing:
@@ -73,11 +103,20 @@ def write_bytes(path: Path, data: bytes) -> None:
 def sync_folder(folder: Path) -> None:
     """Makes a rename inside `folder` outlast a power cut; a no-op where folders cannot be synced."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _beside(path: Path) -> Path:
+    # The process id keeps two writers of one file apart: a killed run's last worker and its successor, say.
+    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
 
 
 def remove_leftovers(folder: Path) -> None:

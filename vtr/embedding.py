@@ -5,67 +5,48 @@ Every part is written whole by whoever has it; a run that was killed goes on wit
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vtr.atomic import explain_os_error, locked, remove_leftovers
-from vtr.build import Loaded, clip_shape, load_model
+from vtr.build import load_model
 from vtr.data.spans import Segments
 from vtr.errors import DataError, InputError, WorkError
 from vtr.retrieval import parts, store
-from vtr.retrieval.maker import Maker
 from vtr.retrieval.parquet import NAMES
-from vtr.retrieval.plan import PLAN, Options, Part, Plan, read, refuse_other
+from vtr.retrieval.plan import PLAN, Options, Part, Plan, planned, read, refuse_other
+from vtr.sharing import ASIDE, Job, launched, own_device, spread
 
 LAYOUTS = ("parquet", "npy")
 LOCK = ".lock"
-ASIDE = ".clips"
 ANEW = ".anew"
-POLL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export holds. `added`: parts that were embedded now; `skipped`: {id, kind, message} of each."""
+    """What an export holds, and what was embedded now: `added` parts with `new` rows, `clips` of them of videos.
+
+    `seconds` is what that took, once the model was loaded; processes that are started here load it for themselves.
+    `skipped`: {id, kind, message} of each.
+    """
 
     out: Path
     files: list[Path]
     rows: int
     added: int
     skipped: list[dict[str, str]]
+    new: int = 0
+    clips: int = 0
+    seconds: float = 0.0
 
-
-@dataclass(frozen=True)
-class Job:
-    """How parts are embedded: what a process needs to know beside the plan."""
-
-    run: Path | str
-    out: Path
-    device: str = "auto"
-    precision: str = "auto"
-    batch: int = 32
-    workers: int = 0
-    time_limit_s: float = 300.0
-
-    def do(self, loaded: Loaded, plan: Plan, numbers: Sequence[int], progress: Callable[[int], None] | None) -> None:
-        """Embeds and writes the parts `numbers`."""
-        aside = self.out / f"{ASIDE}-{os.getpid()}"
-        maker = Maker(
-            loaded.embedder, loaded.tokenizer, clip_shape(loaded.config), aside,
-            self.batch, self.workers, self.time_limit_s, progress,
-        )  # fmt: skip
-        for number, rows, skipped in maker.parts(plan, numbers):
-            parts.write(self.out, plan, number, rows, skipped)
+    @property
+    def clips_per_s(self) -> float | None:
+        """None where no video was embedded now."""
+        return self.clips / self.seconds if self.clips else None
 
 
 def export(
@@ -85,29 +66,32 @@ def export(
     `max_skipped` of the videos could not be decoded (the others are written).
     """
     _check(job.out, options, processes)
-    rank, world, barrier = _launched()
-    loaded = load_model(job.run, _own_device(job.device, rank, world), job.precision)
+    rank, world, barrier = launched()
+    loaded = load_model(job.run, own_device(job.device, rank, world), job.precision)
     out = job.out
     if overwrite:  # made beside the old one, which is there until the new one is whole
         job = replace(job, out=out / ANEW)
     with _held(out, main=rank == 0):
         if rank == 0:
-            _planned(job.out, Plan(options, loaded.meta), sources(), anew=overwrite).write(job.out)
+            _merged(job.out, Plan(options, loaded.meta), sources(), anew=overwrite).write(job.out)
         barrier()
-        plan = _read(job.out)
+        plan = planned(job.out)
         left = [number for number in range(len(plan.parts)) if not parts.is_done(job.out, plan, number)]
+        barrier()  # all have looked before any writes: they share the same list
+        begin = time.monotonic()
         if world > 1 or processes == 1 or len(left) < 2:
             job.do(loaded, plan, left[rank::world], progress)
         else:
             del loaded
-            _spread(job, left, min(processes, len(left)), progress)
+            spread(job, left, min(processes, len(left)), progress)
         barrier()
+        seconds = time.monotonic() - begin
         if rank > 0:
             return Exported(out, [], 0, 0, [])
         skipped = parts.finish(job.out, plan)
         if overwrite:
             store.move(job.out, out)
-    return _summary(out, plan, len(left), skipped, max_skipped)
+    return _summary(out, plan, left, seconds, skipped, max_skipped)
 
 
 def _check(out: Path, options: Options, processes: int) -> None:
@@ -128,14 +112,14 @@ def _check(out: Path, options: Options, processes: int) -> None:
             raise InputError(f"{out} is {what}, no place for an export", "give another --out")
 
 
-def _planned(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
+def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
     """The plan of `out` with `sources` in it. Raises DataError when what is there is of another kind."""
     out.mkdir(exist_ok=True)
-    old, planned = read(out), new.with_parts(sources)
+    old, fresh = read(out), new.with_parts(sources)
     if anew:  # what a run before had begun is of use if it was the same
-        if old != planned:
+        if old != fresh:
             store.remove(out)
-        return planned
+        return fresh
     if old is not None:
         refuse_other(old, new, out)
         return old.with_parts(sources)
@@ -145,17 +129,12 @@ def _planned(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
             f"{out} holds an export already, without a {PLAN}: {foreign[0].name}",
             "choose an empty directory, or ask for it to be overwritten",
         )
-    return planned
+    return fresh
 
 
-def _read(out: Path) -> Plan:
-    plan = read(out)
-    if plan is None:
-        raise DataError(f"{out / PLAN} has gone", "run the same command again")
-    return plan
-
-
-def _summary(out: Path, plan: Plan, added: int, skipped: list[dict[str, str]], max_skipped: float) -> Exported:
+def _summary(
+    out: Path, plan: Plan, added: list[int], seconds: float, skipped: list[dict[str, str]], max_skipped: float
+) -> Exported:
     rows = store.count(out)
     if skipped and len(skipped) > max_skipped * (len(skipped) + rows):
         first = "; ".join("{id} ({kind}: {message})".format(**entry) for entry in skipped[:3])
@@ -164,7 +143,8 @@ def _summary(out: Path, plan: Plan, added: int, skipped: list[dict[str, str]], m
             f"{out / parts.SKIPPED_FILE} names them all; the others are written, accept that with --max-skipped 1",
         )
     files = [file for number in range(len(plan.parts)) for file in parts.files_of(out, plan, number)]
-    return Exported(out, files, rows, added, skipped)
+    new, clips = parts.count(out, plan, added)
+    return Exported(out, files, rows, len(added), skipped, new, clips, seconds)
 
 
 @contextmanager
@@ -192,86 +172,7 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
 
 def _clear(out: Path) -> None:
     for folder in (out, out / ANEW):
-        remove_leftovers(folder)
+        for written in (folder, *folder.glob("*_emb"), *folder.glob("*metadata")):
+            remove_leftovers(written)
         for left in folder.glob(f"{ASIDE}-*"):
             shutil.rmtree(left, ignore_errors=True)
-        for left in [
-            *folder.glob(".*.partial"),
-            *folder.glob("*_emb/.*.partial"),
-            *folder.glob("*metadata/.*.partial"),
-        ]:
-            left.unlink(missing_ok=True)
-
-
-def _launched() -> tuple[int, int, Callable[[], None]]:
-    """(rank, processes, barrier) as Accelerate's or torch's launcher set them; one process without."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return 0, 1, lambda: None
-    from accelerate import PartialState
-
-    state = PartialState()
-    return state.process_index, state.num_processes, state.wait_for_everyone
-
-
-def _own_device(name: str, rank: int, world: int) -> str:
-    """`auto` is a GPU of its own for each of several processes."""
-    import torch
-
-    if name != "auto" or world == 1 or not torch.cuda.is_available():
-        return name
-    return f"cuda:{rank % torch.cuda.device_count()}"
-
-
-def _spread(job: Job, left: list[int], processes: int, progress: Callable[[int], None] | None) -> None:
-    """Has `processes` share the parts `left`. Raises what one of them raised, or WorkError when one is killed."""
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
-    seen = 0
-    pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(counter,))
-    try:
-        waiting = {pool.submit(_work, job, left[rank::processes], rank, processes) for rank in range(processes)}
-        while waiting:
-            done, waiting = wait(waiting, POLL_S)
-            now = counter.value
-            if progress and now > seen:
-                progress(now - seen)
-            seen = now
-            for future in done:
-                future.result()
-    except BrokenProcessPool as error:
-        raise WorkError(
-            "an embedding process was ended from outside",
-            "run the same command again, it continues; if memory ran out, use fewer --num-processes",
-        ) from error
-    finally:
-        for process in list(getattr(pool, "_processes", None) or {}):
-            if waiting:  # an error: what the others are at is not worth waiting for
-                os.kill(process, signal.SIGKILL)
-        pool.shutdown(cancel_futures=True)
-
-
-_counter: Any = None
-
-
-def _begin(counter: Any) -> None:
-    global _counter  # noqa: PLW0603  (a pool hands shared memory to its processes by way of this alone)
-    _counter = counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """Ends this process with its parent, which holds the lock of the export."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        signal.raise_signal(signal.SIGKILL)
-
-
-def _work(job: Job, numbers: list[int], rank: int, world: int) -> None:
-    def count(more: int) -> None:
-        with _counter.get_lock():
-            _counter.value += more
-
-    loaded = load_model(job.run, _own_device(job.device, rank, world), job.precision)
-    job.do(loaded, _read(job.out), numbers, count)

@@ -69,7 +69,10 @@ def test_from_shards_to_search(cli: Cli, nano: Path, shards: Path, test_shards: 
     assert "text to video" in scored.out
     assert "R@10" in scored.out
     written = cli("embed", tuned, "--shards", test_shards, "--out", out, *CPU)
-    assert (written.out, written.err) == (f"{out / 'emb-00000.parquet'}\n", "")
+    assert re.fullmatch(rf"{re.escape(str(out))}: 12 rows in 1 file, 12 of them now, [\d.e+]+ clips/s\n", written.out)
+    assert written.err == ""
+    again = cli("embed", tuned, "--shards", test_shards, "--out", out, "-v", *CPU)
+    assert again.out == f"{out / 'emb-00000.parquet'}\n{out}: 12 rows in 1 file, nothing new\n"
     found = cli("search", out, "a red circle moves left", "-k", 2, "--device", "cpu")
     assert (found.code, found.err) == (0, "")
     assert "test-0000" in found.out
@@ -88,9 +91,13 @@ def test_eval_json_is_as_promised(cli: Cli, run: Path, test_shards: Path, tmp_pa
 
 def test_embed_as_npy_with_captions(cli: Cli, run: Path, test_shards: Path, tmp_path: Path) -> None:
     given = ("embed", run, "--shards", test_shards, "--out", tmp_path / "e", "--format", "npy", "--captions", *CPU)
-    files = json.loads(cli(*given, "--json").out)["files"]
+    found = json.loads(cli(*given, "--json").out)
+    files = found["files"]
+    assert (found["rows"], found["new"], found["clips"]) == (24, 24, 12)
+    assert found["clips_per_s"] == pytest.approx(found["clips"] / found["seconds"])
     assert {Path(file).parent.name for file in files} >= {"img_emb", "text_emb", "metadata"}
-    assert json.loads(cli(*given, "--json").out)["added"] == 0
+    again = json.loads(cli(*given, "--json").out)
+    assert (again["added"], again["new"], again["clips_per_s"]) == (0, 0, None)
     assert cli(*given, "--overwrite").code == 0
 
 

@@ -376,7 +376,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, layout):
     assert process.returncode == 1
     assert message.startswith(f"cannot write {out}")
     assert_same(read(out), old)
-    assert not [file for file in out.rglob("*") if "partial" in file.name]
+    assert not [file for file in out.rglob("*") if ".tmp-" in file.name]
 
 
 @pytest.mark.parametrize("layout", ["parquet", "npy"])
@@ -386,12 +386,12 @@ def test_a_kill_leaves_no_half_file_under_a_name(tmp_path, layout):
         with start_writer(tmp_path, layout, out) as process:
             deadline = time.monotonic() + 60
             # Each round is killed at another place: while the first file is aside, the second, the third.
-            while sum(1 for _ in out.rglob(".*.partial")) <= round_ * (round_ + 1) / 2:
+            while sum(1 for _ in out.rglob("*.tmp-*")) <= round_ * (round_ + 1) / 2:
                 assert time.monotonic() < deadline
                 assert process.poll() is None
             process.send_signal(signal.SIGKILL)
         for file in out.rglob("*"):
-            if not file.is_file() or file.name.startswith("."):
+            if not file.is_file() or ".tmp-" in file.name:
                 continue
             if file.suffix == ".npy":
                 assert len(np.load(file)) == 20_000

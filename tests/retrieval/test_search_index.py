@@ -17,6 +17,17 @@ def unit(rng, rows, dim, dtype=np.float32):
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(dtype)
 
 
+def awkward(kind, vectors, rng, spread):
+    """Unit rows as they are, mostly copies of three of them ("duplicates"), or all near one ("collapsed")."""
+    rows = len(vectors)
+    if kind == "duplicates":
+        vectors[rng.integers(0, rows, rows * 2 // 3)] = vectors[rng.integers(0, 3, rows * 2 // 3)]
+    elif kind == "collapsed":
+        vectors = vectors * np.float32(spread) + vectors[0]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
 def by_sorting(vectors, queries, k):
     """Score down, then row up, over the whole matrix."""
     scores = tile_scores(queries, vectors)
@@ -30,12 +41,7 @@ def by_sorting(vectors, queries, k):
 def test_equals_sorting_at_every_block_size(dtype, kind, k):
     rng = np.random.default_rng(k)
     vectors, queries = unit(rng, 400, 32), unit(rng, 21, 32)
-    if kind == "duplicates":
-        vectors[rng.integers(0, 400, 200)] = vectors[rng.integers(0, 3, 200)]
-    elif kind == "collapsed":
-        vectors = vectors * 1e-5 + vectors[0]
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = vectors.astype(dtype)
+    vectors = awkward(kind, vectors, rng, 1e-5).astype(dtype)
     wanted_scores, wanted_rows = by_sorting(vectors, queries, k)
     for block in (3, 64, 100, 8192):
         scores, rows = ExactIndex(vectors, block=block).search(queries, k)
@@ -50,12 +56,7 @@ def test_few_queries_of_halves_equal_sorting(kind, k):
     """They are multiplied as they are stored, to within a margin; what is found must not show it."""
     rng = np.random.default_rng(k)
     vectors, queries = unit(rng, 3000, 64), unit(rng, 5, 64)
-    if kind == "duplicates":
-        vectors[rng.integers(0, 3000, 2000)] = vectors[rng.integers(0, 3, 2000)]
-    elif kind == "collapsed":
-        vectors = vectors * 1e-3 + vectors[0]
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = vectors.astype(np.float16)
+    vectors = awkward(kind, vectors, rng, 1e-3).astype(np.float16)
     wanted_scores, wanted_rows = by_sorting(vectors, queries, k)
     if kind == "broken":
         vectors = np.concatenate([vectors, np.full((7, 64), np.nan, np.float16), np.full((7, 64), np.inf, np.float16)])

@@ -29,6 +29,7 @@ def embed(
     captions: Annotated[bool, typer.Option("--captions", help="Embed the captions too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
     as_json: o.Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the files of the export too.")] = False,
     batch_size: o.Batch = 32,
     workers: o.Workers = 1,
     num_processes: Annotated[int, typer.Option(min=1, help="Embedding processes, a GPU each.")] = 1,
@@ -49,8 +50,18 @@ def embed(
         )  # fmt: skip
     if found.skipped:
         warn(f"{len(found.skipped)} videos could not be decoded: {out / 'skipped.jsonl'} names them")
+    if not found.files:  # another process of several tells
+        return
+    files = [str(file) for file in found.files]
     if as_json:
-        files = [str(file) for file in found.files]
-        print_json({"files": files, "rows": found.rows, "added": found.added, "skipped": found.skipped})
-    elif found.files:
-        print_text("\n".join(str(file) for file in found.files))
+        print_json({
+            "out": str(out), "files": files, "rows": found.rows, "added": found.added, "new": found.new,
+            "clips": found.clips, "seconds": found.seconds, "clips_per_s": found.clips_per_s,
+            "skipped": found.skipped,
+        })  # fmt: skip
+        return
+    if verbose:
+        print_text("\n".join(files))
+    rate = "" if found.clips_per_s is None else f", {found.clips_per_s:.3g} clips/s"
+    now = f"{found.new} of them now{rate}" if found.added else "nothing new"
+    print_text(f"{out}: {found.rows} rows in {len(files)} file{'' if len(files) == 1 else 's'}, {now}")

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import time
 import traceback
 from collections import deque
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from vtr.data.child import obey_parent
 from vtr.data.memory import keep_memory
 from vtr.errors import WorkError
 
@@ -200,9 +200,8 @@ class _Worker(Generic[T, R]):
 
 def _serve(connection: Connection, memory: Any, work: Callable[[Any, Beat], Any]) -> None:
     """The child's side: does tasks until its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    obey_parent()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_follow_parent, daemon=True).start()
     keep_memory()
     beat = Beat(memory)
     connection.send(("ready", None, ""))
@@ -217,14 +216,6 @@ def _serve(connection: Connection, memory: Any, work: Callable[[Any, Beat], Any]
             answer = ("error", _picklable(error), traceback.format_exc())
         beat.reset()
         connection.send(answer)
-
-
-def _follow_parent() -> None:
-    """Ends this process with its parent, even if the parent is killed while native code runs here."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        signal.raise_signal(signal.SIGKILL)
 
 
 def _picklable(error: Exception) -> Exception:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -21,6 +20,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from vtr.data.child import obey_parent
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
 from vtr.data.memory import keep_memory
@@ -192,17 +192,7 @@ def _settle(memory: list[Any], worker: int) -> None:
     info: Any = get_worker_info()
     if info is not None:  # its dataset is this process's own
         info.dataset.dataset.beat = Beat(memory[worker])
-    # A forked worker has its parent's handlers. Ctrl-C reaches the whole group of processes, and the parent decides
-    # what becomes of it; but when the parent ends its workers, they must end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    obey_parent()  # until it ended it would hold the lock of the run, which a fork inherits
+    # A forked worker has its parent's handlers; but when the parent ends its workers, they must end.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     keep_memory()
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    """Ends this process with its parent: until then it would hold the lock of the run, which a fork inherits."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        signal.raise_signal(signal.SIGKILL)

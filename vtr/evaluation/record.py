@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtr.atomic import replacing_all
 from vtr.evaluation.asked import Asked
 from vtr.evaluation.parts import Part
 from vtr.retrieval import paired, protocols, result, score, stats
@@ -46,7 +47,6 @@ class Result(dict[str, Any]):
 
     def report(self, path: Path) -> None:
         """The page of this result. Raises WorkError: the disk is full."""
-        from vtr.retrieval.atomic import written_aside
         from vtr.retrieval.report import Shown, page
 
         shown = [
@@ -54,7 +54,7 @@ class Result(dict[str, Any]):
             for part, ranks in zip(self.parts, self.columns[0].ranks, strict=True)
         ]
         text = page(self, shown)
-        with written_aside([path]) as (aside,):
+        with replacing_all([path]) as (aside,):
             aside.write_text(text, encoding="utf-8", errors="replace")
 
 

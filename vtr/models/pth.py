@@ -44,9 +44,7 @@ def read(path: Path) -> Any:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             root, where = _read_zip(file, data) if data[:4] == b"PK\3\4" else _read_legacy(data)
         return _Tensors(data, where).fill(root)
-    except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise DataError(f"{path} is no weights file that can be read: {error}", WHY) from error
-    except Refused as error:
+    except (Refused, OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise DataError(f"{path} is no weights file that can be read: {error}", WHY) from error
     except RecursionError as error:
         raise DataError(f"{path} is no weights file that can be read: it is nested too deep", WHY) from error

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 ALIASES = {"id": ("id", "key", "image_path", "url"), "source": ("source", "image_path", "url")}
 
 
+def read_table(file: Path, *, but: str = "") -> pa.Table:
+    """A Parquet file as a table, the column `but` left out. Raises DataError: it is torn, or of another kind."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            names = [name for name in opened.schema_arrow.names if name != but] if but else None
+            return opened.read(names)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DataError(
+            f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}",
+            "it is torn or of another kind: delete it, then embed again",
+        ) from error
+
+
 def rows_table(embeddings: Embeddings) -> pa.Table:
     """id, modality, source, start_s, end_s (null for NaN), caption; captions are lists in all rows if in one."""
     import pyarrow as pa

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vtr.errors import DataError
-from vtr.retrieval.columns import described, rows_table
+from vtr.retrieval.columns import described, read_table, rows_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings, concatenated
 from vtr.retrieval.exact import Floats, Rows
 
@@ -160,16 +160,7 @@ def _load(file: Path, *, mapped: bool, as_stored: bool) -> Floats:
 
 
 def _part(file: Path, vectors: Floats, described_in: Path, kind: str) -> Embeddings:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(described_in) as opened:
-            table = opened.read()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise DataError(
-            f"{described_in} cannot be read as Parquet: {str(error).splitlines()[0]}", "it is torn: embed again"
-        ) from error
+    table = read_table(described_in)
     if table.num_rows != len(vectors):
         raise DataError(
             f"{file} has {len(vectors)} vectors but {described_in} has {table.num_rows} rows",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtr.errors import DataError
-from vtr.retrieval.columns import described, missing_column, rows_table
+from vtr.retrieval.columns import described, missing_column, read_table, rows_table
 from vtr.retrieval.embeddings import Embeddings, concatenated
 from vtr.retrieval.exact import Floats
 from vtr.retrieval.meta import agreed
@@ -124,18 +124,7 @@ def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:
 
 
 def _read_file(file: Path, *, as_stored: bool, bare: bool) -> Embeddings:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as opened:
-            names = [name for name in opened.schema_arrow.names if name != "embedding"] if bare else None
-            table = opened.read(names)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise DataError(
-            f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}",
-            "it is torn or of another kind: delete it, then embed again",
-        ) from error
+    table = read_table(file, but="embedding" if bare else "")
     if bare:
         return described(file, table, np.empty((table.num_rows, 0), np.float32))
     if "embedding" not in table.column_names:

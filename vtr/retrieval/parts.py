@@ -9,16 +9,16 @@ The last file of a part carries its digest and what had to be skipped, in its sc
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vtr.atomic import write_bytes
+from vtr.atomic import replacing_all, write_bytes
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet
-from vtr.retrieval.atomic import written_aside
 from vtr.retrieval.columns import rows_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.meta import full_meta
@@ -56,7 +56,7 @@ def write(directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: l
     """Writes part `number`; its files appear whole. Raises WorkError: the disk is full."""
     files = files_of(directory, plan, number)
     labels = {**full_meta(rows), DIGEST: plan.parts[number].digest(plan), SKIPPED: json.dumps(skipped)}
-    with written_aside(files) as asides:
+    with replacing_all(files) as asides:
         if plan.options.layout == "parquet":
             parquet.write_file(asides[0], rows, labels, plan.options.dtype)
             return
@@ -122,13 +122,21 @@ def _labels(path: Path) -> dict[str, Any]:
     return {}
 
 
-def video_rows(directory: Path, plan: Plan) -> list[int]:
-    """How many rows of videos each part has."""
+def count(directory: Path, plan: Plan, numbers: Sequence[int]) -> tuple[int, int]:
+    """How many rows the parts `numbers` have, and how many of them are of videos."""
+    import pyarrow.parquet as pq
+
+    tables = [file for number in numbers for file in files_of(directory, plan, number) if file.suffix == ".parquet"]
+    return sum(pq.read_metadata(file).num_rows for file in tables), sum(video_rows(directory, plan, numbers))
+
+
+def video_rows(directory: Path, plan: Plan, numbers: Sequence[int] | None = None) -> list[int]:
+    """How many rows of videos each part has, or each of the parts `numbers`."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     counts = []
-    for number in range(len(plan.parts)):
+    for number in range(len(plan.parts)) if numbers is None else numbers:
         file = files_of(directory, plan, number)[-1]
         modality = pq.read_table(file, columns=["modality"]).column("modality")
         counts.append(int(pc.sum(pc.equal(modality, VIDEO)).as_py() or 0))

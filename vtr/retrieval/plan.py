@@ -104,6 +104,14 @@ def read(directory: Path) -> Plan | None:
         raise DataError(f"{directory / PLAN} is damaged", f"remove {directory} and embed again") from error
 
 
+def planned(directory: Path) -> Plan:
+    """The plan noted in `directory`. Raises DataError when there is none, and what `read` raises."""
+    plan = read(directory)
+    if plan is None:
+        raise DataError(f"{directory / PLAN} has gone", "run the same command again")
+    return plan
+
+
 def refuse_other(old: Plan, new: Plan, directory: Path) -> None:
     """Raises DataError unless `new` may add to `old`: the same model and options."""
     hint = "embed into another directory, or all of it anew with --overwrite"

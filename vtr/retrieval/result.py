@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtr.atomic import replacing_all
 from vtr.errors import DataError
-from vtr.retrieval.atomic import written_aside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -132,7 +132,7 @@ def write(path: Path, record: Mapping[str, Any], ranks: pa.Table) -> None:
 
     beside = ranks_path(path)
     text = as_json({**record, "ranks": beside.name})
-    with written_aside([beside, path]) as (first, second):
+    with replacing_all([beside, path]) as (first, second):
         pq.write_table(ranks, first, compression="zstd")
         # Half a surrogate, of a name that is not UTF-8, stands as JSON's own escape.
         second.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))

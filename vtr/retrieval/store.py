@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from vtr.atomic import replacing_all
 from vtr.errors import DataError, InputError
 from vtr.retrieval import npy, parquet, parts
-from vtr.retrieval.atomic import written_aside
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.meta import full_meta
 from vtr.retrieval.plan import PLAN
@@ -37,7 +37,7 @@ def write_parquet(
     meta = full_meta(embeddings)
     count = max(1, -(-len(embeddings) // rows_per_file))
     files = [directory / f"emb-{number:05d}.parquet" for number in range(count)]
-    with written_aside(files, remove=old) as asides:
+    with replacing_all(files, remove=old) as asides:
         parquet.write_files(asides, embeddings, meta, dtype, rows_per_file)
     return files
 
@@ -61,7 +61,7 @@ def write_npy(
     stored = replace(embeddings, vectors=embeddings.vectors.astype(dtype, copy=False))
     planned = npy.plan(directory, stored, rows_per_file)
     files = [path for path, _ in planned]
-    with written_aside(files, remove=old) as asides:
+    with replacing_all(files, remove=old) as asides:
         npy.write_files(directory, planned, asides, stored, meta)
     return files
 
