@@ -180,3 +180,32 @@ def test_hits_of_one_video_are_gathered() -> None:
         ("a", 1, [1]),
         ("b", 2, []),
     ]
+
+
+def test_a_page_of_ten_thousand_hits_has_each_picture_once(run: Path, spans: Path, tmp_path: Path) -> None:
+    found = api.search(spans, "a dog", k=99, device="cpu")
+    groups = [{"query": f"query {n}", "hits": found} for n in range(-(-10_000 // len(found)))]
+    counted: list[int] = []
+    api.write_page(spans, groups, tmp_path / "page.html", counted.append)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<li>") >= 10_000
+    assert sum(counted) == len(found)
+    gone = sum(hit["id"] == "gone.mp4" for hit in found)
+    assert text.count("data:image/jpeg") == len(found) - gone
+    assert text.count("does not exist") == gone * len(groups), "why there is no picture"
+
+
+def test_only_the_best_have_pictures_where_there_are_many(
+    run: Path, embeddings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vtr.retrieval import page
+
+    monkeypatch.setattr(page, "PICTURES", 3)
+    (tmp_path / "q.txt").write_text("a red circle\na dog\n")
+    found = api.search(embeddings, queries=tmp_path / "q.txt", k=4, device="cpu")
+    api.write_page(embeddings, found, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("data:image/jpeg") == 3
+    assert "8 hits; the best ones have pictures, of 3 moments at most" in text
+    for group in found:
+        assert f'<div class="shown r{group["hits"][0]["row"]}">' in text

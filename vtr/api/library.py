@@ -40,9 +40,10 @@ def embed(
 
     `segments` ("4s/2s") asks for a row for each span of 4 s, one every 2 s.
     """
-    from vtr.embedding import Job, export
+    from vtr.embedding import export
     from vtr.retrieval import sources
     from vtr.retrieval.plan import Options
+    from vtr.sharing import Job
 
     given = {"shards": shards, "videos": videos, "text": text}
     named = {name: path for name, path in given.items() if path is not None}
@@ -97,14 +98,19 @@ def search(
     return [{"query": text, "hits": hits} for text, hits in zip(texts, found, strict=True)]
 
 
-def write_page(embeddings: Path | str, groups: list[dict[str, Any]], out: Path | str) -> None:
-    """Writes what `search` found, [{"query", "hits"}], as one HTML file with pictures in it."""
-    from vtr.retrieval.library import Library
+def write_page(
+    embeddings: Path | str,
+    groups: list[dict[str, Any]],
+    out: Path | str,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Writes what `search` found, [{"query", "hits"}], as one HTML file with pictures in it, 500 at most."""
+    from vtr.retrieval import store
     from vtr.retrieval.media import Media
     from vtr.retrieval.page import results_page
 
-    library = Library(Path(embeddings))
-    page = results_page(groups, Media(library.path, library.rows))
+    rows = store.read(Path(embeddings), bare=True).only(store.VIDEO)
+    page = results_page(groups, Media(Path(embeddings), rows), progress)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_bytes(Path(out), page.encode())
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json, print_text, say
+from vtr.cli.app import app, counting, examples, print_json, print_text, say
 
 
 @app.command(epilog=examples('vtr search embeddings "a red circle moves left"', "vtr search embeddings --serve"))
@@ -39,7 +39,8 @@ def search(
     )
     groups: list[dict[str, Any]] = found if queries is not None else [{"query": text or str(like), "hits": found}]
     if html is not None:
-        api.write_page(embeddings, groups, html)
+        with counting("pictures") as progress:
+            api.write_page(embeddings, groups, html, progress)
     if as_json:
         print_json(found)
         return
