@@ -90,7 +90,7 @@ def _half_products(queries: NDArray[np.float32], vectors: Floats) -> NDArray[np.
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # a mapped file; nobody writes to it
         rows = torch.from_numpy(np.ascontiguousarray(vectors))
     halves = torch.from_numpy(queries).half()
-    return np.stack([torch.mv(rows, query).numpy() for query in halves]).astype(np.float32)
+    return np.stack([torch.mv(rows, query).float().numpy() for query in halves])
 
 
 def _candidates(
