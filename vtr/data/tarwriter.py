@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass
 from typing import BinaryIO
 
+MAX_NAME = 100  # of the plain ustar name field; a longer name would need the prefix field
 BLOCK = 512
 RECORD = 10240  # a tar ends on a multiple of this
 

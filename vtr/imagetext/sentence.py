@@ -124,7 +124,7 @@ def _clip(named: Named, model: Any) -> tuple[int, int, int, str]:
     told = getattr(vision, "image_size", None)
     size = named.size or (told if isinstance(told, int) and told > 0 else SIZE)
     frames = named.frames or int(getattr(vision, "num_frames", None) or FRAMES)
-    processor = getattr(model, "processor", None)
+    processor: Any = getattr(model, "processor", None)
     try:
         pictures = getattr(processor, "video_processor", processor).to_dict()
         theirs, resize, fit = frame(named.source, pictures)
