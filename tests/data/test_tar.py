@@ -192,7 +192,7 @@ def test_our_tars_are_what_webdataset_writes(tmp_path: Path) -> None:
 
     samples = [(f"clip-{i}", {"json": b'{"n": 1}' * i, "mp4": bytes(range(256)) * 20 * i}) for i in range(7)]
     samples.append(("k" * 80, {"json": b"", "webm": b"x" * 512}))
-    samples.append(("k" * 81, {"x" * 18: b"x" * 8, "0001.jpg": bytes(100_000)}))
+    samples.append(("k" * 81, {"0001.jpg": bytes(100_000), "x" * 18: b"x" * 8}))
     with webdataset.TarWriter(str(tmp_path / "theirs.tar"), mtime=0, encoder=False) as writer:
         for key, members in samples:
             writer.write({"__key__": key, **members})

@@ -92,7 +92,7 @@ def released(run, path, *, head=True):
     """The weights of a run in the layout of SimVTP's own file of pretraining, and the name that opens it."""
     folder = resolve(run)
     state = load_file(folder / "model.safetensors")
-    ours, theirs = load_file(folder / build.EXTRAS), {}
+    ours, theirs = load_file(folder / runfiles.EXTRAS), {}
     for name, value in state.items():
         if name == "patch_embed.weight":  # (D,3*t*p*p), and (D,3,t,p,p) there
             theirs["encoder.patch_embed.proj.weight"] = value.view(32, 3, 2, 8, 8)
