@@ -32,6 +32,8 @@ tbody tr:last-child td { border-bottom: 0; }
 thead th { color: var(--soft); font-weight: 600; font-size: .875rem; }
 td small { display: block; color: var(--soft); font-size: .75rem; }
 tr.theirs { font-style: italic; }
+@media (max-width: 640px) { table { font-size: .9375rem; } th, td { padding: 6px 0 6px 8px; white-space: normal; }
+  th:first-child, td:first-child { min-width: 5.5rem; } }
 ul.notes { margin: 10px 0 0; padding-left: 18px; color: var(--soft); font-size: .875rem; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12.5px; }
