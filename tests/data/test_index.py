@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vtr.data import index_file
-from vtr.data.index import OPEN_FILES, ShardIndex
+from vtr.data.index import OPEN_FILES, ShardIndex, _narrow
 from vtr.data.index_file import Shard
 from vtr.data.tarwriter import Member, TarWriter
 from vtr.errors import DataError, VideoError
@@ -255,3 +255,9 @@ def test_several_row_groups(tmp_path: Path) -> None:
         assert [m.offset for m in index.members(i)] == [2 * i, 2 * i + 1]
         assert [m.ext for m in index.members(i)] == ["json", "mp4"]
         assert index.info(i).frames == i % 100
+
+
+def test_places_take_as_few_bytes_as_the_largest_needs() -> None:
+    for values, wide in (([], 1), ([3, 255], 1), ([0, 1 << 32], 8), ([(1 << 32) - 1], 4)):
+        kept = _narrow(np.array(values, np.int64))
+        assert (kept.tolist(), kept.itemsize) == (values, wide)

@@ -84,9 +84,9 @@ class ShardIndex:
         exts = self._column("member_ext")
         self._starts: npt.NDArray[np.int32] = exts.offsets.to_numpy()
         self._exts: list[str] = exts.values.dictionary.to_pylist()
-        self._ext_of: npt.NDArray[np.int32] = exts.values.indices.to_numpy()
-        self._offset: npt.NDArray[np.int64] = self._column("member_offset").values.to_numpy()
-        self._size: npt.NDArray[np.int64] = self._column("member_size").values.to_numpy()
+        self._ext_of = _narrow(exts.values.indices.to_numpy())
+        self._offset = _narrow(self._column("member_offset").values.to_numpy())
+        self._size = _narrow(self._column("member_size").values.to_numpy())
         self._crc32: npt.NDArray[np.uint32] = self._column("member_crc32").values.to_numpy()
 
     @classmethod
@@ -255,6 +255,11 @@ class ShardIndex:
         if name not in self._facts:
             self._facts[name] = self._column(name)
         return self._facts[name]
+
+
+def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same whole numbers, none below 0, in as few bytes as the largest needs: a frame store has dozens a sample."""
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 class _Lists:
