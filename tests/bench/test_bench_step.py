@@ -105,6 +105,23 @@ def test_a_plan_is_of_the_recipe_s_own_objective(name: str) -> None:
     assert found["compute_samples_per_s"] > 0
 
 
+def test_speed_is_that_of_a_batch_from_which_on_little_is_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock on which a step takes a second, and a hundredth for each clip: of 128 it is not far from the limit."""
+    it = make(recipe.load("mac-tiny"), "joint", 2, torch.device("cpu"), small=True)
+    now, seen = [0.0], []
+
+    def step() -> None:
+        seen.append(len(it.batch))
+        now[0] += 1 + 0.01 * len(it.batch)
+
+    monkeypatch.setattr(fits.time, "perf_counter", lambda: now[0])
+    rate, batch = fits.steady_rate(it, step, 1000)
+    assert (batch, rate) == (128, pytest.approx(128 / 2.28))
+    assert set(seen) == {2, 8, 32, 128}
+    seen.clear()
+    assert fits.steady_rate(it, step, 40)[1] == 32, "no larger than what is wanted or fits"
+
+
 def test_a_plan_says_what_fits_and_what_is_waited_for(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = fits.plan("mac-base", shards, small=True)
     assert found["waits_for"] == ("data" if found["data_samples_per_s"] < found["compute_samples_per_s"] else "compute")

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vtr.bench.step import Measure
 
 # Weights, their gradients and two moments of AdamW, in float32, or of a snapshot weights alone; memory that is not left
 # to fragments and the system.
 BYTES_A_PARAMETER, BYTES_A_HELD_ONE, USABLE = 16, 4, 0.85
+# A step that gains less by being four times as large, or takes so long, has nothing more to tell of speed.
+GAIN, LONG_S = 1.2, 2.0
 
 
 def plan(
     recipe: str, shards: Path | None = None, *, device: str = "auto", workers: int | None = None, small: bool = False
 ) -> dict[str, Any]:
-    """Measures one step of two clips and, with `shards`, reading: {"batch_fits", "compute_samples_per_s", ...}.
+    """Measures steps and, with `shards`, reading: {"batch_fits", "compute_samples_per_s", "waits_for", ...}.
 
-    `batch_fits` counts what a step keeps for its backward pass; `waits_for` is "data" or "compute". Speed at a large
-    batch on a GPU is higher than that of the two clips measured here.
+    `batch_fits` counts what a step of two clips keeps for its backward pass; `waits_for` is "data" or "compute".
     """
     from vtr import compute
     from vtr import recipe as recipes
@@ -32,19 +37,18 @@ def plan(
     objective = it.objective(config.objective.mask_ratio)
     step = it.run(objective, precision)
     step()  # the first pays for what is set up once
-    begin = time.perf_counter()
-    step()
-    rate = 2 / (time.perf_counter() - begin)
     kept = counted(step)[1] / 2 + it.batch.clips[0].numel()
     parameters = sum(p.numel() for p in objective.parameters())
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     fixed = BYTES_A_PARAMETER * trained + BYTES_A_HELD_ONE * (parameters - trained)
     memory = memory_bytes(where)
+    fits = max(0, int((USABLE * memory - fixed) / kept))
+    rate, batch = steady_rate(it, step, min(fits, config.train.batch_size))
     found: dict[str, Any] = {
         "recipe": recipe, "device": str(where), "precision": precision, "parameters_m": round(parameters / 1e6, 1),
         "memory_gb": round(memory / 2**30, 2), "fixed_gb": round(fixed / 2**30, 2),
-        "mb_a_sample": round(kept / 2**20, 1), "batch_fits": max(0, int((USABLE * memory - fixed) / kept)),
-        "batch_wanted": config.train.batch_size, "compute_samples_per_s": round(rate, 2),
+        "mb_a_sample": round(kept / 2**20, 1), "batch_fits": fits,
+        "batch_wanted": config.train.batch_size, "batch_measured": batch, "compute_samples_per_s": round(rate, 2),
     }  # fmt: skip
     if found["batch_fits"] < found["batch_wanted"]:
         pieces = -(-found["batch_wanted"] // max(1, found["batch_fits"]))
@@ -55,6 +59,28 @@ def plan(
         found["workers"] = workers
         found["waits_for"] = "data" if found["data_samples_per_s"] < rate else "compute"
     return found
+
+
+def steady_rate(it: Measure, step: Callable[[], None], most: int) -> tuple[float, int]:
+    """(samples a second, batch) of a step, at the size from which on a larger one of at most `most` gains little.
+
+    Two clips alone would tell what starting a step costs, not what training does.
+    """
+    from vtr.bench.step import noise
+
+    best, of, batch = 0.0, 2, 2
+    while True:
+        it.batch = noise(it.config, batch, it.device)
+        step()  # as above
+        begin = time.perf_counter()
+        step()
+        seconds = time.perf_counter() - begin
+        gained = batch / seconds > GAIN * best
+        if batch / seconds > best:
+            best, of = batch / seconds, batch
+        batch *= 4
+        if not gained or seconds > LONG_S or batch > most:
+            return best, of
 
 
 def reading_rate(config: Any, shards: Path, seconds: float = 3.0) -> float:
