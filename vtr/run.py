@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from vtr import build, compute, makers, recipe, rundir, runfiles
+from vtr import build, compute, makers, readiness, recipe, rundir, runfiles
 from vtr.atomic import explain_os_error, write_bytes
 from vtr.config import Config
 from vtr.data.cache import FrameCache
@@ -23,7 +23,6 @@ from vtr.data.mixture import Samples
 from vtr.data.order import mixed_slots
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import ConfigError
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
@@ -63,8 +62,6 @@ def run(
 
     where = compute.device(config.train.device)
     precision = compute.precision(config.train.precision, where)
-    if len(index) < 2:
-        raise ConfigError(f"{index.where} holds {len(index)} sample, a contrast needs 2", "shard more videos")
     record = {"verb": verb, "data": index.digest, "init": init}
     if objective_of is not None:
         record["objective"] = getattr(objective_of, "__qualname__", type(objective_of).__qualname__)
@@ -74,6 +71,7 @@ def run(
         if accelerator.num_processes == 1:
             spread = None
         latest = rundir.found(out, record, config, fresh=fresh)
+        readiness.before_run(config, index, accelerator, precision, spread is not None, known=objective_of is None)
         set_seed(config.train.seed)
         if latest is None:
             begun = start()

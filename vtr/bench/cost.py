@@ -35,7 +35,7 @@ def _count(config: Config, depths: dict[str, Any], batch_size: int = 2) -> float
     from torch.utils.flop_counter import FlopCounterMode
 
     from vtr import build, makers, recipe
-    from vtr.bench.step import BERT, noise
+    from vtr.footprint import BERT, noise
 
     # New weights of the same shapes; a snapshot is counted as it is after its first turn.
     vocabulary = BERT if config.model.text else config.model.vocabulary

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vtr.footprint import RESTING, TRAINED, USABLE, memory_bytes
+
 if TYPE_CHECKING:
     from vtr.bench.step import Measure
 
-# Weights, their gradients and two moments of AdamW, in float32, or of a snapshot weights alone; memory that is not left
-# to fragments and the system.
-BYTES_A_PARAMETER, BYTES_A_HELD_ONE, USABLE = 16, 4, 0.85
 # A step that gains less by being four times as large, or takes so long, has nothing more to tell of speed.
 GAIN, LONG_S = 1.2, 2.0
 
@@ -40,7 +39,7 @@ def plan(
     kept = counted(step)[1] / 2 + it.batch.clips[0].numel()
     parameters = sum(p.numel() for p in objective.parameters())
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-    fixed = BYTES_A_PARAMETER * trained + BYTES_A_HELD_ONE * (parameters - trained)
+    fixed = TRAINED * trained + RESTING * (parameters - trained)
     memory = memory_bytes(where)
     fits = max(0, int((USABLE * memory - fixed) / kept))
     rate, batch = steady_rate(it, step, min(fits, config.train.batch_size))
@@ -96,16 +95,3 @@ def reading_rate(config: Any, shards: Path, seconds: float = 3.0) -> float:
         dataset[0, done % len(dataset)]
         done += 1
     return done / spent
-
-
-def memory_bytes(where: Any) -> int:
-    """Bytes of memory that are free on the GPU, or on this machine."""
-    if where.type == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info(where)[0])
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

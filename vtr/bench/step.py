@@ -32,9 +32,6 @@ GOALS = {
 RATIOS = (0.0, 0.5, 0.6, 0.75, 0.9)
 # But where nothing is hidden miles and simvtp have nothing to do, and contrastive hides nothing.
 RATIOS_OF = {"miles": RATIOS[1:], "simvtp": RATIOS[1:], "contrastive": RATIOS[:1]}
-# The vocabulary of a text tower whose own is not at hand: it costs memory, and next to no time. And that of BERT and
-# DistilBERT, which counts where words are predicted: one costs a product with each.
-WORDS, BERT = 1000, 30522
 
 
 @dataclass
@@ -215,6 +212,7 @@ def make(config: Config, attention: str, batch_size: int, where: torch.device, *
 
     from vtr import recipe as recipes
     from vtr.build import make_model
+    from vtr.footprint import BERT, WORDS, noise
 
     dual = config.model.kind == "dual"
     vocabulary = WORDS if dual else BERT if config.model.text else config.model.vocabulary
@@ -237,17 +235,3 @@ def adamw(module: nn.Module) -> torch.optim.Optimizer:
     from vtr.optim import parameter_groups
 
     return torch.optim.AdamW(parameter_groups(module.named_parameters(), 0.05), lr=1e-5, fused=True)
-
-
-def noise(config: Config, batch_size: int, where: torch.device) -> Batch:
-    """A batch of random pixels and full captions."""
-    import torch
-
-    from vtr.types import Batch
-
-    data = config.data
-    clips = torch.randint(0, 256, (batch_size, data.frames, 3, data.size, data.size), dtype=torch.uint8)
-    ids = torch.randint(5, WORDS, (batch_size, data.words))
-    there = torch.ones_like(ids, dtype=torch.bool)
-    batch = Batch(clips, ids, there, there, torch.arange(batch_size), torch.ones(batch_size, dtype=torch.bool))
-    return batch.to(where)

@@ -7,34 +7,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 
 def counted(run: Callable[[], None]) -> tuple[int, int]:
     """(FLOPs of a step, bytes that it keeps for its backward pass beside weights), counted, not timed."""
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    kept: dict[int, int] = {}
+    from vtr.footprint import keeping
 
-    def keep(tensor: Tensor) -> Tensor:
-        if not _of_weights(tensor if tensor._base is None else tensor._base):
-            storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    with FlopCounterMode(display=False) as counter, keeping() as kept:
         run()
     return counter.get_total_flops(), sum(kept.values())
-
-
-def _of_weights(tensor: Tensor) -> bool:
-    """Whether it is a weight, or a copy of one in another precision."""
-    import torch
-
-    if tensor.grad_fn is None:
-        return isinstance(tensor, torch.nn.Parameter)
-    return all(type(source).__name__ == "AccumulateGrad" for source, _ in tensor.grad_fn.next_functions)
 
 
 def gemm_tflops(where: torch.device, precision: str, size: int = 2048) -> float:

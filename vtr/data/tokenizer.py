@@ -29,6 +29,9 @@ SPECIAL = {
 }
 # Shapes come in few sizes: a compiled model and a CPU's allocator both like to see the same ones again.
 ROUND = 8
+# One of these is where a tokenizer is.
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+HUB_S = 3.0  # seconds in which a hub answers that is there
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,38 @@ def pretrained(name: str, length: int, *, fixed: bool = False) -> CaptionTokeniz
     """A transformers tokenizer by hub name or local directory. Raises WorkError when it cannot be had."""
     from transformers import AutoTokenizer
 
+    whereabouts(name)  # transformers would ask a hub that does not answer for minutes
     try:
         whole = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise WorkError(
-            f"the tokenizer of {name!r} could not be loaded: {str(error).splitlines()[0]}",
-            "give a local directory made by save_pretrained as model.text, or connect to the model hub",
-        ) from error
+        raise _absent(name, str(error).splitlines()[0]) from error
     special = {key: str(value) for key in SPECIAL if (value := getattr(whole, key, None))}
     special.setdefault("pad_token", str(whole.eos_token))
     return CaptionTokenizer(whole.backend_tokenizer, special, length, fixed=fixed)
+
+
+def whereabouts(name: str) -> str:
+    """Where the tokenizer of `name` is, told in seconds. Raises WorkError when it can be had from nowhere."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    if Path(name).is_dir():
+        if not any((Path(name) / file).is_file() for file in FILES):
+            raise _absent(name, f"the directory has none of {', '.join(FILES)}")
+        return f"in the directory {name}"
+    try:
+        if any(isinstance(try_to_load_from_cache(name, file), str) for file in FILES):
+            return f"of {name}, in the model hub's cache"
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_S)
+    except Exception as error:  # of the network or the hub: the library has many kinds
+        raise _absent(name, f"it is not in the cache, and {str(error).splitlines()[0]}") from error
+    return f"of {name}, to be fetched from the model hub"
+
+
+def _absent(name: str, why: str) -> WorkError:
+    return WorkError(
+        f"the tokenizer of {name!r} could not be loaded: {why}",
+        "give a local directory made by save_pretrained as model.text, or connect to the model hub",
+    )
 
 
 class LaterTokenizer(CaptionTokenizer):

@@ -69,21 +69,24 @@ class Step(nn.Module):
         self.seen = {name: rows[name].detach() for name in ("video", "text") if name in rows}
 
 
-def check_pieces(objective: nn.Module, pieces: int, how: str, batch: int, world: int) -> None:
-    """Raises ConfigError when a step cannot go through so: the batch does not divide, or the objective's loss."""
+def check_batch(batch: int, world: int, pieces: int, how: str) -> None:
+    """Raises ConfigError when a batch does not divide among the processes, or a process's share into pieces."""
     if batch % world:
         raise ConfigError(
             f"a global batch of {batch} does not divide among {world} processes", "choose a multiple with --batch-size"
         )
-    if pieces == 1:
-        return
     local = batch // world
-    if local % pieces or local // pieces < (2 if how == "plain" else 1):
+    if pieces > 1 and (local % pieces or local // pieces < (2 if how == "plain" else 1)):
         raise ConfigError(
             f"{local} clips a process do not divide into {pieces} pieces",
             "choose --batch-size as a multiple of processes times --accumulate",
         )
-    if how == "exact" and not hasattr(objective, "rows"):
+
+
+def check_pieces(objective: nn.Module, pieces: int, how: str, batch: int, world: int) -> None:
+    """Raises ConfigError when a step cannot go through so: the batch does not divide, or the objective's loss."""
+    check_batch(batch, world, pieces, how)
+    if pieces > 1 and how == "exact" and not hasattr(objective, "rows"):
         why = getattr(objective, "unsplit", "its losses need the whole batch at once")
         raise ConfigError(
             f"{type(objective).__name__} cannot be split exactly: {why}",

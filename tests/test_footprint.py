@@ -1,0 +1,73 @@
+"""What is counted on one layer is what the whole keeps; less is kept where less is asked."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from vtr import build, makers, recipe
+from vtr.bench.yardstick import counted
+from vtr.footprint import RESTING, TRAINED, footprint, memory_bytes, noise
+
+CPU = torch.device("cpu")
+CLIPS = 6
+
+
+def kept_by_all_layers(config: Any) -> int:
+    """Bytes that a step of the whole model keeps for its backward pass, a clip."""
+    words: Any = SimpleNamespace(vocabulary=config.model.vocabulary, pad_id=0, mask_id=3)
+    config = recipe.override(config, {"objective.snapshot_wait": False})
+    objective: Any = makers.make_objective(config, build.make_model(config, words).train(), words)
+    batch = noise(config, CLIPS, CPU)
+    return counted(lambda: sum(objective(batch, 0).values()).backward())[1] // CLIPS
+
+
+@pytest.mark.parametrize("name", ["contrastive-tiny", "mac-tiny", "miles-tiny", "simvtp-tiny"])
+def test_one_layer_tells_of_all(name: str) -> None:
+    config = recipe.load(name)
+    assert footprint(config, CPU, "fp32").a_sample == pytest.approx(kept_by_all_layers(config), rel=0.1)
+
+
+def test_weights_are_counted_with_what_trains_them() -> None:
+    config = recipe.load("mac-tiny")
+    words: Any = SimpleNamespace(vocabulary=config.model.vocabulary, pad_id=0)
+    weights = sum(one.numel() for one in build.make_model(config, words).parameters())
+    assert footprint(config, CPU, "fp32").fixed == TRAINED * weights
+    average = footprint(recipe.override(config, {"train.ema": 0.9}), CPU, "fp32").fixed
+    assert average == (TRAINED + RESTING) * weights
+    frozen = footprint(recipe.override(config, {"optim.freeze": "text"}), CPU, "fp32").fixed
+    assert RESTING * weights < frozen < TRAINED * weights
+
+
+def test_less_is_kept_where_less_is_asked() -> None:
+    config = recipe.load("mac-tiny")
+
+    def kept(**settings: Any) -> int:
+        given = {key.replace("__", "."): value for key, value in settings.items()}
+        return footprint(recipe.override(config, given), CPU, "fp32").a_sample
+
+    assert kept(objective__mask_ratio=0.9) < kept() < kept(objective__mask_ratio=0.3) < kept(model__depth=6)
+    assert kept(train__checkpointing=True) < 0.7 * kept()
+
+
+def test_copies_of_weights_are_no_clips() -> None:
+    """In bf16 less is kept of a clip; beside the weights stand their copies."""
+    config = recipe.load("mac-tiny")
+    exact, half = footprint(config, CPU, "fp32"), footprint(config, CPU, "bf16")
+    assert half.a_sample < 0.8 * exact.a_sample
+    assert exact.fixed < half.fixed < exact.fixed * (1 + 3 / TRAINED)
+
+
+def test_it_leaves_the_draws_of_a_run_alone() -> None:
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    footprint(recipe.load("mac-tiny"), CPU, "fp32")
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def test_there_is_memory() -> None:
+    assert memory_bytes(CPU) > 2**28
