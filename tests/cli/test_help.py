@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import VTR, Cli
+from cli_helpers import VTR, Cli, refused
 
 VERBS = ("shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "export", "bench", "env",
          "recipes")  # fmt: skip
@@ -106,3 +106,4 @@ def test_a_wrong_command_is_told_how_it_goes(cli: Cli, arguments: list[str]) -> 
     assert (result.code, result.out) == (2, "")
     assert "Usage: vtr" in result.err
     assert "Traceback" not in result.err
+    refused(result, 2, "error: vtr", "--help")

@@ -15,11 +15,11 @@ from vtr.data.facts import describe
 from vtr.data.feed import feed
 from vtr.data.index import ShardIndex
 from vtr.data.shards import write_shards
-from vtr.data.sheet import make_sheet
+from vtr.data.sheet import BACKGROUND, GAP, HIDDEN, TALL, make_sheet
 from vtr.data.store import FrameStore, Store, VideoStore
 from vtr.data.transcode import SmallVideoStore
 from vtr.data.verify import verify
-from vtr.errors import InputError
+from vtr.errors import ConfigError, InputError
 
 STORES: dict[str, Store] = {
     "video": VideoStore(),
@@ -127,6 +127,23 @@ def test_the_sheet_shows_what_is_there(out: Path) -> None:
     colours = {tuple(pixel) for pixel in one.reshape(-1, 3)[::7]}
     assert len(colours) > 20, "pictures, not an empty page"
     assert make_sheet(index, 100).height == make_sheet(index, 7).height, "no sample twice"
+
+
+def test_a_sheet_shows_what_a_mask_hides(out: Path) -> None:
+    index = ShardIndex.open(out)
+    plain, masked = (make_sheet(index, 1, ratio).convert("RGB") for ratio in (0.0, 0.75))
+    assert masked.height == plain.height + TALL + 2
+    pixels = np.asarray(masked)
+    above, below = (pixels[at : at + TALL] for at in (GAP, GAP + TALL + 2))
+    assert (above == np.asarray(plain)[GAP : GAP + TALL]).all()
+    drawn = (above != BACKGROUND).any(-1)
+    hidden = (below == HIDDEN).all(-1)
+    assert not (hidden & ~drawn).any()
+    assert hidden.sum() / drawn.sum() == pytest.approx(0.75, abs=0.02)
+    kept = drawn & ~hidden
+    assert (below[kept] == above[kept]).all()
+    with pytest.raises(ConfigError, match=r"a mask ratio of 1.5, it must be at least 0 and below 1"):
+        make_sheet(index, 1, 1.5)
 
 
 def test_a_damaged_sample_on_the_sheet(samples: list[Sample], tmp_path: Path) -> None:

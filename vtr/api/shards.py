@@ -88,17 +88,21 @@ def inspect_shards(
     *,
     sheet: Path | None = None,
     samples: int = 24,
+    mask_ratio: float = 0.0,
     verify: bool = False,
     world_size: int | None = None,
     workers: int | None = None,
     batch_size: int | None = None,
     frames: int = 4,
+    recipe: str | None = None,
     time_limit_s: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """What shards hold; with `verify` what is damaged in them, with `world_size` whether they can "feed" a training.
 
-    `sheet` is the PNG file of a contact sheet of so many `samples`.
+    `sheet` is the PNG file of a contact sheet of so many `samples`, with `mask_ratio` of each frame hidden beside it.
+    With `recipe`, whether that training is "ready" to go on them, here, in `world_size` processes or one: see
+    `vtr.readiness`.
     """
     from vtr.atomic import replacing
     from vtr.data import facts, feed
@@ -107,17 +111,23 @@ def inspect_shards(
     from vtr.data.crew import cores
     from vtr.data.index import ShardIndex
 
-    if world_size is None and batch_size is not None:
+    if world_size is None and batch_size is not None and recipe is None:
         raise InputError("--batch-size alone feeds nobody", "add --world-size, the number of training processes")
     index = ShardIndex.open(path)
     found = facts.describe(index)
     if world_size is not None:
         found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
+    if recipe is not None:
+        from vtr.readiness import report
+        from vtr.recipe import load, override
+
+        config = override(load(recipe), {} if batch_size is None else {"train.batch_size": batch_size})
+        found["ready"] = report(config, index, world_size or 1)
     if verify:
         done = verifying.verify(index, workers=workers or cores(), time_limit_s=time_limit_s, progress=progress)
         found["verified"] = dataclasses.asdict(done)
     if sheet is not None:
-        picture = contact.make_sheet(index, samples)
+        picture = contact.make_sheet(index, samples, mask_ratio)
         with replacing(Path(sheet)) as file:
             picture.save(file, "PNG")
         found["sheet"] = str(sheet)

@@ -14,6 +14,8 @@ from typer.core import TyperGroup
 from vtr.version import __version__
 
 INTERRUPTED = 130
+# All that Typer finds wrong with a command line; it exports two kinds of it alone.
+Misused: Any = typer.BadParameter.__base__
 FLOW = (
     "shard", "inspect", "pretrain", "finetune", "eval", "embed", "search", "export", "bench", "recipes", "env",
 )  # fmt: skip
@@ -123,6 +125,13 @@ def _say(name: str, text: str, style: str) -> None:
         console.print(f"{name}: {' '.join(text.split())}", style=style, markup=False)
 
 
+def _fail_misused(error: Any) -> None:
+    """What Typer found wrong with the words of a command; of one without any it has printed the help."""
+    if type(error).__name__ != "NoArgsIsHelpError":
+        path = error.ctx.command_path
+        fail(f"{path}: {error.format_message().rstrip('.')}", f"{error.ctx.get_usage()}; see {path} --help")
+
+
 def _no_memory(error: BaseException) -> bool:
     """Whether Python, numpy or torch (which says it in a RuntimeError, of either device) could get no more memory."""
     return isinstance(error, MemoryError) or any(
@@ -135,14 +144,17 @@ def main() -> None:
     from vtr.errors import VtrError
 
     try:
-        app()
+        code = app(prog_name="vtr", standalone_mode=False)  # what is wrong comes out of it, and an exit as its code
+        if code != INTERRUPTED:  # Typer turns a Ctrl-C into this exit, and says nothing
+            sys.exit(code)
+        raise KeyboardInterrupt
+    except Misused as error:
+        _fail_misused(error)
+        sys.exit(error.exit_code)
     except VtrError as error:
         fail(error.message, error.hint)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, SystemExit) as stop:
-        # Typer turns a Ctrl-C into this exit, and says nothing.
-        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
-            raise
+    except KeyboardInterrupt:
         fail("interrupted", "what was finished is kept; run the same command to go on")
         sys.exit(INTERRUPTED)
     except (MemoryError, RuntimeError) as error:

@@ -20,7 +20,7 @@ PROBLEMS = 5  # that are named
 
 @app.command(
     epilog=examples(
-        "vtr inspect shards/train --sheet sheet.png --verify",
+        "vtr inspect shards/train --sheet sheet.png --recipe mac-tiny",
         "vtr inspect runs/simvtp --reconstruct restored.png --shards shards/test",
     )
 )
@@ -30,6 +30,9 @@ def inspect(
     ],
     sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Write a contact sheet.")] = None,
     samples: Annotated[int, typer.Option(min=1, max=400, help="Samples on the contact sheet.")] = 24,
+    mask_ratio: Annotated[
+        float, typer.Option(help="With --sheet: show so much of each frame hidden, as MAC does.")
+    ] = 0.0,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every byte, decode every frame.", rich_help_panel=CHECK)
     ] = False,
@@ -41,6 +44,10 @@ def inspect(
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Clips a step, over all processes.", rich_help_panel=CHECK)
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Can it be trained on them, here?", rich_help_panel=CHECK, autocompletion=o.complete_recipe),
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that is fed.", rich_help_panel=CHECK)] = 4,
     index: Annotated[
@@ -79,7 +86,10 @@ def inspect(
         _index(path, caption_key, split, workers, max_skipped, time_limit, limits, as_json)
     else:
         _refuse_index_flags(caption_key=caption_key, split=split, **limits)
-        _shards(path, sheet, samples, verify, (world_size, workers, batch_size, frames), time_limit, as_json)
+        _shards(
+            path, as_json, sheet=sheet, samples=samples, mask_ratio=mask_ratio, verify=verify, world_size=world_size,
+            workers=workers, batch_size=batch_size, frames=frames, recipe=recipe, time_limit_s=time_limit,
+        )  # fmt: skip
 
 
 def refuse_runs(path: str) -> None:
@@ -141,25 +151,20 @@ def _index(
         _show_index(summary)
 
 
-def _shards(
-    path: str, sheet: Path | None, samples: int, verify: bool, fed: tuple[Any, ...], time_limit: float, as_json: bool
-) -> None:
+def _shards(path: str, as_json: bool, **asked: Any) -> None:
     from vtr import api
 
-    world_size, workers, batch_size, frames = fed
     with progress(*_columns()) as bar:
-        line = bar.add_task("verify", total=None, visible=verify)
+        line = bar.add_task("verify", total=None, visible=asked["verify"])
         found = api.inspect_shards(
-            path, sheet=sheet, samples=samples, verify=verify, world_size=world_size, workers=workers,
-            batch_size=batch_size, frames=frames, time_limit_s=time_limit,
-            progress=lambda done, total: bar.update(line, completed=done, total=total),
-        )  # fmt: skip
+            path, **asked, progress=lambda done, total: bar.update(line, completed=done, total=total)
+        )
     if as_json:
         print_json(found)
     else:
         _show(found)
     problems = found.get("verified", {}).get("problems", []), found.get("feed", {}).get("problems", [])
-    if any(problems):
+    if any(problems) or not all(check["ok"] for check in found.get("ready", [])):
         raise typer.Exit(1)
 
 
@@ -194,6 +199,9 @@ def _show(found: dict[str, Any]) -> None:
         warn("{shard}: {key}: {kind}: {message}".format(**problem))
     for problem in found.get("feed", {}).get("problems", []):
         warn(problem)
+    for check in found.get("ready", []):
+        if not check["ok"]:
+            warn(f"{check['check']}: {check['told']}; {check['hint']}")
 
 
 def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -224,6 +232,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         rate = f"{fed['clips_per_s']:.0f} clips/s ({fed['clips_per_s_per_core']:.0f} a core)"
         text = f"{fed['world_size']} processes get {fed['samples_per_rank']} samples each; their workers decode {rate}"
         lines.append(("feed", text + (f", a batch in {fed['s_per_batch']:.3g} s" if "s_per_batch" in fed else "")))
+    lines += [(check["check"], check["told"]) for check in found.get("ready", []) if check["ok"]]
     if checked := found.get("verified"):
         amount = f"{checked['members']} members, {checked['bytes'] / 1e6:.1f} MB, {checked['frames']} frames"
         lines.append(("verified", f"{amount}: {len(checked['problems'])} problems"))

@@ -57,7 +57,7 @@ def _command(path: str, command: Any, level: int) -> Iterator[str]:
         yield ""
     copied = [line.strip() for line in (command.epilog or "").splitlines() if line.strip().startswith("vtr ")]
     if copied:
-        yield from ("```bash", *copied, "```", "")
+        yield from ("```bash needs files of yours", *copied, "```", "")
     for name, part in within.items():
         yield from _command(f"{path} {name}", part, level + 1)
 
