@@ -1,11 +1,13 @@
 """Docs stay true: commands parse or run, links and paths lead somewhere, tables are what the code says.
 
 A fenced block of ```bash is run, in a folder that has shards, a run and captions; words after it ("needs data") say why
-it is only parsed.
+it is only parsed. Of ```python what it imports and calls is looked up, with the names of its arguments.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 import shlex
@@ -72,6 +74,24 @@ def test_every_command_parses(page: Path) -> None:
                 assert words[0] in SHELL or re.match(r"\w+=", words[0]), f"{page.name}: what is {line!r}?"
 
 
+def test_what_is_not_run_says_why() -> None:
+    reasons = [(page.name, why) for page in PAGES for why, _ in blocks(page) if why]
+    assert [(name, why) for name, why in reasons if not why.startswith("needs ")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_python_calls_what_is_there(page: Path) -> None:
+    for code in re.findall(r"^```python\n((?:.*\n)*?)^```$", page.read_text("utf-8"), re.MULTILINE):
+        nodes, known = list(ast.walk(ast.parse(code))), {}
+        for node in nodes:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                exec(ast.unparse(node), known)
+        for node in nodes:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] in known:
+                called = eval(ast.unparse(node.func), known)
+                inspect.signature(called).bind(*node.args, **{str(word.arg): 0 for word in node.keywords})
+
+
 def test_old_fences_are_gone() -> None:
     """A command in another fence, or indented, would not be looked at."""
     for page in PAGES:
@@ -104,7 +124,7 @@ def world(tmp_path, monkeypatch, shards, test_shards, run, embeddings) -> Path:
     return tmp_path
 
 
-RUN = [page for page in PAGES if any(not why for why, _ in blocks(page)) and page.name != "cli.md"]
+RUN = [page for page in PAGES if any(not why for why, _ in blocks(page))]
 
 
 @pytest.mark.slow
