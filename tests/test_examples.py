@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BIN = Path(sys.executable).parent
@@ -88,6 +89,19 @@ def test_custom_objective(tmp_path, shards) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert {"contrastive", "views"} <= set(lines[-1])
     assert json.loads((tmp_path / "run/run.json").read_text())["objective"] == "TwoViews"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.skipif(find_spec("fastapi") is None, reason="needs vtr[serve]")
+def test_pictures(tmp_path, test_shards, embeddings) -> None:
+    (tmp_path / "work").mkdir()
+    for name, made in (("test", test_shards), ("embeddings", embeddings)):
+        (tmp_path / "work" / name).symlink_to(made)
+    call(tmp_path, "bash", EXAMPLES / "pictures.sh", "work", "images", PORT=0)
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["masks.png", "search.png"]
+    for path in (tmp_path / "images").iterdir():
+        with Image.open(path) as picture:
+            assert len(picture.convert("RGB").getcolors(2**24)) > 50, f"{path.name} shows nothing"
 
 
 NANO = (
