@@ -1,4 +1,4 @@
-"""How fast a run goes, and how much of it is waiting for data."""
+"""How fast a run goes, what it costs, and how much of it is waiting for data."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Speed since the last look, and the share of it spent waiting for data."""
+    """Speed since the last look, the share of it spent waiting for data, and the processor's time for the steps."""
 
     def __init__(self) -> None:
         self._begin = self._look = time.monotonic()
+        self._processor = time.process_time()
         self._waited = 0.0
         self._samples = self._tokens = self._all_steps = 0
 
@@ -19,8 +20,16 @@ class Clock:
     def waiting(self) -> Iterator[None]:
         """Around a wait for the next batch."""
         begin = time.monotonic()
-        yield
+        with self.aside():
+            yield
         self._waited += time.monotonic() - begin
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Around what is no part of a step: the processor's time for it is not counted."""
+        begin = time.process_time()
+        yield
+        self._processor += time.process_time() - begin
 
     def step(self, samples: int, tokens: int) -> None:
         """Counts a step of so many samples and tokens, over all processes."""
@@ -29,7 +38,11 @@ class Clock:
         self._all_steps += 1
 
     def figures(self, steps_left: int) -> dict[str, float]:
-        """Speed since the last look, the share spent waiting, seconds since the start, seconds left."""
+        """Speed since the last look, the share spent waiting, seconds since the start, seconds left.
+
+        `processor_s` are seconds of the processor, all threads of this process together, since the start: for the steps
+        alone, so that neither other programs nor evaluations count.
+        """
         now = time.monotonic()
         spent = max(now - self._look, 1e-9)
         figures = {
@@ -37,6 +50,7 @@ class Clock:
             "tokens_per_s": round(self._tokens / spent),
             "data_wait": round(self._waited / spent, 4),
             "seconds": round(now - self._begin, 2),
+            "processor_s": round(time.process_time() - self._processor, 3),
             "left_s": round((now - self._begin) / self._all_steps * steps_left, 1),
         }
         self._look, self._waited, self._samples, self._tokens = now, 0.0, 0, 0

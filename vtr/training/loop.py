@@ -175,8 +175,9 @@ def train(
             if saving:
                 path = save(done)  # before the evaluation, which may fail of other data
             if scoring and evaluate is not None:
-                put_together()
-                results = evaluate()
+                with clock.aside():
+                    put_together()
+                    results = evaluate()
                 log.record(done, results)
                 accelerator.log(results, step=done)
                 log.note(f"step {done}  " + "  ".join(f"{name} {value:.1f}" for name, value in results.items()))
