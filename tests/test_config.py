@@ -32,6 +32,7 @@ WRONG = [
     (ObjectiveConfig, {"mask": "rows"}, r"objective\.mask = 'rows' is unknown\n.*per_frame, tube, block"),
     (ObjectiveConfig, {"predict_head": "big"}, r"objective\.predict_head = 'big' is unknown\n.*none, linear, mlp"),
     (ObjectiveConfig, {"decoder_heads": 5}, r"decoder_width = 384 does not divide into objective\.decoder_heads = 5"),
+    (ObjectiveConfig, {"pixel_floor": 0.0}, r"objective\.pixel_floor = 0\.0, it must be at least 1e-06"),
     (ObjectiveConfig, {"predict_weight": -1.0}, r"objective\.predict_weight = -1\.0, it must be at least 0"),
     (OptimConfig, {"lr": 0.0}, r"optim\.lr = 0\.0, it must be above 0"),
     (OptimConfig, {"lr": float("nan")}, r"optim\.lr = nan"),

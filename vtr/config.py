@@ -172,6 +172,7 @@ class ObjectiveConfig:
     decoder_width: int = 384  # SimVTP's pixel decoder
     decoder_depth: int = 4  # its blocks
     decoder_heads: int = 6  # they divide its width, which must be even
+    pixel_floor: float = 1e-6  # added to a tube's deviation (pixels of 0 to 1) that SimVTP divides by; flat tubes fade
     predict_weight: float = 1.0  # MILES's lambda
     predict_space: str = "joint"  # where MILES compares features: joint, after the projection, or tokens, before it
     predict_head: str = "none"  # between a masked patch's feature and its prediction: none, linear, mlp
@@ -192,6 +193,7 @@ class ObjectiveConfig:
             snapshot_momentum=self.snapshot_momentum,
         )  # fmt: skip
         _at_least("objective", 0, predict_weight=self.predict_weight, snapshot_samples=self.snapshot_samples)
+        _at_least("objective", 1e-6, pixel_floor=self.pixel_floor)
         _at_least("objective", 1, decoder_depth=self.decoder_depth, decoder_heads=self.decoder_heads)
         if self.decoder_width < 2 or self.decoder_width % self.decoder_heads or self.decoder_width % 2:
             raise ConfigError(

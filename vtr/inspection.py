@@ -116,7 +116,7 @@ def _restored(objective: SimVTP, batch: Batch, words: Any, seed: int) -> tuple[l
     true = visible_patches(batch.clips, hidden, model.patch, model.tubelet).flatten(1, 2).float()
     true = true.view(*true.shape[:2], 3, -1)
     values = restored.view(*true.shape[:2], -1, 3).transpose(2, 3)
-    values = values * (true.var(-1, keepdim=True).sqrt() + 1e-6) + true.mean(-1, keepdim=True)
+    values = values * _deviation(true, objective.pixel_floor) + true.mean(-1, keepdim=True)
     whole = visible_patches(batch.clips, None, model.patch, model.tubelet).float()  # (B,S,n,3*t*p*p)
     places = hidden[..., None].expand(-1, -1, -1, whole.shape[-1])
     filled = whole.scatter(2, places, values.flatten(2).view_as(places).clamp(0, 255))
@@ -133,7 +133,7 @@ def _restored(objective: SimVTP, batch: Batch, words: Any, seed: int) -> tuple[l
             Row("restored", _film(filled[i], model.patch, model.tubelet), guessed),
         ])  # fmt: skip
     right = (guesses == batch.ids) & lost
-    error = (restored.float() - _standard(true)).square().mean()
+    error = (restored.float() - _standard(true, objective.pixel_floor)).square().mean()
     return blocks, {
         "pixel_error": round(float(error), 4),
         "words_right": round(float(right.sum() / lost.sum().clamp(min=1)), 4),
@@ -141,9 +141,13 @@ def _restored(objective: SimVTP, batch: Batch, words: Any, seed: int) -> tuple[l
     }
 
 
-def _standard(true: Tensor) -> Tensor:
-    scaled = (true - true.mean(-1, keepdim=True)) / (true.var(-1, keepdim=True).sqrt() + 1e-6 * 255)
-    return scaled.transpose(2, 3).flatten(2)
+def _standard(true: Tensor, floor: float) -> Tensor:
+    return ((true - true.mean(-1, keepdim=True)) / _deviation(true, floor)).transpose(2, 3).flatten(2)
+
+
+def _deviation(true: Tensor, floor: float) -> Tensor:
+    """(B,M,3,t*p*p) in 0..255 -> (B,M,3,1): what a tube's colour is divided by; `floor` is of 0..1."""
+    return true.var(-1, keepdim=True).sqrt() + floor * 255
 
 
 def _looked_at(objective: MAC | MILES, batch: Batch, words: Any, seed: int) -> tuple[list[list[Row]], dict[str, Any]]:

@@ -44,7 +44,7 @@ def make_objective(
     if o.name == "simvtp":
         return SimVTP(
             cast(UnifiedEncoder, model), mask_id, o.mask_ratio, o.word_ratio, o.mask, o.negatives, o.decoder_width,
-            o.decoder_depth, o.decoder_heads, o.loss,
+            o.decoder_depth, o.decoder_heads, o.loss, o.pixel_floor,
         )  # fmt: skip
     dual = cast(DualEncoder, model)  # the config has seen to it
     if o.name == "miles":

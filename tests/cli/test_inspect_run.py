@@ -85,8 +85,9 @@ def test_perfect_answers_would_have_no_error(runs) -> None:
     clips = torch.randint(0, 256, (2, 4, 3, 16, 16), dtype=torch.uint8)
     hidden = torch.arange(16).expand(2, 2, -1)
     true = visible_patches(clips, hidden, 4, 2).flatten(1, 2).float()
-    ours = inspection._standard(true.view(*true.shape[:2], 3, -1))
-    torch.testing.assert_close(ours, pixel_targets(clips, hidden, 4, 2), rtol=1e-4, atol=1e-4)
+    for floor in (1e-6, 0.05):
+        ours = inspection._standard(true.view(*true.shape[:2], 3, -1), floor)
+        torch.testing.assert_close(ours, pixel_targets(clips, hidden, 4, 2, floor), rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_drawn_is_said(runs, shards: Path, tmp_path: Path) -> None:

@@ -69,6 +69,14 @@ def test_a_pixel_target_has_mean_0_and_unbiased_deviation_1_in_each_tube_and_col
     assert not pixel_targets(flat, hidden, 4, 2).any(), "a tube of one colour is zero, not NaN"
 
 
+def test_a_floor_keeps_the_noise_of_flat_tubes_small():
+    noisy = torch.full((2, 4, 3, 16, 16), 120, dtype=torch.uint8) + toy.batch(2).clips % 2
+    hidden = torch.arange(16).expand(2, 2, -1)
+    assert pixel_targets(noisy, hidden, 4, 2).std() > 0.9
+    assert pixel_targets(noisy, hidden, 4, 2, 0.05).std() < 0.05
+    assert pixel_targets(toy.batch(2).clips, hidden, 4, 2, 0.05).std() > 0.8, "what is drawn stays"
+
+
 @pytest.mark.parametrize("tubelet", [1, 2])
 def test_the_terms_are_their_equations(tubelet):
     objective, batch = simvtp(tubelet), toy.batch()

@@ -24,6 +24,7 @@ from vtr.rng import fold_in, fold_in_rows, uniform_pairs
 from vtr.types import Batch
 
 NEGATIVES = ("random", "hard")
+PIXEL_FLOOR = 1e-6  # as released
 
 
 class SimVTP(nn.Module):
@@ -48,13 +49,14 @@ class SimVTP(nn.Module):
         decoder_depth: int = 4,
         decoder_heads: int = 6,
         loss: str = "softmax",
+        pixel_floor: float = PIXEL_FLOOR,
     ) -> None:
         super().__init__()
         if negatives not in NEGATIVES:
             raise ConfigError(f"negatives {negatives!r} are unknown", f"choose one of: {', '.join(NEGATIVES)}")
         self.model, self.mask_id, self.word_ratio, self.mask = model, mask_id, word_ratio, known_mask(mask)
         self.negatives, self.visible = negatives, model.cells - hidden_count(model.cells, mask_ratio)
-        self.align = Align(loss)
+        self.align, self.pixel_floor = Align(loss), pixel_floor
         if self.visible == model.cells:
             raise ConfigError(f"a mask ratio of {mask_ratio} hides no tube", "SimVTP hides 0.9 of them")
         pixels = 3 * model.tubelet * model.patch**2
@@ -87,7 +89,7 @@ class SimVTP(nn.Module):
         joint = self.together(tubes, words, seen)  # (B,K+L,D), which restores and is the true pair
 
         restored = self.decoder(joint[:, : tubes.shape[1]], visible, hidden)
-        target = pixel_targets(batch.clips, hidden, model.patch, model.tubelet)
+        target = pixel_targets(batch.clips, hidden, model.patch, model.tubelet, self.pixel_floor)
         lost = lost & ok[:, None]
         if partners is None:
             (partners,) = self.partners([batch], seed, (video, text))
@@ -196,14 +198,15 @@ class SimVTP(nn.Module):
         return torch.cat(other), torch.cat(there)
 
 
-def pixel_targets(clips: Tensor, hidden: Tensor, patch: int, tubelet: int) -> Tensor:
+def pixel_targets(clips: Tensor, hidden: Tensor, patch: int, tubelet: int, floor: float = PIXEL_FLOOR) -> Tensor:
     """(B,T,3,H,W) uint8, (B,S,h) -> (B,M,P): RGB in [0,1], each tube and colour with mean 0 and unbiased deviation 1.
 
-    `(x - mean) / (sqrt(var) + 1e-6)` over the t*p*p values of a tube in one colour; pixel by pixel, colours together.
+    `(x - mean) / (sqrt(var) + floor)` over the t*p*p values of a tube in one colour; pixel by pixel, colours together.
+    With a `floor` far above 1e-6 the noise of flat tubes, which nobody can tell, stays near zero.
     """
     tubes = visible_patches(clips, hidden, patch, tubelet).flatten(1, 2)  # (B,M,3*t*p*p)
     rgb = tubes.view(*tubes.shape[:2], 3, -1).float() / 255
-    rgb = (rgb - rgb.mean(-1, keepdim=True)) / (rgb.var(-1, keepdim=True).sqrt() + 1e-6)
+    rgb = (rgb - rgb.mean(-1, keepdim=True)) / (rgb.var(-1, keepdim=True).sqrt() + floor)
     return rgb.transpose(2, 3).flatten(2)
 
 
