@@ -1,33 +1,38 @@
-"""What masking buys: objectives and mask ratios on the same clips, sizes and budget, as one table and one picture.
+"""What masking buys: objectives and mask ratios on the same clips, sizes and budget, as tables and a picture.
 
-    python examples/compare.py --work work/compare --seconds 120 --seeds 0 1 2
+    python examples/compare.py --work work/compare --seconds 120 --seeds 0 1 2 --probe
     python examples/compare.py --work work/compare --epochs 6 --only contrastive mac-0.75 --picture curve.png
 
-Each run is one `vtr pretrain` in a process of its own, with a whole schedule that ends with its budget: so many seconds
-of training (the steps that fit are found by a short trial first), or so many epochs. A run that is finished is not run
-again. The table goes to stdout as Markdown; every run's figures stay in WORK/runs.jsonl. Multiplications are counted on
-the model itself, forward and backward, not timed. --picture needs matplotlib: pip install 'vtr[plot]'.
+Each run is one `vtr.pretrain` with a whole schedule that ends with its budget: so many epochs, or so many seconds of
+training steps on one processor core. How many steps these are is measured first, all variants in turns, in processor
+seconds of this process: what else the machine does, decoding and evaluations are not in them. A run that is finished is
+not run again. Tables go to stdout as Markdown; every run's figures stay in WORK/runs.jsonl. Multiplications are counted
+on the model itself, forward and backward, not timed. --picture needs matplotlib: pip install 'vtr[plot]'.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
-from collections import defaultdict
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# 8 frames of 64 x 64 in tubelets of 2 x 8 x 8: 256 of them, enough for masking to matter.
+from compare_tables import VIEWS, picture, probe_table, table
+
+import vtr
+from vtr import recipe
+from vtr.config import Config
+from vtr.data.store import make_store
+
+# 8 frames of 32 x 32 in tubelets of 4 x 4 x 4: 128 of them, enough for masking to matter.
 SIZES = {
-    "data.size": 64, "data.resize": 64, "data.decoder": "auto", "model.patch": 8, "model.tubelet": 2,
-    "model.width": 192, "model.depth": 4, "model.heads": 3, "train.batch_size": 128, "optim.lr": 1e-3,
-    "optim.lr_batch": 0, "train.log_every": 5,
+    "data.workers": 0, "data.cache_gb": 1.0, "model.patch": 4, "model.width": 64, "model.depth": 2, "model.heads": 2,
+    "model.text_width": 64, "model.text_heads": 2, "train.batch_size": 64, "train.log_every": 5,
+    "train.save_every": 100_000,
 }  # fmt: skip
-TEXT_TOWER = {"model.text_width": 192, "model.text_depth": 2, "model.text_heads": 3}
 
 
 def mac(ratio: float, **more: Any) -> tuple[str, dict[str, Any]]:
@@ -35,45 +40,34 @@ def mac(ratio: float, **more: Any) -> tuple[str, dict[str, Any]]:
     return "mac-tiny", {"objective.mask_ratio": ratio} | {key.replace("__", "."): more[key] for key in more}
 
 
+DIVIDED = {"model.attention": "divided"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "contrastive": ("mac-tiny", {"objective.name": "contrastive"}),
+    "contrastive": ("contrastive-tiny", {}),
     "mac-0.25": mac(0.25),
     "mac-0.5": mac(0.5),
     "mac-0.6": mac(0.6),
     "mac-0.75": mac(0.75),
     "mac-0.9": mac(0.9),
-    "mac-0.75-tube": mac(0.75, objective__mask="tube"),
     "mac-0.75-tail2": mac(0.75, train__unmasked_tail=0.02),
     "mac-0.75-tail5": mac(0.75, train__unmasked_tail=0.05),
-    "contrastive-divided": ("mac-tiny", {"objective.name": "contrastive", "model.attention": "divided"}),
-    "mac-0.6-divided": mac(0.6, model__attention="divided"),
-    "mac-0.75-divided-tube": mac(0.75, model__attention="divided", objective__mask="tube"),
+    "mac-0.75-tube": mac(0.75, objective__mask="tube"),
+    "contrastive-divided": ("contrastive-tiny", DIVIDED),
+    "mac-0.6-divided": mac(0.6, **DIVIDED),
+    "mac-0.75-divided": mac(0.75, **DIVIDED),
+    "mac-0.75-divided-tube": mac(0.75, objective__mask="tube", **DIVIDED),
+    "simvtp": ("simvtp-tiny", {}),
     "miles": ("miles-tiny", {}),
-    "simvtp": ("simvtp-tiny", {"objective.decoder_width": 96}),
 }
 
 
-def vtr(*words: str) -> None:
-    """Runs a verb, shown as it could be typed."""
-    print("$ vtr", *words, file=sys.stderr)
-    subprocess.run([sys.executable, "-m", "vtr", *words], check=True, stdout=sys.stderr)
-
-
-def settings(name: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """What a variant changes in its recipe."""
-    recipe, own = VARIANTS[name]
-    merged = SIZES | TEXT_TOWER | own | dict(one.split("=", 1) for one in asked.set)
-    # SimVTP has one encoder for both, whose tokens are what is compared.
-    return merged | ({"model.embed_dim": merged["model.width"]} if recipe.startswith("simvtp") else {})
-
-
-def pretrain(name: str, seed: int, length: list[str], out: Path, asked: argparse.Namespace, *, score: int) -> None:
-    """One run of a variant; `score` steps are between its evaluations, 0: there are none."""
-    words = [word for key, value in settings(name, asked).items() for word in ("--set", f"{key}={value}")]
-    if score:
-        words += ["--eval-shards", str(asked.work / "test"), "--set", f"train.eval_every={score}"]
-    train = str(asked.work / "train")
-    vtr("pretrain", VARIANTS[name][0], "--shards", train, "--out", str(out), "--seed", str(seed), *length, *words)
+def config_of(name: str, asked: argparse.Namespace, **more: Any) -> Config:
+    """A variant's settings; `more` has __ for the dot."""
+    given, own = VARIANTS[name]
+    pairs = {key.replace("__", "."): value for key, value in more.items()}
+    settings = SIZES | recipe.parse_sets(asked.set) | own | pairs
+    if given.startswith("simvtp"):  # its one encoder's tokens are what is compared
+        settings["model.embed_dim"] = settings["model.width"]
+    return recipe.override(recipe.load(given), settings)
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
@@ -81,133 +75,142 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def speed(lines: list[dict[str, Any]]) -> float:
-    """Samples a second of the steps alone: the median, which neither the start nor an evaluation moves."""
-    return statistics.median([line["samples_per_s"] for line in lines if "loss" in line][1:] or [float("nan")])
+def speeds(asked: argparse.Namespace) -> dict[str, float]:
+    """Samples a second of the processor of every variant's steps on clips in memory; those of a tail in their share.
+
+    All variants take turns, so that whatever else the machine does falls on all of them alike.
+    """
+    import torch
+
+    from vtr import build
+    from vtr.bench.harness import Bench
+    from vtr.data.index import ShardIndex
+    from vtr.data.loader import ClipDataset, batches
+    from vtr.makers import make_objective
+    from vtr.retrieval.embed import captions_of
+    from vtr.run import make_optimizer
+
+    index = ShardIndex.open(asked.work / "train")
+    batch_size = {name: min(config_of(name, asked).train.batch_size, len(index)) for name in VARIANTS}
+
+    def work(config: Config, masked: bool) -> Callable[[], None]:
+        words = build.make_tokenizer(config, captions_of(index)[0])
+        objective = make_objective(config, build.make_model(config, words).train(), words)
+        optimizer = make_optimizer(config, objective, config.train.batch_size)
+        some = [(0, i) for i in range(min(config.train.batch_size, len(index)))]
+        batch, _ = next(iter(batches(ClipDataset(index, build.clip_shape(config)), [some], words, 0)))
+
+        def step() -> None:
+            torch.stack(list(objective(batch, 0, masked).values())).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    parts: dict[str, list[tuple[tuple[str, bool], float]]] = {}  # what steps a variant has, and their shares
+    works: dict[tuple[str, bool], Callable[[], None]] = {}
+    for name in VARIANTS:
+        tail = config_of(name, asked).train.unmasked_tail
+        config = config_of(name, asked, objective__snapshot_wait=False, train__unmasked_tail=0.0)
+        same = recipe.to_toml(config)  # a tail's steps are those of the variant without it
+        parts[name] = [((same, masked), share) for masked, share in ((True, 1 - tail), (False, tail)) if share]
+        for (_, masked), _ in parts[name]:
+            works.setdefault((same, masked), work(config, masked))
+    seconds = Bench(asked.work, asked.turns).medians(works, time.process_time)
+    return {name: batch_size[name] / sum(seconds[key] * share for key, share in parts[name]) for name in VARIANTS}
 
 
-def gflop(name: str, asked: argparse.Namespace) -> float:
-    """Operations (10^9, counted) that a sample takes in a step of `name`, backward pass and all."""
-    from vtr import recipe
+def steps_of(name: str, speed: float, asked: argparse.Namespace) -> int:
+    """How many steps the budget gives."""
+    batch = min(config_of(name, asked).train.batch_size, asked.train)
+    samples = asked.epochs * asked.train if asked.epochs else asked.seconds * speed
+    return max(1, round(samples / batch))
+
+
+def measured(name: str, seed: int, speed: float, asked: argparse.Namespace) -> dict[str, Any]:
+    """The figures of one run at the asked budget, with the curve of its evaluations: samples, seconds, R@1."""
     from vtr.bench.cost import gflop_a_sample
 
-    return gflop_a_sample(recipe.override(recipe.load(VARIANTS[name][0]), typed(settings(name, asked))))
-
-
-def typed(given: dict[str, Any]) -> dict[str, Any]:
-    """Settings as `--set` would read them."""
-    from vtr.recipe import parse_sets
-
-    return parse_sets([f"{key}={value}" for key, value in given.items()])
-
-
-def measured(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
-    """The figures of one run at the asked budget, with the curve of its evaluations."""
-    batch = int(settings(name, asked)["train.batch_size"])
-    if asked.seconds:
-        trial = asked.work / "trials" / name
-        pretrain(name, 0, ["--steps", str(asked.trial)], trial, asked, score=0)
-        steps = round(asked.seconds * speed(lines_of(trial)) / batch)
-    else:
-        steps = max(1, round(asked.epochs * asked.train / batch))
+    steps = steps_of(name, speed, asked)
+    every = max(1, -(-steps // asked.points))
+    config = config_of(name, asked, train__steps=steps, train__seed=seed, train__eval_every=every)
+    batch = min(config.train.batch_size, asked.train)
     out = asked.work / "runs" / f"{name}-steps{steps}-seed{seed}"
-    pretrain(name, seed, ["--steps", str(steps)], out, asked, score=max(1, -(-steps // 8)))
+    vtr.pretrain(config, asked.work / "train", out, eval_shards=asked.work / "test")
     lines = lines_of(out)
-    per_s = speed(lines)
-    curve = [(line["step"] * batch / per_s, line["t2v R@1"]) for line in lines if "t2v R@1" in line]
-    last = [line for line in lines if "t2v R@1" in line][-1]
+    scored = [line for line in lines if "t2v R@1" in line]
     return {
-        "name": name, "seed": seed, "budget": f"{asked.seconds} s" if asked.seconds else f"{asked.epochs} epochs",
-        "steps": steps, "samples": steps * batch, "samples_per_s": per_s, "seconds": steps * batch / per_s,
-        "gflop": gflop(name, asked), "t2v": last["t2v R@1"], "v2t": last["v2t R@1"], "curve": curve,
+        "name": name, "seed": seed, "steps": steps, "samples": steps * batch, "samples_per_s": speed,
+        "seconds": steps * batch / speed, "processor_s": [line["processor_s"] for line in lines if "loss" in line][-1],
+        "gflop": gflop_a_sample(config), "t2v": scored[-1]["t2v R@1"], "v2t": scored[-1]["v2t R@1"], "out": str(out),
+        "curve": [(line["step"] * batch, line["step"] * batch / speed, line["t2v R@1"]) for line in scored],
     }  # fmt: skip
 
 
-def by_name(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The runs of each variant."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in runs:
-        found[run["name"]].append(run)
+def probed(run: dict[str, Any], asked: argparse.Namespace) -> dict[str, float]:
+    """R@1 (percent, text to video) by view of the clips, among those whose captions tell of an order of events."""
+    from vtr.build import clip_shape, load_model
+    from vtr.data.index import ShardIndex
+    from vtr.retrieval.embed import captions_of, embed_captions
+    from vtr.retrieval.views import embed_views
+
+    kept = asked.work / "probes.json"
+    known: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
+    if run["out"] in known:
+        return known[run["out"]]
+    loaded, index = load_model(run["out"], "cpu"), ShardIndex.open(asked.work / "test")
+    seen = embed_views(loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer, probe=True)
+    texts = embed_captions(loaded.embedder, loaded.tokenizer, captions_of(index)[0])
+    rows = [i for i in range(len(index)) if " then " in index.captions(i)[0]]
+    found = {}
+    for view in VIEWS:
+        similar = texts[rows] @ seen.vectors[view][rows].T
+        found[view] = 100 * float((similar.argmax(1) == range(len(rows))).mean())
+    kept.write_text(json.dumps(known | {run["out"]: found | {"clips": len(rows)}}, indent=1))
     return found
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Mean and range over seeds, a line a variant, as Markdown."""
-    lines = [
-        "| run | seeds | GFLOP a sample | samples/s | seconds | samples seen | R@1 text to video | R@1 video to text |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, found in by_name(runs).items():
-        means = {key: statistics.fmean(run[key] for run in found) for key in ("samples_per_s", "seconds", "samples")}
-        scores = [
-            f"{statistics.fmean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
-            for values in ([run[way] for run in found] for way in ("t2v", "v2t"))
-        ]
-        lines.append(
-            f"| {name} | {len(found)} | {found[0]['gflop']:.2f} | {means['samples_per_s']:.0f} "
-            f"| {means['seconds']:.0f} | {means['samples']:,.0f} | {' | '.join(scores)} |"
-        )
-    return "\n".join(lines)
-
-
-def picture(runs: list[dict[str, Any]], path: Path) -> None:
-    """Two charts: R@1 on the way, over seconds of training; and at the end, over what a sample costs."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (way, end) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for name, found in by_name(runs).items():
-        colour = None
-        for run in found:  # a line a seed, in one colour
-            seconds, scores = zip(*run["curve"], strict=True)
-            (line,) = way.plot(seconds, scores, color=colour, label="" if colour else name, lw=1.2, marker=".", ms=4)
-            colour = line.get_color()
-        scores = [run["t2v"] for run in found]
-        mean = statistics.fmean(scores)
-        reach = [[mean - min(scores)], [max(scores) - mean]]
-        end.errorbar(found[0]["gflop"], mean, yerr=reach, fmt="o", color=colour, capsize=3)
-        end.annotate(name, (found[0]["gflop"], mean), textcoords="offset points", xytext=(6, 4), fontsize=8)
-    way.set(xlabel="seconds of training", ylabel="R@1, text to video (%)", title="on the way")
-    end.set(xlabel="GFLOP a sample, counted", title="at the end: mean and range of seeds")
-    end.margins(x=0.18)
-    for chart in (way, end):
-        chart.set_ylim(bottom=0)
-        chart.grid(alpha=0.25)
-    way.legend(fontsize=8)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
 def main() -> None:
-    """Shards once, runs what is missing, prints the table."""
+    """Shards once, runs what is missing, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/compare"))
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--seconds", type=float, help="seconds of each run's training")
+    length.add_argument("--seconds", type=float, help="seconds of one processor core that each run trains for")
     length.add_argument("--epochs", type=float, help="samples of each run, in epochs")
-    parser.add_argument("--trial", type=int, default=40, metavar="STEPS", help="of the trial of --seconds")
+    parser.add_argument("--turns", type=int, default=9, help="steps of each variant that its speed is measured by")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME",
                         help=f"variants: {', '.join(VARIANTS)}")  # fmt: skip
-    parser.add_argument("--train", type=int, default=5000, help="training clips")
+    parser.add_argument("--train", type=int, default=4000, help="training clips")
     parser.add_argument("--test", type=int, default=500, help="test clips")
+    parser.add_argument("--points", type=int, default=10, help="evaluations of a run, on its way and at its end")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
+    parser.add_argument("--probe", action="store_true", help="a second table: what is found with time destroyed")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves")
     asked = parser.parse_args()
     if asked.picture and find_spec("matplotlib") is None:
         parser.error("--picture needs matplotlib: pip install 'vtr[plot]'")
-    frames = ["--store", "frames", "--frames", "16", "--short-side", "64"]
     for split, limit in (("train", asked.train), ("test", asked.test)):
-        vtr("shard", "synthetic", "seed:0", str(asked.work / split), "--split", split, "--limit", str(limit), *frames)
+        store = make_store("frames", frames=8, short_side=32)
+        vtr.shard("synthetic", "seed:0", asked.work / split, split=split, limit=limit, store=store)
+    record, clocked = asked.work / "runs.jsonl", asked.work / "speeds.json"
+    if not clocked.exists():
+        clocked.write_text(json.dumps(speeds(asked), indent=1))
+    speed = json.loads(clocked.read_text())
+    done = {line["key"]: line for line in map(json.loads, record.read_text().splitlines())} if record.exists() else {}
     runs = []
     for seed in asked.seeds:  # all variants of a seed side by side, so that a slow hour falls on all of them
         for name in asked.only:
-            runs.append(measured(name, seed, asked))
-            with (asked.work / "runs.jsonl").open("a") as file:
-                file.write(json.dumps(runs[-1]) + "\n")
+            key = json.dumps([name, seed, asked.seconds, asked.epochs, asked.train, asked.test, *asked.set])
+            if key not in done:
+                done[key] = {"key": key, **measured(name, seed, speed[name], asked)}
+                with record.open("a") as file:
+                    file.write(json.dumps(done[key]) + "\n")
+            runs.append(done[key])
     print(table(runs))
+    if asked.probe:
+        print()
+        print(probe_table(runs, lambda run: probed(run, asked)))
     if asked.picture:
         picture(runs, asked.picture)
 
