@@ -65,7 +65,7 @@ def steady_rate(it: Measure, step: Callable[[], None], most: int) -> tuple[float
 
     Two clips alone would tell what starting a step costs, not what training does.
     """
-    from vtr.bench.step import noise
+    from vtr.footprint import noise
 
     best, of, batch = 0.0, 2, 2
     while True:
