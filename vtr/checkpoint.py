@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from vtr import plainjson
 from vtr.atomic import explain_os_error, sync_folder
 from vtr.errors import RunError
 
@@ -89,8 +90,13 @@ def newest(run: Path) -> Path | None:
 def check(path: Path) -> str | None:
     """What is wrong with the checkpoint at `path`, or None."""
     try:
-        hashes: dict[str, str] = json.loads((path / HASHES).read_text())
+        hashes: dict[str, str] = plainjson.loads((path / HASHES).read_bytes())
         for name, wanted in hashes.items():
+            place = PurePosixPath(name)
+            if place.is_absolute() or ".." in place.parts:  # a checkpoint may come from anybody
+                return f"{path / HASHES} names a file outside of the checkpoint: {name!r}"
+            if not (path / name).is_file():  # a pipe would be read for ever
+                return f"{path / name} is missing, or is no plain file"
             if sha256(path / name) != wanted:
                 return f"{path / name} is not what was written"
     except (OSError, ValueError, AttributeError) as error:

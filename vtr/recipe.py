@@ -56,7 +56,11 @@ def load(recipe: str) -> Config:
     path = _find(recipe)
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "see that you may read it") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is not TOML: it is nested too deep", "see `vtr/recipes` for how it looks") from error
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}", "see `vtr/recipes` for how a recipe looks") from error
     if not tables:
         raise ConfigError(f"{path} is empty", f"begin with a recipe that comes with vtr: {', '.join(recipe_names())}")
@@ -126,7 +130,7 @@ def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {text!r} has no value", "write --set section.key=value")
         try:
             values[dotted.strip()] = tomllib.loads(f"v = {raw}")["v"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             values[dotted.strip()] = raw.strip()
     return values
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vtr import checkpoint, recipe
+from vtr import checkpoint, plainjson, recipe
 from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.config import Config
 from vtr.errors import ConfigError, RunError
@@ -68,7 +68,7 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
     if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
         return None  # killed before it had begun
     try:
-        old: dict[str, Any] = {} | json.loads((out / RECORD).read_text())
+        old: dict[str, Any] = {} | plainjson.loads((out / RECORD).read_bytes())
         before = recipe.load(str(out / checkpoint.CONFIG))
     except (ValueError, TypeError, OSError, ConfigError) as error:
         why = error.message if isinstance(error, ConfigError) else str(error)

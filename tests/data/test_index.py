@@ -245,7 +245,7 @@ def test_several_row_groups(tmp_path: Path) -> None:
         if field.name not in columns:
             columns[field.name] = pa.array(["x"] * samples) if field.type == pa.string() else pa.array(count % 100)
     table = pa.table([columns[f.name].cast(f.type) for f in index_file.SCHEMA], schema=index_file.SCHEMA)
-    shards = [Shard(f"{n:06d}.tar", 1, per_shard) for n in range(samples // per_shard)]
+    shards = [Shard(f"{n:06d}.tar", 1 << 30, per_shard) for n in range(samples // per_shard)]
     index_file.write_index(tmp_path / index_file.NAME, table, shards)
     index = ShardIndex(tmp_path)
     for i in (0, 131_072, 299_999):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vtr import plainjson
+from vtr.atomic import explain_os_error, locked
 from vtr.errors import InputError
 
 
@@ -19,9 +21,8 @@ def export(
 
     `result`, a file of `vtr eval --out`, goes into the model card. Returns the files.
     """
-    import json
+    import os
     import shutil
-    import tempfile
 
     from vtr.hub.write import PACKAGES, write_hub
 
@@ -33,17 +34,22 @@ def export(
     if overwrite and out.is_dir() and any(out.iterdir()) and not (out / "processor_config.json").is_file():
         raise InputError(f"{out} is no export of a run, so it is not overwritten", "give another --out")
     try:
-        told = None if result is None else json.loads(Path(result).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        told = None if result is None else dict(plainjson.loads(Path(result).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{result} is no result: {error}", "make one: vtr eval RUN --shards DIR --out FILE") from error
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.tmp-", dir=out.parent))
+    place = out.resolve()
+    aside = place.parent / f".{place.name}.tmp-{os.getpid()}"
     try:
-        write_hub(to, run, aside, told)
-        aside.chmod(0o755)
-        if out.is_dir():
-            shutil.rmtree(out)
-        aside.replace(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with locked(place.parent / f".{place.name}.lock", str(out)):
+            try:
+                aside.mkdir()
+                write_hub(to, run, aside, told)
+                if place.is_dir():
+                    shutil.rmtree(place)
+                aside.replace(place)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise explain_os_error(error, "while exporting", place.parent) from error
     return sorted(path for path in out.rglob("*") if path.is_file())

@@ -122,7 +122,9 @@ def _say(name: str, text: str, style: str) -> None:
 
     if text:  # what other libraries say may have several lines
         console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print(f"{name}: {' '.join(text.split())}", style=style, markup=False)
+        # File names and keys are anybody's: an escape sequence in one must not steer the terminal.
+        plain = "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+        console.print(f"{name}: {plain}", style=style, markup=False)
 
 
 def _fail_misused(error: Any) -> None:

@@ -8,10 +8,10 @@ vtr                     clip.json {"captions": [...], "caption": ...} clip.mp4
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from vtr import plainjson
 from vtr.errors import VideoError
 
 TEXTS = ("txt", "caption")
@@ -57,8 +57,8 @@ def json_of(members: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _json(data: bytes) -> dict[str, Any]:
     try:
-        about = json.loads(_decoded(data, "json"))
-    except (ValueError, RecursionError) as error:
+        about = plainjson.loads(_decoded(data, "json"))
+    except ValueError as error:
         raise VideoError("bad-caption", f"its json cannot be read: {error}") from error
     return about if isinstance(about, dict) else {}
 

@@ -6,7 +6,7 @@ decoded ahead of a slow one are held in memory, and nothing large goes through a
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vtr import plainjson
 from vtr.data import pyav_reader, stored, video
 from vtr.data.clips import frame_numbers
 from vtr.data.crew import Beat, Lost, run_tasks
@@ -102,7 +103,7 @@ def _taken(aside: Path, number: int, shape: ClipShape, spans: Spans, error: tupl
     if error is not None:
         return Clipped(np.empty((0, 2)), np.empty((0, shape.frames, 3, shape.size, shape.size), np.uint8), error)
     file = aside / f"{number}.npy"
-    clips = np.load(file, mmap_mode="r")
+    clips = np.load(file, mmap_mode="r", allow_pickle=False)
     file.unlink()  # the map keeps the bytes until it is let go
     return Clipped(spans, clips)
 
@@ -154,7 +155,7 @@ def _of_sample(index: ShardIndex, i: int, task: _Task) -> tuple[Spans, Clips | N
     spans = spans_of(info.duration_s, task.segments)
     times = np.zeros(1)
     if info.store == "frames" and info.frames > 1:
-        times = np.array(json.loads(index.read(i, ["json"])["json"])["times"], np.float64)
+        times = _times(index, i, info.frames)
     shape = task.shape
     count = shape.still if info.decoder == "image" else shape.frames
     numbers = span_frames(times, spans, count, info.duration_s, shape.sampler, shape.stride)
@@ -162,6 +163,17 @@ def _of_sample(index: ShardIndex, i: int, task: _Task) -> tuple[Spans, Clips | N
     frames = stored.decode(stored.fetch(index, i, distinct.tolist()), shape.at_least)
     planes = shape.evaluation(frames).numpy()
     return spans, planes[places.reshape(numbers.shape)]
+
+
+def _times(index: ShardIndex, i: int, frames: int) -> npt.NDArray[np.float64]:
+    """(n,) seconds of the stored frames of a sample, as its json tells. Raises VideoError when it does not."""
+    try:
+        times = np.array(plainjson.loads(index.read(i, ["json"])["json"])["times"], np.float64)
+    except (ValueError, KeyError, TypeError) as error:
+        raise VideoError("corrupt", f"the json of {index.key(i)} tells no times of its frames") from error
+    if times.shape != (frames,) or not np.isfinite(times).all():
+        raise VideoError("corrupt", f"the json of {index.key(i)} tells {times.size} times of {frames} frames")
+    return times
 
 
 def _of_bytes(data: bytes, task: _Task, info: video.VideoInfo) -> tuple[Spans, Clips | None]:
@@ -176,6 +188,9 @@ def _of_bytes(data: bytes, task: _Task, info: video.VideoInfo) -> tuple[Spans, C
         out = np.lib.format.open_memmap(
             task.aside / f"{task.number}.npy", "w+", np.uint8, (*numbers.shape, 3, shape.size, shape.size)
         )
+        with (task.aside / f"{task.number}.npy").open("r+b") as file:
+            # A full disk is an error here and now; through the map it would be the end of this process.
+            os.posix_fallocate(file.fileno(), 0, out.offset + out.nbytes)
         opened.codec.flush_buffers()
         convert = Converter(opened)
         for k, frame in pyav_reader.decode(opened, np.unique(numbers).tolist()):

@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vtr import plainjson
 from vtr.atomic import replacing
 from vtr.data import captions, image, index_file
 from vtr.data.crew import Beat
@@ -175,7 +176,7 @@ def _entry(task: IndexTask, key: str, kind: str, message: str) -> dict[str, str]
 def read_part(task: IndexTask) -> dict[str, Any] | None:
     """What was noted beside the rows of `task`; None when they are not there, or are of another tar."""
     try:
-        meta: dict[str, Any] = json.loads(pq.read_schema(task.part).metadata[META])
+        meta: dict[str, Any] = plainjson.loads(pq.read_schema(task.part).metadata[META])
         return meta if meta["digest"] == task.digest() else None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None

@@ -67,13 +67,16 @@ class ShardIndex:
         if not header.shards:
             raise DataError(f"{root} holds no samples", f"{root}/skipped.jsonl may say why")
         self.digest: str = header.digest
+        self._whole = header.digest  # of all tars, where `digest` is that of those that are held
         self.shards: tuple[Shard, ...] = header.shards
         self.limits = header.limits
         self.only: tuple[str, ...] | None = None
         self._rows: Any = None
         self._files: OrderedDict[int, _File] = OrderedDict()
         self._facts: dict[str, Any] = {}
+        self._length = 0
         shard = self._column("shard")
+        self._length = len(shard)
         if only is not None and set(only) != {s.name for s in self.shards}:
             self._choose(only, shard)
             shard = self._column("shard")
@@ -88,6 +91,7 @@ class ShardIndex:
         self._offset = _narrow(self._column("member_offset").values.to_numpy())
         self._size = _narrow(self._column("member_size").values.to_numpy())
         self._crc32: npt.NDArray[np.uint32] = self._column("member_crc32").values.to_numpy()
+        self._check_places()
 
     @classmethod
     def open(cls, root: Path | str) -> ShardIndex:
@@ -163,8 +167,11 @@ class ShardIndex:
         return str(self._keys[i])
 
     def captions(self, i: int) -> list[str]:
-        """The captions of sample `i`, in the order of the annotations."""
-        return [str(caption) for caption in self._captions[i]]
+        """The captions of sample `i`, in the order of the annotations. Raises DataError when it has none."""
+        found = [str(caption) for caption in self._captions[i]]
+        if not found:
+            raise DataError(f"{self.key(i)} in {self.where} has no caption", "make its index anew")
+        return found
 
     def all_captions(self) -> Any:
         """The captions of all samples, an arrow list array of N rows."""
@@ -240,8 +247,31 @@ class ShardIndex:
             return file
 
     def _column(self, name: str) -> Any:
-        column = index_file.read_column(self.root / index_file.NAME, name)
-        return column if self._rows is None else column.take(self._rows)
+        path = self.root / index_file.NAME
+        if index_file.read_header(path).digest != self._whole:  # columns come late, and must be of one index
+            raise _changed(self.where)
+        found = index_file.read_column(path, name)
+        if len(found) != (self._length or len(found)):
+            raise DataError(
+                f"{path} is damaged: {len(found)} values of {name}", "make it anew: vtr inspect DIR --index"
+            )
+        return found if self._rows is None else found.take(self._rows)
+
+    def _check_places(self) -> None:
+        """Raises DataError unless every member is a part of a tar that the index names: nothing else is ever read."""
+        ends = np.array([shard.bytes for shard in self.shards], np.int64)[self.shard_of]
+        ends = np.repeat(ends, np.diff(self._starts))
+        if (
+            (self.shard_of < 0).any()
+            or not len(self._ext_of) == len(self._offset) == len(self._size) == len(self._crc32) == len(ends)
+            or (self._offset < 0).any()
+            or (self._size < 0).any()
+            or (self._size > ends - self._offset).any()
+        ):
+            raise DataError(
+                f"{self.root / index_file.NAME} is damaged: it has members outside of its tars",
+                "make it anew: vtr inspect DIR --index",
+            )
 
     @cached_property
     def _keys(self) -> Any:
@@ -301,10 +331,14 @@ def check_shards(root: Path, shards: Iterable[Shard]) -> None:
     for shard in shards:
         try:
             size = (root / shard.name).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no file can have
             raise DataError(
                 f"{root / shard.name} is missing, the index names it", "put it back, or shard anew"
             ) from None
+        except OSError as error:
+            raise DataError(
+                f"{root / shard.name} cannot be opened: {error.strerror}", "see that you may read it"
+            ) from error
         if size != shard.bytes:
             raise DataError(
                 f"{root / shard.name} has {size} bytes, the index says {shard.bytes}", "copy it again, or shard anew"
@@ -314,8 +348,12 @@ def check_shards(root: Path, shards: Iterable[Shard]) -> None:
 def _reopen(root: str, only: tuple[str, ...] | None, digest: str) -> ShardIndex:
     index = ShardIndex(root, only)
     if index.digest != digest:
-        raise DataError(f"{root} was sharded anew while it was in use", "start again")
+        raise _changed(root)
     return index
+
+
+def _changed(root: str) -> DataError:
+    return DataError(f"{root} was sharded anew while it was in use", "start again")
 
 
 def _without_index(root: Path) -> DataError:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vtr import plainjson
 from vtr.atomic import replacing
 from vtr.data.limits import DEFAULT, Limits, limits_of
 from vtr.errors import DataError
@@ -94,24 +97,35 @@ def write_index(path: Path, table: pa.Table, shards: Sequence[Shard], limits: Li
 def read_header(path: Path) -> Header:
     """The metadata of the index at `path`. Raises DataError when it is no index of vtr's, or of another format."""
     try:
-        meta = json.loads(pq.read_schema(path).metadata[META])
-        limits = limits_of(meta.get("limits", {}))
+        schema = pq.read_schema(path)
+        meta = plainjson.loads(schema.metadata[META])
+        number = meta["format"]
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is no shard index: {_first_line(error)}", "make it anew: vtr inspect DIR --index"
         ) from error
-    if meta["format"] != FORMAT:
+    if number != FORMAT:
         raise DataError(
-            f"{path} is an index of format {meta['format']}, this vtr reads format {FORMAT}",
+            f"{path} is an index of format {str(number)[:20]}, this vtr reads format {FORMAT}",
             "make it anew: vtr inspect DIR --index",
         )
-    shards = tuple(Shard(**shard) for shard in meta["shards"])
-    for shard in shards:  # an index may come from anybody
+    # An index may come from anybody: what is taken from it for a name or a place is looked at before it is used.
+    if not schema.remove_metadata().equals(SCHEMA):
+        raise DataError(f"{path} has other columns than an index has", "make it anew: vtr inspect DIR --index")
+    try:
+        digest, shards = str(meta["digest"]), tuple(Shard(**shard) for shard in meta["shards"])
+        limits = limits_of({str(name): operator.index(value) for name, value in meta.get("limits", {}).items()})
+        sound = all(type(s.name) is str and type(s.bytes) is int and type(s.samples) is int for s in shards)
+    except (KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound or not re.fullmatch(r"[0-9a-f]{64}", digest):  # the digest names a folder of the cache
+        raise DataError(f"{path} does not say which tars it is of", "make it anew: vtr inspect DIR --index")
+    for shard in shards:
         if PurePosixPath(shard.name).is_absolute() or ".." in PurePosixPath(shard.name).parts:
             raise DataError(
                 f"{path} names a tar outside of its directory: {shard.name!r}", "make it anew: vtr inspect DIR --index"
             )
-    return Header(meta["digest"], shards, limits)
+    return Header(digest, shards, limits)
 
 
 def read_column(path: Path, name: str) -> pa.Array:
@@ -121,9 +135,15 @@ def read_column(path: Path, name: str) -> pa.Array:
         with pq.ParquetFile(path, memory_map=True, read_dictionary=repeating) as file:
             # Group by group, since arrow cannot read lists of dictionary strings over several groups at once.
             groups = [file.read_row_group(i, columns=[name]).column(0) for i in range(file.num_row_groups)]
-    except (pa.ArrowException, OSError) as error:
+        chunks = [chunk for group in groups for chunk in group.chunks]
+        found = pa.chunked_array(chunks).unify_dictionaries().combine_chunks() if chunks else None
+        if found is not None:
+            found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
+    except (pa.ArrowException, OSError, IndexError) as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
-    return pa.chunked_array([chunk for group in groups for chunk in group.chunks]).unify_dictionaries().combine_chunks()
+    if found is None or found.null_count:
+        raise DataError(f"{path} is damaged: its {name} has no values", "make it anew: vtr inspect DIR --index")
+    return found
 
 
 def digest_of(table: pa.Table, shards: Sequence[Shard]) -> str:

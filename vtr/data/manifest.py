@@ -12,12 +12,13 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vtr import plainjson
 from vtr.atomic import write_bytes
 from vtr.checkpoint import sha256
 from vtr.data import index_file
@@ -104,11 +105,16 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        record, shards = manifest["plan"], [Shard(**shard) for shard in manifest["shards"]]
+        manifest: dict[str, Any] = plainjson.loads(path.read_bytes())
+        record, shards = dict(manifest["plan"]), [Shard(**shard) for shard in manifest["shards"]]
         written = manifest["index"]["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        sum([manifest[name] for name in ("samples", "captions", "bytes", "duration_s")])  # TypeError: no number
+        sum([n for name in ("decoders", "skipped") for n in manifest[name].values()])
+        inside = all(PurePosixPath(shard.name).name == shard.name for shard in shards)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged", f"remove {out} and shard again") from error
+    if not inside:
+        raise DataError(f"{path} names tars outside of {out}", f"remove {out} and shard again")
     refuse_other(record, plan, out, source)
     check_shards(out, shards)
     if not (out / index_file.NAME).is_file() or sha256(out / index_file.NAME) != written:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vtr import plainjson
 from vtr.atomic import Syncing, explain_os_error, replacing
 from vtr.data import index_file, video
 from vtr.data.annotations.sample import Sample
@@ -187,6 +188,6 @@ def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
 
 
 def _part_of(schema: pa.Schema) -> Part:
-    meta = json.loads(schema.metadata[META])
+    meta = plainjson.loads(schema.metadata[META])
     shard = None if meta["shard"] is None else Shard(*meta["shard"])
     return Part(shard, tuple(meta["skipped"]), meta["digest"], Pace(**meta["pace"]))

@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from vtr import plainjson
 from vtr.data.annotations.sample import JSON, KEY_LENGTH, Sample, refuse_duplicates
 from vtr.errors import DataError
 
@@ -103,6 +105,14 @@ def refuse_arguments(record: Mapping[str, JSON], arguments: Mapping[str, JSON], 
     ]
     if changed:
         raise DataError(f"{out} was sharded with other arguments: {', '.join(changed)}", _hint(out))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A plan as it was noted. Raises DataError for a damaged one, FileNotFoundError where there is none."""
+    try:
+        return dict(plainjson.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}", f"remove {path.parent} and shard again") from error
 
 
 def _hint(out: Path) -> str:

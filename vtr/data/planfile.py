@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from vtr.atomic import replacing
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.oneshard import PARTS
-from vtr.data.plan import Plan, refuse_arguments
+from vtr.data.plan import Plan, read_record, refuse_arguments
 from vtr.data.workdir import PLAN
 from vtr.errors import DataError
 
@@ -86,11 +86,13 @@ def read_plan(out: Path, arguments: Mapping[str, JSON], per_shard: int | None, s
     """
     path = out / PARTS / SAMPLES
     try:
-        record = json.loads((out / PARTS / PLAN).read_bytes())
+        record = read_record(out / PARTS / PLAN)
     except FileNotFoundError:
         return None
     if not path.is_file():
         return None
+    if not isinstance(record.get("arguments"), dict) or not {"source", "census"} <= record.keys():
+        raise DataError(f"{out / PARTS / PLAN} is damaged", "plan again with --plan-only")
     planned = record["arguments"].get("per_shard") if per_shard is None else per_shard
     refuse_arguments(record, {**arguments, "per_shard": planned}, out)
     if record["source"] != source:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data.clips import frame_numbers
-from vtr.errors import InputError
+from vtr.errors import InputError, VideoError
 
 SHORTEST_S = 0.1
+MOST = 100_000  # spans of one video: two days of one every two seconds
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,17 @@ class Segments:
 
 
 def spans_of(duration_s: float, segments: Segments | None) -> npt.NDArray[np.float64]:
-    """(S,2) start and end in seconds of the spans of a video; without `segments`, or in a shorter video, its whole."""
+    """(S,2) start and end in seconds of the spans of a video; without `segments`, or in a shorter video, its whole.
+
+    Raises VideoError `too-large` for more than MOST spans: a header may promise a video of years.
+    """
     if segments is None or duration_s <= segments.length_s:
         return np.array([[0.0, duration_s]])
     count = int((duration_s - segments.length_s) / segments.stride_s + 1e-6) + 1
+    if count > MOST:
+        raise VideoError(
+            "too-large", f"{duration_s:.0f} s would be {count} spans, over {MOST}", "give longer --segments"
+        )
     starts = np.arange(count) * segments.stride_s
     if starts[-1] + segments.length_s < duration_s - SHORTEST_S:
         starts = np.append(starts, duration_s - segments.length_s)

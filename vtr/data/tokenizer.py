@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vtr import plainjson
 from vtr.errors import ConfigError, DataError, WorkError
 
 if TYPE_CHECKING:
@@ -91,14 +92,19 @@ def load(directory: Path, length: int, *, fixed: bool = False) -> CaptionTokeniz
     from tokenizers import Tokenizer
 
     try:
-        special = json.loads((directory / "tokenizer_config.json").read_text())
+        special = plainjson.loads((directory / "tokenizer_config.json").read_bytes())
+        names = {name: _text(special[name]) for name in SPECIAL if special.get(name)}
         backend = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    except Exception as error:  # the library raises bare Exception
+        made = CaptionTokenizer(backend, names, length, fixed=fixed)
+        made.backend.encode("a word")
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, DataError):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and of its own faults less than that
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{directory} holds no tokenizer that can be read: {error}", "a run keeps one in tokenizer/"
+            f"{directory} holds no tokenizer that can be read: {why}", "a run keeps one in tokenizer/"
         ) from error
-    names = {name: _text(special[name]) for name in SPECIAL if special.get(name)}
-    return CaptionTokenizer(backend, names, length, fixed=fixed)
+    return made
 
 
 def pretrained(name: str, length: int, *, fixed: bool = False) -> CaptionTokenizer:
@@ -108,8 +114,8 @@ def pretrained(name: str, length: int, *, fixed: bool = False) -> CaptionTokeniz
     whereabouts(name)  # transformers would ask a hub that does not answer for minutes
     try:
         whole = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _absent(name, str(error).splitlines()[0]) from error
+    except Exception as error:  # what transformers makes of damaged files has many kinds
+        raise _absent(name, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
     special = {key: str(value) for key in SPECIAL if (value := getattr(whole, key, None))}
     special.setdefault("pad_token", str(whole.eos_token))
     return CaptionTokenizer(whole.backend_tokenizer, special, length, fixed=fixed)

@@ -17,7 +17,7 @@ from vtr.atomic import explain_os_error, locked, remove_leftovers, write_bytes
 from vtr.data.annotations.sample import JSON
 from vtr.data.manifest import MANIFEST
 from vtr.data.oneshard import PARTS
-from vtr.data.plan import Plan, refuse_other
+from vtr.data.plan import Plan, read_record, refuse_other
 from vtr.errors import DataError
 
 LOCK = ".lock"
@@ -52,7 +52,7 @@ def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | N
     """
     path = out / PARTS / PLAN
     if path.is_file():
-        refuse_other(json.loads(path.read_bytes()), plan, out, source)
+        refuse_other(read_record(path), plan, out, source)
         return True
     if any(out.glob("*.tar")):
         raise DataError(

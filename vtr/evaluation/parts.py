@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr import plainjson
 from vtr.checkpoint import sha256
 from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
@@ -151,6 +151,10 @@ def _skipped(manifest: Path) -> dict[str, int]:
     if not manifest.is_file():
         return {}
     try:
-        return {kind: n for kind, n in json.loads(manifest.read_text())["skipped"].items() if kind != "no-caption"}
-    except (ValueError, KeyError, AttributeError) as error:
+        return {
+            kind: int(n)
+            for kind, n in plainjson.loads(manifest.read_bytes())["skipped"].items()
+            if kind != "no-caption"
+        }
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{manifest} is damaged", "shard again") from error

@@ -19,7 +19,7 @@ from vtr import recipe
 from vtr.build import make_model
 from vtr.checkpoint import WEIGHTS
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import RunError
+from vtr.errors import RunError, VtrError
 from vtr.makers import make_unified
 from vtr.models.embedder import Model
 from vtr.models.weights import matching
@@ -79,10 +79,16 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         from safetensors.torch import load_file
 
         folder = folder_of(name, others.get("revision"))
-        config = config or VtrConfig.from_pretrained(folder)
-        model = cls(config)
-        state = {key.removeprefix("encoders."): value for key, value in load_file(folder / WEIGHTS).items()}
-        matching(model.encoders, state, str(folder))
+        try:
+            config = config or VtrConfig.from_pretrained(folder)
+            model = cls(config)
+            state = {key.removeprefix("encoders."): value for key, value in load_file(folder / WEIGHTS).items()}
+            matching(model.encoders, state, str(folder))
+        except VtrError:
+            raise
+        except Exception as error:  # what transformers makes of a damaged configuration has many kinds
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunError(f"{folder} cannot be loaded: {why}", "export the run again") from error
         dtype = others.get("dtype") or others.get("torch_dtype")
         if isinstance(dtype, torch.dtype):
             model = model.to(dtype)

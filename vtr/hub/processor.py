@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
+from vtr import plainjson
 from vtr.data.clipping import clip_file
 from vtr.data.clips import frame_numbers
 from vtr.data.dataset import ClipShape
@@ -23,6 +24,7 @@ from vtr.errors import RunError
 from vtr.hub.model import folder_of
 
 SETTINGS = "processor_config.json"
+LARGEST = 1 << 16  # no setting of a clip is as large
 Video: TypeAlias = "str | Path | np.ndarray[Any, Any] | Tensor"
 
 
@@ -84,10 +86,13 @@ class VtrProcessor(ProcessorMixin):  # type: ignore[misc]
         """What `save_pretrained` wrote. Raises RunError when it is not there."""
         folder = folder_of(name, others.get("revision"))
         try:
-            found = json.loads((folder / SETTINGS).read_text())
+            found = plainjson.loads((folder / SETTINGS).read_bytes())
             words, fixed = int(found.pop("words")), bool(found.pop("fixed"))
             found.pop("processor_class")
             shape = ClipShape(**found)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            wholes = (words, shape.frames, shape.size, shape.resize, shape.stride, shape.still)
+            if not all(type(whole) is int and 0 < whole < LARGEST for whole in wholes):
+                raise ValueError(f"{wholes}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{folder / SETTINGS} is missing or damaged: {error}", "export the run again") from error
         return cls(load(folder, words, fixed=fixed), shape, fixed)

@@ -117,7 +117,7 @@ def _results(result: Mapping[str, Any] | None) -> str:
     rows = []
     for way, title in (("t2v", "text to video"), ("v2t", "video to text")):
         numbers = _numbers(result, way)
-        if numbers is not None and all(name in numbers for name in names):
+        if numbers is not None and all(isinstance(numbers.get(name), (int, float)) for name in names):
             rows.append(f"| {title} | " + " | ".join(f"{float(numbers[name]):.1f}" for name in names) + " |")
     table = "\n".join([f"| direction | {' | '.join(names)} |", "|---" * 6 + "|", *rows]) if rows else ""
     return f"## Retrieval\n\n{table}\n\nAll of the result stands in `{RESULT}`.\n"

@@ -109,10 +109,13 @@ def hub(load: Any, name: str) -> Any:
     """`load(name)` of transformers. Raises WorkError saying what was tried and what to give instead."""
     try:
         return load(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what transformers makes of damaged files has many kinds
         tried = "that directory" if Path(name).is_dir() else "a directory or the model hub"
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WorkError(
-            f"the weights {name!r} could not be loaded from {tried}: {str(error).splitlines()[0]}",
+            f"the weights {name!r} could not be loaded from {tried}: {why}",
             "connect to the model hub, or give a directory made by save_pretrained",
         ) from error
 

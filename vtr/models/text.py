@@ -48,9 +48,12 @@ def pretrained_text(name: str, *, weights: bool = True) -> Any:
         if not weights:
             return AutoModel.from_config(config)
         whole = AutoModel.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # what transformers makes of damaged files has many kinds
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WorkError(
-            f"the text model {name!r} could not be loaded: {str(error).splitlines()[0]}",
+            f"the text model {name!r} could not be loaded: {why}",
             "give a local directory made by save_pretrained as model.text, or connect to the model hub",
         ) from error
     return getattr(whole, "text_model", whole)

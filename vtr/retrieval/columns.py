@@ -27,12 +27,14 @@ def read_table(file: Path, *, but: str = "") -> pa.Table:
     try:
         with pq.ParquetFile(file) as opened:
             names = [name for name in opened.schema_arrow.names if name != but] if but else None
-            return opened.read(names)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            table = opened.read(names)
+        table.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}",
             "it is torn or of another kind: delete it, then embed again",
         ) from error
+    return table
 
 
 def rows_table(embeddings: Embeddings) -> pa.Table:
@@ -85,7 +87,9 @@ def missing_column(file: Path, table: pa.Table, wanted: str) -> DataError:
 def _meta(table: pa.Table) -> dict[str, str]:
     # Other writers' blobs (pandas, huggingface) are no part of what an export says of its model.
     pairs = (table.schema.metadata or {}).items()
-    return {k.decode(): v.decode(errors="replace") for k, v in pairs if k not in (b"pandas", b"huggingface")}
+    return {
+        k.decode(errors="replace"): v.decode(errors="replace") for k, v in pairs if k not in (b"pandas", b"huggingface")
+    }
 
 
 def _alias(table: pa.Table, name: str) -> str | None:

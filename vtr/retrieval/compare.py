@@ -65,7 +65,7 @@ def _rows(of: Read, column: str) -> dict[str, dict[str, Any]]:
     if column not in there:
         raise InputError(f"{of.path} has no column {column!r}", f"it has: {', '.join(there)}")
     table = of.ranks.filter(pc.equal(of.ranks.column("column"), column))
-    actions = of.record["protocol"]["rule"] == "classes"
+    actions = of.record["protocol"].get("rule") == "classes"
     return {
         way: _direction(table.filter(pc.equal(table.column("direction"), way)), actions=actions)
         for way in ("t2v", "v2t")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.atomic import replacing
-from vtr.errors import InputError
+from vtr.errors import DataError, InputError
 from vtr.optional import library
 from vtr.retrieval.exact import Floats, check_rows, widen
 from vtr.retrieval.index import ExactIndex, Hits
@@ -55,7 +55,7 @@ class Faiss:
     def __init__(self, vectors: Floats, finite: NDArray[np.int64], path: Path) -> None:
         self._faiss = library("faiss", "--index faiss needs", "faiss")
         if path.is_file():
-            self._index = self._faiss.read_index(str(path))
+            self._index = _read(self._faiss, path, (len(finite), vectors.shape[1]))
             return
         dim = vectors.shape[1]
         if len(finite) <= FLAT:
@@ -82,6 +82,18 @@ class Faiss:
             everywhere = self._faiss.SearchParametersIVF(nprobe=self._index.nlist)
             scores[short], rows[short] = self._index.search(wide[short], k, params=everywhere)
         return np.asarray(scores, np.float32), np.asarray(rows, np.int64)
+
+
+def _read(faiss: Any, path: Path, shape: tuple[int, int]) -> Any:
+    """The index kept at `path`. Raises DataError when it is damaged, or of other rows."""
+    try:
+        found = faiss.read_index(str(path))
+        fits = (found.ntotal, found.d) == shape and found.metric_type == faiss.METRIC_INNER_PRODUCT
+    except (RuntimeError, AttributeError, MemoryError):  # what faiss throws at bad bytes
+        fits = False
+    if not fits:
+        raise DataError(f"{path} is damaged, or not of this export", "remove it: it is made anew")
+    return found
 
 
 class Lance:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vtr import plainjson
 from vtr.errors import DataError
 from vtr.retrieval.columns import described, read_table, rows_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings, concatenated
@@ -140,16 +141,17 @@ def _manifest(directory: Path) -> dict[str, dict[str, Any]] | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"meta": dict(content["meta"]), "rows": dict(content["rows"])}
-    except (ValueError, KeyError, TypeError) as error:
+        content = plainjson.loads(path.read_bytes())
+        meta = {str(key): str(value) for key, value in content["meta"].items()}
+        return {"meta": meta, "rows": dict(content["rows"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no manifest of embeddings: {error}", "embed again") from error
 
 
 def _load(file: Path, *, mapped: bool, as_stored: bool) -> Floats:
     try:
         array: Floats = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy parses the header as Python literals, with every error that they have
         raise DataError(
             f"{file} cannot be read as npy: {error}", "it is torn or of another kind: delete it, then embed again"
         ) from error

@@ -31,5 +31,8 @@ class Origins:
 
     def file(self, row: int) -> Path | None:
         """The video file that a row was made from, None for a sample of a shard or where nothing is known of it."""
-        part = self.part(row)
-        return Path(part.root) / self._sources[row] if part is not None and part.kind == FILES else None
+        part, name = self.part(row), self._sources[row]
+        # A row tells of its file below the folder of its part: an export may come from anybody.
+        if part is None or part.kind != FILES or name.startswith("/") or ".." in Path(name).parts:
+            return None
+        return Path(part.root) / name

@@ -144,7 +144,7 @@ def array(path: Path, kinds: str, ndim: int, wanted: str) -> NDArray[Any]:
     """The npy file, mapped. Raises DataError: torn, or not of the wanted kind and number of dimensions."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy parses the header as Python literals, with every error that they have
         raise DataError(f"{path} cannot be read as npy: {error}", "write it anew with numpy.save") from error
     if array.ndim != ndim or array.dtype.kind not in kinds or not array.size:
         raise DataError(f"{path} has shape {array.shape} and type {array.dtype}, wanted {wanted}")

@@ -114,9 +114,9 @@ def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:
     }
     if not labelled:
         return
-    _, parts = next(iter(labelled.values()))
-    wanted = {(str(part + 1), parts) for part in range(int(parts))}
-    if len(labelled) != len(metas) or len(labelled) != len(wanted) or set(labelled.values()) != wanted:
+    # As many as there are files: what a file says of their number may be anything.
+    wanted = {(str(part + 1), str(len(metas))) for part in range(len(metas))}
+    if len(labelled) != len(metas) or set(labelled.values()) != wanted:
         each = ", ".join(f"{name} is part {' of '.join(labelled.get(name, ('?', '?')))}" for name in metas)
         raise DataError(
             f"{where} is not one whole export: {each}", "a file is missing or is another export's: embed again"

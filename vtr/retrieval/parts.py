@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vtr import plainjson
 from vtr.atomic import replacing_all, write_bytes
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet
@@ -74,14 +75,14 @@ def finish(directory: Path, plan: Plan) -> list[dict[str, str]]:
     """Writes what is said of the export as a whole, and returns what was skipped: {id, kind, message} each."""
     files = [files_of(directory, plan, number) for number in range(len(plan.parts))]
     labels = [_labels(several[-1]) for several in files]
-    skipped = [entry for label in labels for entry in json.loads(label[SKIPPED])]
+    skipped = [entry for label in labels for entry in plainjson.loads(label[SKIPPED])]
     if skipped:
         write_bytes(directory / SKIPPED_FILE, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
     else:
         (directory / SKIPPED_FILE).unlink(missing_ok=True)
     if plan.options.layout == "npy":
         counts = {
-            file.relative_to(directory).as_posix(): len(np.load(file, mmap_mode="r"))
+            file.relative_to(directory).as_posix(): len(np.load(file, mmap_mode="r", allow_pickle=False))
             for several in files
             for file in several
             if file.suffix == ".npy"
@@ -118,7 +119,10 @@ def _labels(path: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     with suppress(OSError, pa.ArrowException):
-        return {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
+        return {
+            key.decode(errors="replace"): value.decode(errors="replace")
+            for key, value in (pq.read_schema(path).metadata or {}).items()
+        }
     return {}
 
 

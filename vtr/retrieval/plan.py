@@ -11,9 +11,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vtr import plainjson
 from vtr.atomic import write_bytes
 from vtr.errors import DataError
 from vtr.retrieval.meta import AGREE
@@ -21,6 +22,7 @@ from vtr.retrieval.meta import AGREE
 PLAN = "plan.json"
 FORMAT = 1
 SHARD, FILES, TEXT_LINES = "shard", "files", "text"
+ITEM = {SHARD: (str, int, int, str), FILES: (str, int, int), TEXT_LINES: (str, str)}  # types in an item of each
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,18 @@ class Plan:
 def read(directory: Path) -> Plan | None:
     """The plan noted in `directory`, or None. Raises DataError for a damaged one, or another version's."""
     try:
-        record = json.loads((directory / PLAN).read_bytes())
+        record = plainjson.loads((directory / PLAN).read_bytes())
         if record["format"] != FORMAT:
             raise DataError(f"{directory} was embedded by another version of vtr", "embed into another directory")
         parts = [
             Part(part["kind"], part["root"], tuple(tuple(item) for item in part["items"])) for part in record["parts"]
         ]
-        return Plan(Options(**record["options"]), record["meta"], tuple(parts))
+        meta = {str(key): str(value) for key, value in record["meta"].items()}
+        _check(options := Options(**record["options"]), parts)
+        return Plan(options, meta, tuple(parts))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{directory / PLAN} is damaged", f"remove {directory} and embed again") from error
 
 
@@ -110,6 +114,26 @@ def planned(directory: Path) -> Plan:
     if plan is None:
         raise DataError(f"{directory / PLAN} has gone", "run the same command again")
     return plan
+
+
+def _check(options: Options, parts: Sequence[Part]) -> None:
+    """Raises ValueError or TypeError for what no plan says: an export may come from anybody."""
+    texts = [
+        options.layout,
+        options.dtype,
+        options.segments,
+        *(text for part in parts for text in (part.kind, part.root)),
+    ]
+    if not all(isinstance(text, str) for text in texts) or type(options.captions) is not bool:
+        raise TypeError("a text is no text")
+    for part in parts:
+        if part.kind not in ITEM or not part.items:
+            raise ValueError(part.kind)
+        for item in part.items:
+            if tuple(map(type, item)) != ITEM[part.kind]:
+                raise TypeError("an item is of another kind")
+            if part.kind == FILES and (PurePosixPath(item[0]).is_absolute() or ".." in PurePosixPath(item[0]).parts):
+                raise ValueError("a file lies outside of its folder")
 
 
 def refuse_other(old: Plan, new: Plan, directory: Path) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vtr import plainjson
 from vtr.atomic import replacing_all
 from vtr.errors import DataError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "vtr-eval-1"
 DECIMALS = 4  # of every number and bound: of a million queries one is 0.0001 percent
+TEXTS = ("column", "direction", "split", "id", "text")
+COUNTS = ("better", "equal", "own", "gallery", "cluster")
 TIE_RULE = (
     "expectation under random tie-breaking: R@K is the chance of a hit, MdR and MnR take 1 + better + (equal - 1) / 2; "
     "NaN ranks last"
@@ -151,20 +154,33 @@ def as_json(value: Any) -> str:
 def read(path: Path) -> Read:
     """A result file with its ranks. Raises DataError: it is none, or its ranks are missing or of another file."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     hint = "`vtr eval RUN --shards DIR --out FILE` writes one"
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = plainjson.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a result: {error}", hint) from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise DataError(f"{path} is no result file of the schema {SCHEMA}", hint)
-    beside = path.with_name(str(record.get("ranks")))
+    if set(record) != set(FIELDS) or not isinstance(record["protocol"], dict):
+        raise DataError(f"{path} lacks fields of the schema {SCHEMA}, or has others", hint)
+    name = record["ranks"]
+    if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".."):
+        raise DataError(f"{path} names ranks that do not lie beside it: {name!r}", hint)
+    beside = path.with_name(name)
     try:
         with pq.ParquetFile(beside) as opened:
             ranks = opened.read()
-    except (pa.ArrowInvalid, OSError) as error:
+        ranks = ranks.select([*TEXTS, *COUNTS, "rank"])
+        ranks.validate(full=True)
+        kinds = [pa.string()] * len(TEXTS) + [pa.int64()] * len(COUNTS) + [pa.float64()]
+        if [column.type for column in ranks.columns] != kinds or any(column.null_count for column in ranks.columns):
+            raise pa.ArrowInvalid("its columns are not those of ranks")
+        if not len(ranks) or pc.max(ranks["own"]).as_py() > len(ranks):
+            raise pa.ArrowInvalid("it has fewer rows than right answers")
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DataError(
             f"{path} comes with ranks in {beside.name}, which cannot be read: {str(error).splitlines()[0]}",
             "keep both files together, or evaluate again",

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from vtr import checkpoint
+from vtr import checkpoint, plainjson
 from vtr.atomic import write_bytes
-from vtr.errors import ConfigError
+from vtr.errors import ConfigError, RunError
 
 # Where it is better to be lower; of all other figures more is better.
 LOWER = ("MdR", "MnR")
@@ -27,9 +27,12 @@ class Best:
         self.run, self.metric = run, metric
         self.value: float | None = None
         if metric and (run / RECORD).is_file():
-            old = json.loads((run / RECORD).read_text())
-            if old["metric"] == metric and old["step"] <= start:
-                self.value = old["value"]
+            try:
+                old = plainjson.loads((run / RECORD).read_bytes())
+                if old["metric"] == metric and old["step"] <= start:
+                    self.value = float(old["value"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{run / RECORD} is damaged: {error}", "remove it, and the next best is kept") from error
 
     def beaten_by(self, results: dict[str, float], accelerator: Any) -> bool:
         """Whether `results` are better, as the main process has it: rounding must not part the processes.

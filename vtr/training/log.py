@@ -17,6 +17,7 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from vtr import plainjson
 from vtr.atomic import write_bytes
 
 # Without a terminal, at most one line in so many seconds.
@@ -83,9 +84,9 @@ class RunLog:
         if not self.path.exists():
             return
         kept = []
-        for line in self.path.read_text(errors="replace").splitlines():
+        for line in self.path.read_text("utf-8", errors="replace").split("\n"):
             try:
-                if json.loads(line)["step"] <= start:
+                if plainjson.loads(line)["step"] <= start:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):  # the torn last line of a killed run
                 continue

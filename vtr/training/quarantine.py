@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vtr import plainjson
 from vtr.atomic import write_bytes
 from vtr.errors import WorkError
 
@@ -32,7 +33,7 @@ class Quarantine:
         self._bad: set[str] = set()
         self._known: set[str] = set()
         if path.exists():
-            text = path.read_text()
+            text = path.read_text("utf-8", errors="replace")
             self._known = {key for line in text.splitlines() if (key := _key(line)) is not None}
             if write and text and not text.endswith("\n"):  # a killed run's last line: the next must not stick to it
                 write_bytes(path, text[: text.rfind("\n") + 1].encode())
@@ -77,6 +78,6 @@ class Quarantine:
 
 def _key(line: str) -> str | None:
     try:
-        return str(json.loads(line)["key"])
+        return str(plainjson.loads(line)["key"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vtr import plainjson
+from vtr.errors import RunError
 from vtr.training.spread import spread_state
 
 FOLDER, OPTIMIZER, TRAINER = "state", "optimizer.pt", "trainer.json"
@@ -26,11 +29,23 @@ def write_state(folder: Path, optimizer: dict[str, Any], scaler: Any, trainer: d
 
 
 def read_state(folder: Path, optimizer: Any, scaler: Any) -> dict[str, Any]:
-    """Fills `optimizer` and `scaler` with what `write_state` wrote, and returns trainer.json."""
+    """Fills `optimizer` and `scaler` with what `write_state` wrote, and returns trainer.json.
+
+    Nothing in the files is run. Raises RunError when they are damaged, or of another model or optimizer.
+    """
     state = folder / FOLDER
-    trainer: dict[str, Any] = json.loads((state / TRAINER).read_text())
-    kept = torch.load(state / OPTIMIZER, map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(spread_state(optimizer, kept))
-    if scaler is not None and "scaler" in trainer:
-        scaler.load_state_dict(trainer["scaler"])
+    try:
+        trainer: dict[str, Any] = dict(plainjson.loads((state / TRAINER).read_bytes()))
+        trainer |= {name: int(trainer[name]) for name in ("step", "skipped")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of a file that it refuses in the next breath
+            loaded = torch.load(state / OPTIMIZER, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(spread_state(optimizer, loaded))
+        if scaler is not None and "scaler" in trainer:
+            scaler.load_state_dict(trainer["scaler"])
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # what torch makes of a damaged file has many kinds
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunError(f"{state} cannot be gone on from: {why}", "start over with --fresh") from error
     return trainer

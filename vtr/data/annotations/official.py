@@ -6,7 +6,6 @@ A reader says what its `Benchmark` is and turns one annotation file into samples
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -14,8 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from vtr import plainjson
 from vtr.data.annotations.media import MediaTree, bare
-from vtr.data.annotations.sample import JSON, ReaderOptions, Sample, make_key, refuse_duplicates
+from vtr.data.annotations.sample import JSON, ReaderOptions, Sample, below, make_key, refuse_duplicates
 from vtr.errors import DataError
 
 HELP = "docs/readers.md says which files it needs and where they come from"
@@ -135,7 +135,8 @@ class Files:
         """The sample of the media file `name`, which is `at` below `root`, or where `MediaTree.find` finds it."""
         source = at or self.media.find(name, folder=folder, prefer=prefer)
         texts = tuple(text for caption in captions if (text := plain(caption)))
-        return Sample(make_key(key or bare(name)), self.root / source, texts, split, meta or {}, source)
+        path = below(self.root, source, f"{self.folder}: an annotation")
+        return Sample(make_key(key or bare(name)), path, texts, split, meta or {}, source)
 
 
 SamplesIn: TypeAlias = Callable[[Files, str, Path], Iterator[Sample]]
@@ -175,8 +176,8 @@ def paragraph(sentences: Iterable[tuple[Sequence[float], str]]) -> str:
 def read_json(path: Path, kind: type[T]) -> T:
     """The JSON file at `path`, a list or an object as `kind` says. Raises DataError."""
     try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        value = plainjson.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}", "download it again") from error
     if not isinstance(value, kind):
         raise DataError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}", HELP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,38 @@ def make_key(name: str | PurePath) -> str:
         return key
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:10]
     return f"{plain[: KEY_LENGTH - 11]}-{digest}".lstrip("-")
+
+
+def below(root: Path, name: str, where: str) -> Path:
+    """The path of the file `name` below `root`, which annotations of anybody's may not leave.
+
+    By the names alone; `refuse_links_out` looks at what lies there. Raises DataError for one that lies elsewhere, or
+    that no file can have.
+    """
+    path = root / name
+    top, whole = os.path.abspath(root), os.path.abspath(path)  # noqa: PTH100
+    if "\0" in name or not Path(os.path.relpath(whole, top)).name or not Path(whole).is_relative_to(top):
+        raise DataError(
+            f"{where} names {name!r}, which is no file below {root}",
+            "give the folder that holds all of them with --root, and paths below it",
+        )
+    return path
+
+
+def refuse_links_out(root: Path, paths: Iterable[Path]) -> None:
+    """Raises DataError for the first of `paths`, all below `root`, that a link leads out of it."""
+    top = os.path.realpath(root)
+    folders: dict[str, str] = {}  # many files, few folders: each is resolved once
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(folders[folder], name)  # noqa: PTH114, PTH118
+        if not Path(real).is_relative_to(top):
+            raise DataError(
+                f"{path} is a link that leads out of {root}, to {real}",
+                f"if such links are yours, say so with --root {root}",
+            )
 
 
 def refuse_duplicates(samples: Iterable[Sample], where: str) -> None:

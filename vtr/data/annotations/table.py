@@ -7,7 +7,7 @@
 Rows of one video gather on one sample, in order. A caption may be a list of captions in jsonl and parquet. Optional
 columns: `key` (names the sample; without it the key is the video's path) and `split`. All others are kept as metadata:
 one value where all rows of a video agree, else the list of the rows' values. Relative video paths start at the table's
-own folder, or at `--root`.
+own folder, or at `--root`; none leads out of it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtr.data.annotations.sample import JSON, ReaderOptions, Sample, make_key, refuse_duplicates, select
+from vtr import plainjson
+from vtr.data.annotations.sample import (
+    JSON,
+    ReaderOptions,
+    Sample,
+    below,
+    make_key,
+    refuse_duplicates,
+    refuse_links_out,
+    select,
+)
 from vtr.errors import DataError
 
 NEEDED = ("video", "caption")
 RESERVED = (*NEEDED, "key", "split")
+DEEPEST = 50  # lists and objects of a jsonl or parquet value, one in another
 
 
 @dataclass(slots=True)
@@ -64,6 +75,9 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
         raise DataError(f"{source} is empty: it has no rows", "a table needs one row a caption")
     root = options.root if options.root is not None else path.parent
     samples = [_sample(group, root) for group in groups.values()]
+    if options.root is None:  # a table comes with the folder around it, --root is the user's own word
+        relative = [group for group in groups.values() if not Path(group.video).is_absolute()]
+        refuse_links_out(root, (root / group.video for group in relative))
     refuse_duplicates(samples, source)
     return select(samples, options, source, named_splits=named_splits)
 
@@ -116,7 +130,9 @@ def _is_unicode(*texts: str) -> bool:
 
 
 def _sample(group: _Group, root: Path) -> Sample:
-    path = root / group.video
+    path = Path(group.video)
+    if not path.is_absolute():
+        path = below(root, group.video, group.first_row)
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     names = {name: None for meta in group.meta for name in meta}
     values = {name: [meta.get(name) for meta in group.meta] for name in names}
@@ -145,7 +161,7 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[tuple[str, dict[str,
                             'a caption with a comma, a tab or a line break stands in "quotes"',
                         )
                     yield f"line {reader.line_num}", dict(zip(header, row, strict=True))
-        except (UnicodeDecodeError, csv.Error) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path} cannot be read as a table: {error}", "save it as UTF-8 csv or tsv") from error
 
     return rows
@@ -170,7 +186,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    row = json.loads(line)
+                    row = plainjson.loads(line)
                     if not isinstance(row, dict):
                         raise DataError(
                             f"{path} line {number} is no object", 'write one {"video": ..., "caption": ...} a line'
@@ -178,10 +194,12 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"line {number}", {name: _plain(value) for name, value in row.items()}
     except json.JSONDecodeError as error:
         raise DataError(f"{path} line {number} is not JSON: {error}", "write one JSON object a line") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if isinstance(error, UnicodeDecodeError):
             raise _not_utf8(path, error) from error
         raise DataError(f"{path} line {number} has a value of no sane size: {error}", "mend that line") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "see that you may read it") from error
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
@@ -200,20 +218,22 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", {name: _plain(value) for name, value in row.items()}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as parquet: {error}", "write it anew with pyarrow or pandas") from error
 
 
-def _plain(value: Any) -> JSON:
-    """A value as strict JSON; dates and decimals become strings."""
+def _plain(value: Any, depth: int = 0) -> JSON:
+    """A value as strict JSON; dates and decimals become strings. Raises ValueError for one that is nested too deep."""
+    if depth > DEEPEST:
+        raise ValueError(f"a value is nested more than {DEEPEST} deep")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None  # JSON has no NaN
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _plain(item, depth + 1) for name, item in value.items()}
     return value.hex() if isinstance(value, bytes) else str(value)
 
 

@@ -1,0 +1,177 @@
+"""Bytes in, damaged bytes out: by a seed, blindly or with an eye for what kind of file it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+import struct
+from typing import Any
+
+NASTY = (
+    b"\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"../../../etc/passwd", b"/dev/zero", b"nan",
+    b"-1", b"1e999", b"99999999999999999999", b"9" * 5000, b"[" * 3000, b"{" * 3000, b"\xed\xa0\x80", b'"', b"'", b"\n",
+    b"\r", b"\t", b",", b"null", b"true", b"pipe:touch x", b"\xe2\x80\xae", b"%s%n", b"\\ud800", b"",
+)  # fmt: skip
+WRONG: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 1e308, -0.5, "", "x", "\0", "../x", "/etc/passwd", "nan",
+    "a" * 10_000, [], {}, [None], {"": None}, [[[[]]]], "\ud800", "9" * 100,
+)  # fmt: skip
+TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".toml", ".txt")
+
+
+def damaged(data: bytes, suffix: str, rng: random.Random) -> bytes:
+    """`data` of a file that ends in `suffix`, with a few faults; never quite what it was."""
+    for _ in range(10):
+        if suffix == ".json" and rng.random() < 0.6:
+            found = _tree(data, rng)
+        elif suffix == ".parquet" and rng.random() < 0.5:
+            found = _table(data, rng)
+        elif suffix == ".safetensors" and rng.random() < 0.5:
+            found = _header(data, rng)
+        elif suffix in TEXTS and rng.random() < 0.6:
+            found = _words(data, rng)
+        else:
+            found = _blind(data, rng)
+        if found != data:
+            return found
+    return data + b"\0"
+
+
+def _blind(data: bytes, rng: random.Random) -> bytes:
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8, 40))):
+        # Headers stand at the start or at the end: half of all faults hit one of them.
+        size = len(out)
+        at = rng.randrange(size + 1) if rng.random() < 0.5 else min(size, rng.randrange(256))
+        at = max(0, size - at) if rng.random() < 0.3 else at
+        length = rng.choice((1, 1, 2, 4, 8, 64, 512, rng.randrange(size + 1)))
+        match rng.randrange(9):
+            case 0 if at < size:
+                out[at] ^= 1 << rng.randrange(8)
+            case 1 if at < size:
+                out[at] = rng.randrange(256)
+            case 2:
+                del out[at : at + length]
+            case 3:
+                out[at:at] = out[at : at + min(length, 4096)]
+            case 4:
+                out[at : at + length] = bytes(min(length, size - at))
+            case 5:
+                del out[at:]
+            case 6:
+                out[at:at] = rng.choice(NASTY)
+            case 7:
+                order, kind = rng.choice("<>"), rng.choice("HIQ")
+                edge = rng.choice((0, 1, 0x7F, 0xFF, (1 << (8 * struct.calcsize(kind))) - 1, 1 << 31, 1 << 20))
+                value = edge & ((1 << (8 * struct.calcsize(kind))) - 1)
+                out[at : at + struct.calcsize(kind)] = struct.pack(order + kind, value)
+            case 8:
+                other = rng.randrange(size + 1)
+                out[at : at + length] = out[other : other + length]
+    return bytes(out)
+
+
+def _words(data: bytes, rng: random.Random) -> bytes:
+    """A token, a line or a number exchanged."""
+    parts = re.findall(rb"\s+|[A-Za-z0-9_.+-]+|.", data, re.DOTALL)
+    if not parts:
+        return rng.choice(NASTY)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(len(parts))
+        match rng.randrange(5):
+            case 0:
+                parts[at] = rng.choice(NASTY)
+            case 1:
+                parts[at] = rng.choice(parts)
+            case 2:
+                parts[at] = b""
+            case 3:
+                parts[at] = parts[at] * rng.choice((2, 3, 1000))
+            case 4:
+                parts[at] = str(rng.choice(WRONG)).encode("utf-8", "replace")
+    return b"".join(parts)
+
+
+def _tree(data: bytes, rng: random.Random) -> bytes:
+    """A value, a key or an item of a JSON file exchanged."""
+    try:
+        root = json.loads(data)
+    except ValueError:
+        return _words(data, rng)
+    root = _changed(root, rng)
+    return json.dumps(root).encode()
+
+
+def _changed(root: Any, rng: random.Random) -> Any:
+    places: list[tuple[Any, Any]] = []
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (dict, list)):
+            for key in list(node) if isinstance(node, dict) else range(len(node)):
+                places.append((node, key))
+                waiting.append(node[key])
+    if not places or rng.random() < 0.02:
+        return rng.choice(WRONG)
+    for _ in range(rng.choice((1, 1, 2))):
+        node, key = rng.choice(places)
+        if (isinstance(node, list) and key >= len(node)) or (isinstance(node, dict) and key not in node):
+            continue
+        match rng.randrange(4):
+            case 0 if isinstance(node, dict):
+                del node[key]
+            case 1 if isinstance(node, dict):
+                node[str(rng.choice(WRONG))] = node.pop(key)
+            case 2:
+                node[key] = [node[key]]
+            case _:
+                node[key] = rng.choice(WRONG)
+    return root
+
+
+def _table(data: bytes, rng: random.Random) -> bytes:
+    """A column dropped, renamed, of another type or with other values; or the metadata changed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(io.BytesIO(data))
+        at = rng.randrange(table.num_columns)
+        field = table.schema.field(at)
+        match rng.randrange(6):
+            case 0:
+                table = table.remove_column(at)
+            case 1:
+                table = table.rename_columns([f"{n}x" if i == at else n for i, n in enumerate(table.column_names)])
+            case 2:
+                other = rng.choice((pa.string(), pa.int64(), pa.float32(), pa.binary(), pa.list_(pa.int8())))
+                table = table.set_column(at, field.name, pa.nulls(len(table), other))
+            case 3:
+                rows = [row for row in table.to_pylist() if rng.random() < 0.5]
+                table = pa.Table.from_pylist(rows, schema=table.schema)
+            case 4:
+                column = table.column(at).to_pylist()
+                if column:
+                    column[rng.randrange(len(column))] = _changed({"v": column[0]}, rng).get("v")
+                table = table.set_column(at, field, pa.array(column, field.type))
+            case _:
+                meta = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+                for key in rng.sample(sorted(meta), min(len(meta), 1)):
+                    text = meta[key].encode()
+                    changed = _tree(text, rng) if text[:1] in b"{[" else rng.choice(NASTY)
+                    meta[key] = changed.decode("utf-8", "replace")
+                table = table.replace_schema_metadata(meta)
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        return file.getvalue()
+    except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError, OSError):
+        return _blind(data, rng)
+
+
+def _header(data: bytes, rng: random.Random) -> bytes:
+    """The JSON at the start of a safetensors file changed, its length with it."""
+    size = int.from_bytes(data[:8], "little")
+    header = _tree(data[8 : 8 + size], rng)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
