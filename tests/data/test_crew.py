@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ def trouble(task: str, beat: Beat) -> str:
             os.kill(os.getpid(), signal.SIGKILL)
         elif task == "video":
             raise VideoError("corrupt", "no good", "none")
+        elif task == "greedy":
+            bytearray(20 << 30)
         elif task == "odd":
             raise Odd(1, 2)
     return task
@@ -83,3 +86,11 @@ def test_no_worker_outlives_the_work() -> None:
     _, (_, pid) = next(results)
     results.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not bounded")
+def test_a_worker_that_takes_too_much_memory() -> None:
+    """It is told so before it has the memory, and the one item pays."""
+    with pytest.raises(VideoError, match="it takes more than the 8 GB of memory that a worker may have") as caught:
+        run(trouble, ["greedy"], workers=1)
+    assert caught.value.kind == "too-large"

@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from vtr.data.child import obey_parent
-from vtr.data.memory import keep_memory
-from vtr.errors import WorkError
+from vtr.data.memory import ROOM, bound_memory, keep_memory
+from vtr.errors import VideoError, WorkError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,10 +39,17 @@ class Beat:
 
     @contextlib.contextmanager
     def native(self, item: int) -> Iterator[None]:
-        """Marks the time spent in native code on `item` of the task; the time limit counts this alone."""
+        """Marks the time spent in native code on `item` of the task; the time limit counts this alone.
+
+        Raises VideoError `too-large` when memory runs out there.
+        """
         self._memory[0], self._memory[1] = item, time.monotonic()
         try:
             yield
+        except MemoryError as error:
+            raise VideoError(
+                "too-large", f"it takes more than the {ROOM >> 30} GB of memory that a worker may have", "leave it out"
+            ) from error
         finally:
             self._memory[1] = 0.0
 
@@ -203,6 +210,7 @@ def _serve(connection: Connection, memory: Any, work: Callable[[Any, Beat], Any]
     obey_parent()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     keep_memory()
+    bound_memory()
     beat = Beat(memory)
     connection.send(("ready", None, ""))
     while True:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from vtr.data.child import obey_parent
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
-from vtr.data.memory import keep_memory
+from vtr.data.memory import bound_memory, keep_memory
 from vtr.data.parcels import Parcel, Ring, pack
 from vtr.data.reading import Reading
 from vtr.data.tokenizer import CaptionTokenizer
@@ -196,3 +196,4 @@ def _settle(memory: list[Any], worker: int) -> None:
     # A forked worker has its parent's handlers; but when the parent ends its workers, they must end.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     keep_memory()
+    bound_memory()

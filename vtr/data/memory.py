@@ -1,9 +1,17 @@
-"""Memory that a worker frees stays with it: files and frames come and go by the megabyte, and new pages cost faults."""
+"""The memory of a worker: what it frees stays with it, and it has an end.
+
+Files and frames come and go by the megabyte, and new pages cost faults. What a hostile video may ask for is bounded by
+`limits`; but an index can raise these, and a decoder may have faults of its own, so each worker has a bound as well.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
+
+ROOM = 8 << 30  # bytes: forty pictures of 64 million pixels
 
 
 def keep_memory() -> None:
@@ -15,3 +23,17 @@ def keep_memory() -> None:
         m_trim_threshold, m_mmap_threshold = -1, -3
         mallopt(m_trim_threshold, 1 << 28)
         mallopt(m_mmap_threshold, 1 << 25)
+
+
+def bound_memory(room: int = ROOM) -> None:
+    """Lets this process have `room` bytes more than it has, beside memory that is shared; then it gets MemoryErrors.
+
+    On Linux; elsewhere the system does not count what a process allocates, and nothing is bounded.
+    """
+    if sys.platform != "linux":
+        return
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    has = int(status["VmData"].split()[0]) << 10
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = has + room
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
