@@ -6,6 +6,9 @@ Session fixtures are read-only: a test that damages something copies it first.
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,22 @@ def timm_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = timm.create_model("vit_tiny_patch16_224", num_classes=7, **shape)
     save_for_hf(model, str(out), model_args=shape, safe_serialization=True)
     return out
+
+
+@pytest.fixture
+def disk_of() -> Iterator[Callable[[int], Path]]:
+    """Mounts a file system of so many KB; skips where nobody may.
+
+    Outside of pytest's folders: the mount of a test that was killed stays, and the next clean-up would trip over it.
+    """
+    disk = Path(tempfile.mkdtemp(prefix="vtr-disk-"))
+
+    def make(size: int) -> Path:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("a file system can be mounted by root alone")
+        return disk
+
+    yield make
+    subprocess.run(["umount", "--lazy", str(disk)], capture_output=True, check=False)
+    disk.rmdir()

@@ -6,8 +6,7 @@ import contextlib
 import json
 import resource
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,6 @@ from vtr import api, build, checkpoint
 
 CPU = ("--device", "cpu", "--precision", "fp32")
 KB = 1024
-
-
-@pytest.fixture
-def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes a file system of so many KB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-
-    def make(size: int) -> Path:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(disk)]
-        if subprocess.run(mount, capture_output=True, check=False).returncode:
-            pytest.skip("a small file system can be mounted by root alone")
-        return disk
-
-    yield make
-    subprocess.run(["umount", "--lazy", str(disk)], capture_output=True, check=False)
 
 
 @pytest.fixture

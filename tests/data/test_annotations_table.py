@@ -109,6 +109,7 @@ BAD = {
     "line 2 has an empty video": "video,caption\n,x\n",
     "line 2 has 3 fields, the header has 2": "video,caption\na.mp4,one, two\n",
     "cannot be read as a table: unexpected end of data": 'video,caption\na.mp4,"x\n',
+    "cannot be read as a table: field larger than field limit": f"video,caption\na.mp4,{'x' * 200_000}\n",
     "line 3 gives the key 'k' to 'b.mp4', but .* line 2 gave it to 'a.mp4'": (
         "video,caption,key\na.mp4,x,k\nb.mp4,y,k\n"
     ),

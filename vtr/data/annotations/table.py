@@ -162,7 +162,9 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[tuple[str, dict[str,
                         )
                     yield f"line {reader.line_num}", dict(zip(header, row, strict=True))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} cannot be read as a table: {error}", "save it as UTF-8 csv or tsv") from error
+            long = "field larger than" in str(error)  # an open quote makes the rest of a file one field
+            hint = "close its quotes, or write jsonl, which has no limit" if long else "save it as UTF-8 csv or tsv"
+            raise DataError(f"{path} cannot be read as a table: {error}", hint) from error
 
     return rows
 

@@ -1,0 +1,126 @@
+"""An output that may not be written, and inputs that may not be read: one red line each, and what was there stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cli_helpers import VTR, Cli, refused
+
+CPU = ("--device", "cpu", "--precision", "fp32")
+NOBODY = 65534
+
+
+@pytest.fixture
+def read_only(disk_of: Callable[[int], Path], embeddings: Path, run: Path, shards: Path) -> Path:
+    """A file system that nobody may write to, with an export, a run and shards on it."""
+    disk = disk_of(64 << 10)
+    shutil.copytree(embeddings, disk / "embeddings")
+    shutil.copytree(run, disk / "run")
+    shutil.copytree(shards, disk / "shards")
+    (disk / "tars").mkdir()
+    shutil.copy(next(shards.glob("*.tar")), disk / "tars")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True, check=True)
+    return disk
+
+
+@pytest.mark.parametrize("place", ["new", "there"])
+def test_a_read_only_output(
+    cli: Cli, read_only: Path, place: str, nano: Path, run: Path, shards: Path, test_shards: Path
+) -> None:
+    new = place == "new"
+    out = read_only / ("new" if new else "run")
+    export = read_only / ("new" if new else "embeddings")
+    more = ("--overwrite",) if not new else ()
+    for given in (
+        ("shard", "synthetic", "seed:3", read_only / ("new" if new else "shards"), "--limit", 25, "--workers", 1),
+        ("pretrain", nano, "--shards", shards, "--out", out, "--fresh"),
+        ("finetune", run, "--shards", shards, "--out", out, "--fresh"),
+        ("embed", run, "--shards", test_shards, "--out", export, *more, *CPU),
+        ("export", run, "--out", read_only / "new"),
+        ("inspect", read_only / "tars", "--index", "--workers", 1),
+        ("inspect", shards, "--sheet", read_only / "sheet.png"),
+    ):
+        refused(cli(*given), 1, "Read-only file system")
+    scored = cli("eval", run, "--shards", test_shards, "--json", "--out", read_only / "r.json", *CPU)
+    assert scored.code == 1
+    assert "Read-only file system" in scored.err
+    assert scored.out, "printed, though not written"
+    found = cli("search", read_only / "embeddings", "a dog", "--html", read_only / "page.html", "--device", "cpu")
+    refused(found, 1, "Read-only file system")
+
+
+def test_what_is_read_only_can_be_read(cli: Cli, read_only: Path, tmp_path: Path) -> None:
+    for given in (
+        ("inspect", read_only / "shards", "--verify", "--workers", 1),
+        ("eval", read_only / "run", "--shards", read_only / "shards", *CPU),
+        ("embed", read_only / "run", "--shards", read_only / "shards", "--out", tmp_path / "e", *CPU),
+        ("search", read_only / "embeddings", "a dog", "--run", read_only / "run", "--device", "cpu"),
+        ("finetune", read_only / "run", "--shards", read_only / "shards", "--out", tmp_path / "ft", "--steps", 1),
+    ):
+        done = cli(*given)
+        assert done.code == 0, (given, done.err)
+
+
+@pytest.fixture
+def common(run: Path, shards: Path, embeddings: Path, nano: Path) -> Iterator[Path]:
+    """A folder that another user may enter, with things in it that they may read."""
+    folder = Path(tempfile.mkdtemp(prefix="vtr-"))
+    try:
+        folder.chmod(0o777)
+        for source, name in ((run, "run"), (shards, "shards"), (embeddings, "embeddings")):
+            shutil.copytree(source, folder / name)
+        shutil.copy(nano, folder / "nano.toml")
+        (folder / "t.csv").write_text("video,caption\na.mp4,a dog\n")
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_somebody(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line as a user who owns nothing; whoever is not root already is somebody."""
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
+    place = {**os.environ, "HOME": str(folder), "MPLCONFIGDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [VTR, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=place, timeout=120, **user
+    )
+
+
+@pytest.mark.parametrize(
+    ("closed", "given", "code", "words"),
+    [
+        ("t.csv", ["shard", "table", "t.csv", "s"], 2, "cannot be read"),
+        ("nano.toml", ["pretrain", "nano.toml", "--shards", "shards", "--out", "o"], 2, "cannot be read"),
+        ("shards/000001.tar", ["pretrain", "nano.toml", "--shards", "shards", "--out", "o", "--workers", "0"], 2,
+         "000001.tar cannot be opened: Permission denied"),
+        ("shards/index.parquet", ["inspect", "shards"], 2, "Permission denied"),
+        ("run/checkpoints", ["eval", "run", "--shards", "shards"], 2, "Permission denied"),
+        ("embeddings/emb-00000.parquet", ["search", "embeddings", "a dog"], 2, "Permission denied"),
+        ("", ["shard", "synthetic", "seed:3", "closed/s", "--limit", "2"], 1, "Permission denied"),
+        ("", ["pretrain", "nano.toml", "--shards", "shards", "--out", "closed/o"], 1, "Permission denied"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_permission_denied(common: Path, closed: str, given: list[str], code: int, words: str) -> None:
+    probe = as_somebody(common, "--version")
+    if probe.returncode:
+        pytest.skip("another user cannot run this installation")
+    (common / "closed").mkdir(mode=0o755)
+    if closed:
+        (common / closed).chmod(0)
+    elif os.getuid():
+        (common / "closed").chmod(0o555)
+    done = as_somebody(common, *given)
+    lines = done.stderr.splitlines()
+    assert done.returncode == code, done.stderr
+    assert lines[-2].startswith("error: "), done.stderr
+    assert words in lines[-2]
+    assert "Traceback" not in done.stderr
