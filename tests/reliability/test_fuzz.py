@@ -8,7 +8,7 @@ import pytest
 from fuzz_targets import QUICK, TARGETS
 from fuzzing import fuzz
 
-FILES, FEW = 2000, 150
+FILES, FEW = 2000, 100
 
 
 @pytest.mark.slow
