@@ -67,8 +67,13 @@ def mark_best(run: Path, path: Path) -> None:
 
 
 def steps(run: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first, whole or not."""
-    return sorted((run / FOLDER).glob("step-*"))
+    """The checkpoints of a run, oldest first, whole or not. Raises RunError where they may not be looked at."""
+    try:
+        return sorted(path for path in (run / FOLDER).iterdir() if path.name.startswith("step-"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:  # a glob would find none, and a run be begun anew
+        raise RunError(f"{run / FOLDER} cannot be read: {error.strerror}", "see that you may read it") from error
 
 
 def newest(run: Path) -> Path | None:

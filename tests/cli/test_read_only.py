@@ -86,6 +86,7 @@ def as_somebody(folder: Path, *arguments: object) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("closed", "given", "code", "words"),
     [

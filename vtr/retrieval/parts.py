@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +113,19 @@ def _write_table(path: Path, rows: Embeddings, labels: dict[str, str]) -> None:
 
 
 def _labels(path: Path) -> dict[str, Any]:
-    """What a file's schema says; nothing for a file that is torn."""
+    """What a file's schema says; nothing for a file that is torn. Raises DataError for one that may not be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with suppress(OSError, pa.ArrowException):
+    try:
         return {
             key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in (pq.read_schema(path).metadata or {}).items()
         }
-    return {}
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "see that you may read it") from error
+    except (OSError, pa.ArrowException):
+        return {}
 
 
 def count(directory: Path, plan: Plan, numbers: Sequence[int]) -> tuple[int, int]:
