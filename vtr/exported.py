@@ -5,11 +5,10 @@ Other models of transformers are not loaded: what one calls "encode" for a video
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from vtr import recipe
+from vtr import plainjson, recipe
 from vtr.checkpoint import WEIGHTS
 from vtr.data import tokenizer as tokenizers
 from vtr.errors import OWN_VECTORS, RunError, VtrError
@@ -59,7 +58,7 @@ def _is_ours(told: dict[str, Any]) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = plainjson.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

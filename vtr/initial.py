@@ -8,12 +8,11 @@ DIRECTORY                       a run, or what transformers or timm have saved t
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-from vtr import build, checkpoint, recipe
+from vtr import build, checkpoint, plainjson, recipe
 from vtr.config import Config
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import InputError
@@ -100,8 +99,8 @@ def _kind(source: str) -> tuple[str, str]:
     if is_released(source) or (path / checkpoint.HASHES).is_file() or (path / checkpoint.FOLDER).is_dir():
         return "model", source
     try:
-        settings: dict[str, Any] = json.loads((path / "config.json").read_text())
-    except (OSError, ValueError) as error:
+        settings: dict[str, Any] = dict(plainjson.loads((path / "config.json").read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"--init-from {source} is no run and no directory with a model in it ({error})",
             "give a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME, timm:NAME, or a save_pretrained directory",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vtr import plainjson
 from vtr.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from vtr.data.tokenizer import CaptionTokenizer, LaterTokenizer
 from vtr.errors import ConfigError
@@ -100,7 +100,7 @@ def open_released(name: str) -> Opened:
 def _text_heads(name: str, options: dict[str, Any], found: Released) -> int:
     """Of the option, of the text model's directory where it is one, else 64 wide as in every released model."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return int(options.get("text_heads") or json.loads((Path(name) / "config.json").read_text())["n_heads"])
+        return int(options.get("text_heads") or plainjson.loads((Path(name) / "config.json").read_bytes())["n_heads"])
     return heads(found.text["dim"])
 
 

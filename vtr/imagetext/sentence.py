@@ -7,7 +7,6 @@ Captions go the way of `encode_query`, clips that of `encode_document`: prompts,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vtr import plainjson
 from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError, WorkError
 from vtr.imagetext.hub import frame
@@ -136,7 +136,7 @@ def _clip(named: Named, model: Any) -> tuple[int, int, int, str]:
 def _who(folder: Path) -> str:
     """Whose modules a directory holds, as far as it says."""
     try:
-        modules = json.loads((folder / "modules.json").read_text("utf-8"))
+        modules = plainjson.loads((folder / "modules.json").read_bytes())
         return ", ".join(str(one["type"]) for one in modules)
     except (OSError, ValueError, KeyError, TypeError):
         return "other tools"

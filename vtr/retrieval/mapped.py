@@ -46,7 +46,7 @@ def read_videos(path: Path, folder: Path) -> Embeddings:
             _write(copy, parquet.blocks(tables, _ROWS) if tables else npy.blocks(path, _ROWS), keep, held[1], held[2])
         except OSError:  # no room, or nothing may be written there
             return store.read(path, as_stored=True).only(VIDEO)
-    return replace(rows.only(VIDEO), vectors=np.load(copy, mmap_mode="r"))
+    return replace(rows.only(VIDEO), vectors=np.load(copy, mmap_mode="r", allow_pickle=False))
 
 
 def _write(copy: Path, blocks: Iterator[Floats], keep: NDArray[np.bool_], dim: int, dtype: str) -> None:
