@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vtr import build, compute, makers, recipe
 from vtr.config import Config
+from vtr.gather import alone
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
 from vtr.types import Batch
@@ -57,7 +58,8 @@ def footprint(config: Config, where: torch.device, precision: str) -> Footprint:
         if config.train.checkpointing:
             recompute_activations(shallow)
         depths_of = {name: len(layers) for name, layers in _towers(whole)}
-        with torch.autocast(where.type, compute.DTYPES[precision], enabled=precision != "fp32"):
+        autocast = torch.autocast(where.type, compute.DTYPES[precision], enabled=precision != "fp32")
+        with autocast, alone():  # one process may ask, while the others wait for it elsewhere
             kept = _kept(shallow, noise(config, CLIPS, where), depths_of)
     weights = sum((TRAINED if one.requires_grad else RESTING) * one.numel() for one in whole.parameters())
     beside = (RESTING if config.train.ema else 0) + (COPIED if precision != "fp32" else 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -13,9 +15,23 @@ Job = TypeVar("Job")
 Found = TypeVar("Found")
 
 
+_ALONE = ContextVar("alone", default=False)
+
+
 def world_size() -> int:
-    """Processes that train together; 1 outside torch.distributed."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Processes that train together; 1 outside torch.distributed, and in `alone`."""
+    together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
+    return dist.get_world_size() if together else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """While it lasts nothing here asks the other processes: for what one of them computes by itself."""
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
 
 
 def gather(rows: Tensor) -> Tensor:
