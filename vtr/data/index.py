@@ -291,8 +291,12 @@ class ShardIndex:
 
 
 def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same whole numbers, none below 0, in as few bytes as the largest needs: a frame store has dozens a sample."""
-    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+    """The same whole numbers in as few bytes as the largest needs, of which a frame store has dozens a sample.
+
+    What is below 0 or beyond 32 bits stays signed as it is: a damaged index must not look sound.
+    """
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    return values.astype(np.min_scalar_type(most)) if 0 <= least and most < 2**32 else values
 
 
 class _Lists:
