@@ -296,7 +296,7 @@ def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     What is below 0 or beyond 32 bits stays signed as it is: a damaged index must not look sound.
     """
     least, most = int(values.min(initial=0)), int(values.max(initial=0))
-    return values.astype(np.min_scalar_type(most)) if 0 <= least and most < 2**32 else values
+    return values.astype(np.min_scalar_type(most)) if least >= 0 and most < 2**32 else values
 
 
 class _Lists:
