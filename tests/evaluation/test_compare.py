@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vtr import api
@@ -38,6 +40,18 @@ def test_a_result_and_itself(tmp_path):
     assert all(one["difference"] == 0 and one["p_holm"] == 1 for one in found["differences"])
     assert found["queries"] == {"t2v": 600, "v2t": 300}
     json.dumps(found)
+
+
+def test_the_name_of_a_split_tells_no_test_sets_apart(tmp_path):
+    a = results(tmp_path, 1, 1.0)
+    file = next(tmp_path.glob("1-1.0-0*.parquet"))
+    table = pq.read_table(file)
+    b = tmp_path / "b.json"
+    b.write_text(a.read_text().replace(file.name, "b.parquet"))
+    named = pa.array(["test"] * len(table))
+    at = table.schema.get_field_index("split")
+    pq.write_table(table.set_column(at, "split", named), tmp_path / "b.parquet")
+    assert api.compare(a, b)["verdict"] == "no evidence of a difference"
 
 
 def test_a_better_model_is_called_better_in_either_order(tmp_path):

@@ -37,7 +37,7 @@ def matcher(loaded: Loaded) -> Matcher:
     if not isinstance(model, UnifiedEncoder) or not (released or loaded.config.objective.name == "simvtp"):
         raise InputError(
             f"{loaded.path} has no matching head, which --vtm reranks with",
-            "give a run that `vtr pretrain --recipe simvtp-...` made, or leave out --vtm",
+            "give a run that `vtr pretrain simvtp-...` made, or leave out --vtm",
         )
     where, state = _released(str(loaded.path)) if released else _kept(Path(loaded.path))
     head = head_of(state, str(where))

@@ -75,17 +75,19 @@ def _rows(of: Read, column: str) -> dict[str, dict[str, Any]]:
 
 def _direction(table: pa.Table, *, actions: bool) -> dict[str, Any]:
     """The queries in an order that does not depend on how the data were sharded, and their values."""
+    # The splits of actions have the same videos; elsewhere a split is a name that embeddings, say, do not know.
+    own = ("split", "id", "text") if actions else ("id", "text")
     # A caption that a video has twice stands in the order that it came in.
     table = table.append_column("place", [list(range(len(table)))])
-    table = table.sort_by([(name, "ascending") for name in ("split", "id", "text", "place")])
+    table = table.sort_by([(name, "ascending") for name in (*own, "place")])
     columns = {name: table.column(name).to_numpy() for name in ("better", "equal", "own", "gallery", "rank")}
     ranks = Ranks(columns["better"], columns["equal"], columns["own"], int(columns["gallery"].max()))
     values = stats.per_query(ranks)
     if actions:
         values = {theirs: values[ours] for ours, theirs in ACTIONS.items()}
-    keys = list(zip(*(table.column(name).to_pylist() for name in ("split", "id", "text")), strict=True))
-    video = {name: number for number, name in enumerate(dict.fromkeys(key[:2] for key in keys))}
-    return {"keys": keys, "values": values, "cluster": np.array([video[key[:2]] for key in keys])}
+    keys = list(zip(*(table.column(name).to_pylist() for name in own), strict=True))
+    video = {name: number for number, name in enumerate(dict.fromkeys(key[:-1] for key in keys))}
+    return {"keys": keys, "values": values, "cluster": np.array([video[key[:-1]] for key in keys])}
 
 
 def _verdict(evident: list[tuple[str, stats.Difference]]) -> str:
