@@ -34,15 +34,21 @@ def at_work(out: Path, *, shared: bool = False) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, str(out), shared=shared):
             try:
+                if not shared:
+                    _clear(out)
                 yield
             finally:
                 if not shared:
-                    remove_leftovers(out)
-                    remove_leftovers(out / PARTS)
+                    _clear(out)
     except FileExistsError as error:
         raise DataError(f"{out} is a file, shards need a directory", "name another") from error
     except OSError as error:
         raise explain_os_error(error, "while sharding", out) from error
+
+
+def _clear(out: Path) -> None:
+    remove_leftovers(out)
+    remove_leftovers(out / PARTS)
 
 
 def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | None = None) -> bool:
