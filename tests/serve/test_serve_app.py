@@ -89,7 +89,7 @@ def test_a_video_comes_out_of_its_tar_in_ranges(client: Any, test_shards: Path) 
         part = client.get(url, headers={"Range": f"bytes={asked}"})
         assert (part.status_code, part.content) == (206, data[wanted[0] : wanted[1] + 1])
         assert part.headers["content-range"] == f"bytes {wanted[0]}-{wanted[1]}/{len(data)}"
-    for asked in (f"{len(data)}-", "9-3", "-0"):
+    for asked in (f"{len(data)}-", "9-3", "-0", f"{'9' * 5000}-"):
         past = client.get(url, headers={"Range": f"bytes={asked}"})
         assert (past.status_code, past.headers["content-range"]) == (416, f"bytes */{len(data)}")
     assert client.get(url, headers={"Range": "pages=1-2"}).content == data
@@ -180,6 +180,47 @@ def test_hits_of_one_video_are_gathered() -> None:
         ("a", 1, [1]),
         ("b", 2, []),
     ]
+
+
+def test_a_long_video_does_not_hide_the_others() -> None:
+    from vtr.serve.app import SPARE, best_videos
+
+    def hit(name: str, row: int) -> dict[str, Any]:
+        return {"id": name, "source": "s", "row": row, "score": -row, "start_s": row, "end_s": row + 1, "rank": row}
+
+    rows = [hit("long", row) for row in range(100 * SPARE)] + [hit(name, 9999) for name in "bcd"]
+    asked: list[int] = []
+
+    def find(count: int) -> list[dict[str, Any]]:
+        asked.append(count)
+        return rows[:count]
+
+    assert [one["id"] for one in best_videos(find, 3)] == ["long", "b", "c"]
+    assert [one["id"] for one in best_videos(find, 3, but=("s", "long"))] == ["b", "c", "d"]
+    assert [one["id"] for one in best_videos(find, 9)] == ["long", "b", "c", "d"], "there are no more"
+    asked.clear()
+    assert len(best_videos(find, 1)) == 1
+    assert asked == [SPARE], "one look is enough"
+
+
+def test_a_video_that_may_not_be_read_costs_no_other_hit(run: Path, spans: Path, tmp_path: Path) -> None:
+    from vtr.serve.app import make_app
+
+    finder = Finder(spans, device="cpu")
+    client = TestClient(make_app(finder, "test"))
+    hits = client.get("/api/search", params={"q": "a dog"}).json()
+    playing = next(one for one in hits if one["plays"])
+    path = Path(playing["source"])
+    assert path.is_file()
+    aside = path.rename(path.with_suffix(".aside"))
+    path.symlink_to("/proc/self/mem")  # a file that opens, and whose first byte cannot be read
+    try:
+        again = client.get("/api/search", params={"q": "a dog"})
+        assert again.status_code == 200
+        assert not next(one for one in again.json() if one["id"] == playing["id"])["plays"]
+    finally:
+        path.unlink()
+        aside.rename(path)
 
 
 def test_a_page_of_ten_thousand_hits_has_each_picture_once(run: Path, spans: Path, tmp_path: Path) -> None:

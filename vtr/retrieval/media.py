@@ -75,7 +75,13 @@ class Media:
         self._lock = Lock()
 
     def place(self, row: int) -> Place | None:
-        """Where the video of a row is; None for one that is stored as pictures, or has gone."""
+        """Where the video of a row is; None for one that is stored as pictures, has gone, or may not be read."""
+        try:
+            return self._place(row)
+        except OSError:  # of a share that is not there just now, say: the other hits are none the worse
+            return None
+
+    def _place(self, row: int) -> Place | None:
         found = self._find(row)
         if isinstance(found, Path):
             if not found.is_file():

@@ -61,14 +61,14 @@ def make_app(finder: Finder, title: str) -> FastAPI:
 
     @app.get("/api/search")
     def search(q: str = Query(max_length=2000), k: int = Query(24, ge=1, le=200)) -> list[Hit]:
-        return [_with_media(hit) for hit in by_video(finder.texts([q], k * SPARE)[0], k)]
+        return [_with_media(hit) for hit in best_videos(lambda rows: finder.texts([q], rows)[0], k)]
 
     @app.get("/api/like/{row}")
     def like(row: int, k: int = Query(24, ge=1, le=200)) -> dict[str, Any]:
         known(row)
         own = library.hit(row, 1.0, 0)
-        found = [hit for hit in finder.like(row, k * SPARE) if (hit["source"], hit["id"]) != (own["source"], own["id"])]
-        return {"like": _with_media(own), "hits": [_with_media(hit) for hit in by_video(found, k)]}
+        found = best_videos(lambda rows: finder.like(row, rows), k, but=(own["source"], own["id"]))
+        return {"like": _with_media(own), "hits": [_with_media(hit) for hit in found]}
 
     @app.get("/video/{row}")
     def play(row: int, request: Request) -> Response:
@@ -115,6 +115,19 @@ def make_app(finder: Finder, title: str) -> FastAPI:
     return app
 
 
+def best_videos(find: Callable[[int], list[Hit]], k: int, but: tuple[str, str] | None = None) -> list[Hit]:
+    """The best k videos, less the (source, id) `but`, of what `find(rows)` gives: of more rows where a long video has
+    many of the best.
+    """
+    rows = k * SPARE
+    while True:
+        hits = find(rows)
+        videos = by_video([hit for hit in hits if (hit["source"], hit["id"]) != but], k)
+        if len(videos) == k or len(hits) < rows:
+            return videos
+        rows *= SPARE
+
+
 def _asked(header: str | None, size: int) -> tuple[int, int] | None:
     """(first, last) byte of a Range header; the whole without one or for one of another kind; None if past the end.
 
@@ -124,10 +137,14 @@ def _asked(header: str | None, size: int) -> tuple[int, int] | None:
     if match is None or match.groups() == ("", ""):
         return (0, size - 1) if size else None
     if not match[1]:
-        count = int(match[2])
+        count = _number(match[2])
         return (max(0, size - count), size - 1) if count and size else None
-    first, last = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    first, last = _number(match[1]), min(_number(match[2]) if match[2] else size - 1, size - 1)
     return (first, last) if first <= last else None
+
+
+def _number(digits: str) -> int:
+    return int(digits) if len(digits) < 19 else 10**18  # beyond any file; Python refuses thousands of digits
 
 
 def _examples(captions: list[str]) -> list[str]:
