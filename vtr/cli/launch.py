@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vtr.cli.app import print_json, print_text
-from vtr.errors import ConfigError, InputError, VtrError, WorkError
+from vtr.errors import ConfigError, InputError, Interrupted, VtrError, WorkError
 
 # How long the others may save after one has ended, before they are killed: they may wait for it for ever.
 GRACE_S = 30.0
@@ -91,8 +91,9 @@ def _launch(command: list[str], processes: int) -> None:
                 "run the same command to go on from the last checkpoint; if memory ran out, take a smaller batch",
             )
         log = said[failed]
-        # Where the main process failed of itself with an error in what was given, it has told the same.
-        if log is not None and early and not code == children[0].returncode == InputError.exit_code:
+        # Where the main process ended for what was given, or stopped as all were asked to, it has told the same.
+        alike = code == children[0].returncode and code in (InputError.exit_code, Interrupted.exit_code)
+        if log is not None and early and not alike:
             log.seek(0)
             sys.stderr.write(log.read().decode(errors="replace"))
         told = VtrError("")
