@@ -77,6 +77,17 @@ def change_all(shards: Path) -> None:
         overwrite(path)
 
 
+def goes_on(nano: Path, shards: Path, out: Path, begun: Path) -> None:
+    """The run makes steps after the checkpoint it goes on from, and stops when it is asked to."""
+    seen = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]  # of the run before
+    again = training(nano, shards, out, 1_000_000)
+    after_steps(again, out, max(seen, int(begun.name[-8:])) + 3)
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(60) == 130
+    assert again.stderr is not None
+    again.stderr.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [cut_all, change_all])
 def test_shards_that_change_under_a_run(
@@ -96,12 +107,7 @@ def test_shards_that_change_under_a_run(
     build.load_parts(out)
     shutil.rmtree(copy)
     shutil.copytree(shards, copy)
-    again = training(nano, copy, out, 1_000_000)
-    after_steps(again, out, int(whole.name[-8:]) + 3)
-    again.send_signal(signal.SIGTERM)
-    assert again.wait(60) == 130
-    assert again.stderr is not None
-    again.stderr.close()
+    goes_on(nano, copy, out, whole)
 
 
 def test_shards_that_are_deleted_under_a_run(nano: Path, shards: Path, tmp_path: Path) -> None:
@@ -205,12 +211,7 @@ def test_a_decoding_worker_that_is_killed(nano: Path, shards: Path, tmp_path: Pa
     assert "if memory ran out" in hint
     last = checkpoint.newest(out)
     assert last is not None
-    again = training(nano, shards, out, 1_000_000)
-    after_steps(again, out, int(last.name[-8:]) + 3)
-    again.send_signal(signal.SIGTERM)
-    assert again.wait(60) == 130
-    assert again.stderr is not None
-    again.stderr.close()
+    goes_on(nano, shards, out, last)
 
 
 JUMPING = r"""
