@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vtr import api, build, recipe
+from vtr import api, build, makers, recipe
 from vtr.errors import ConfigError, RunError
-from vtr.initial import initial
+from vtr.initial import adapted, initial
 
 SHORT = {"train.steps": 2, "train.save_every": 2}
 
@@ -29,6 +29,35 @@ def test_a_run_as_a_start(run: Path, nano: Path) -> None:
     assert begun.whole.model.temperature.item() == pytest.approx(0.1)
     for (name, a), b in zip(begun.whole.model.state_dict().items(), old.model.state_dict().values(), strict=True):
         assert torch.equal(a, b) or name == "log_temperature"
+
+
+def test_what_concerns_training_stays_the_recipes(run: Path, nano: Path) -> None:
+    base = recipe.override(recipe.load(str(nano)), {"model.lora_rank": 2, "model.lora_alpha": 4.0})
+    begun = initial(base, str(run))
+    assert begun.whole is not None
+    updates = [name for name, _ in begun.whole.model.named_parameters() if "lora_" in name]
+    assert updates
+    assert begun.config.model.lora_rank == 2
+    rebuilt = build.make_model(begun.config, begun.whole.tokenizer)
+    assert rebuilt.state_dict().keys() == begun.whole.model.state_dict().keys()
+
+
+def test_a_dropout_of_its_own(nano: Path) -> None:
+    unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "model.dropout": 0.3}
+    config = recipe.override(recipe.load(str(nano)), unified)
+    model = makers.make_unified(recipe.override(config, {"model.dropout": 0.1}), 100, fetch=False)
+    assert adapted(model, config).embeddings.dropout.p == 0.3
+
+
+def test_a_setting_that_the_weights_contradict(run: Path, nano: Path, shards: Path, tmp_path: Path) -> None:
+    """Asked for by name, it is not silently left out; what the recipe alone says, is."""
+    with pytest.raises(ConfigError, match=r"brings model.attention = joint, and divided was asked for"):
+        api.pretrain(
+            str(nano), shards, tmp_path / "out", overrides={**SHORT, "model.attention": "divided"}, init_from=str(run)
+        )
+    assert not (tmp_path / "out").exists()
+    base = recipe.override(recipe.load(str(nano)), {"model.attention": "divided"})
+    assert initial(base, str(run), {"data.frames": base.data.frames}).config.model.attention == "joint"
 
 
 def test_more_frames_and_pixels(run: Path, nano: Path) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vtr import build, checkpoint, plainjson, recipe
 from vtr.config import Config
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import InputError
+from vtr.errors import ConfigError, InputError
 from vtr.models.clip import PREFIX, clip_shape
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
@@ -26,7 +27,9 @@ from vtr.released import is_released
 
 TIMM = "timm:"
 # What stays as the recipe has it: it concerns training, not what the weights are.
-RECIPE = ("temperature", "learn_temperature", "time_init", "grow_time", "drop_path")
+RECIPE = (
+    "temperature", "learn_temperature", "time_init", "grow_time", "drop_path", "dropout", "lora_rank", "lora_alpha",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +41,25 @@ class Initial:
     whole: build.Source | None = None
 
 
-def initial(config: Config, source: str) -> Initial:
+def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None) -> Initial:
     """What `config` becomes when training begins with `source`. Frames, size, masks and schedule stay the recipe's.
 
-    Raises InputError when `source` is nothing of the kind, else what loading it raises.
+    `wanted` are settings in `config` that were asked for by name: dotted keys and values. Raises InputError when
+    `source` is nothing of the kind, ConfigError when it brings another value for one of these, else loading's errors.
     """
+    begun = _initial(config, source)
+    for dotted, value in (wanted or {}).items():
+        section, _, name = dotted.partition(".")
+        brought = getattr(getattr(begun.config, section), name)
+        if brought != getattr(getattr(config, section), name):
+            raise ConfigError(
+                f"--init-from {source} brings {dotted} = {brought}, and {value} was asked for",
+                f"leave {dotted} out, or begin with other weights",
+            )
+    return begun
+
+
+def _initial(config: Config, source: str) -> Initial:
     kind, name = _kind(source)
     if kind == "clip":
         brought = clip_shape(name)
@@ -58,6 +75,7 @@ def initial(config: Config, source: str) -> Initial:
     data = dataclasses.replace(config.data, words=words)
     config = dataclasses.replace(config, model=brought_model, data=data)
     model = adapted(found.model, config)
+    build.fit_lora(model, found.config.model, config.model)
     set_temperature(model, config)
     old = found.tokenizer
     tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)
@@ -71,6 +89,8 @@ def adapted(model: Model, config: Config) -> Model:
     for tower in (model,) if isinstance(model, UnifiedEncoder) else (model.video, model.text):
         if isinstance(tower, (UnifiedEncoder, VideoEncoder)):
             tower.drop_blocks(config.model.drop_path)
+        if isinstance(tower, UnifiedEncoder):
+            tower.embeddings.dropout.p = config.model.dropout
     fit_clips(model, config)
     return model
 

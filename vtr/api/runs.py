@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OF_THE_WEIGHTS = ("model.", "data.words:")
 # What fine-tuning may change in a model all the same.
-ADAPTED = ("model.lora_rank", "model.lora_alpha", "model.drop_path", "model.grow_time")
+ADAPTED = ("model.lora_rank", "model.lora_alpha", "model.drop_path", "model.dropout", "model.grow_time")
 
 
 def pretrain(
@@ -28,6 +28,7 @@ def pretrain(
     shards: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
+    overrides: Mapping[str, Any] | None = None,
     init_from: str | None = None,
     eval_shards: Path | str | None = None,
     objective: Callable[[Any, CaptionTokenizer], nn.Module] | None = None,
@@ -35,18 +36,20 @@ def pretrain(
 ) -> Path:
     """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped.
 
-    It begins with the weights `init_from` (see `vtr.initial`), where given, which bring settings of their own. Of a
+    `overrides` are settings on top of the recipe's: `{"optim.lr": 1e-4}`. It begins with the weights `init_from` (see
+    `vtr.initial`), where given, which bring settings of their own; `overrides` that they contradict are refused. Of a
     recipe with stages each begins with the one before; all but the last are runs beside `out`, `OUT.stage-1` and on.
     `objective(model, tokenizer)` makes an objective of your own (`vtr.objectives` says what it must do), in place of
     the one that the config names.
     """
-    config = recipe.load(config) if isinstance(config, str) else config
+    wanted = overrides or {}
+    config = recipe.override(recipe.load(config) if isinstance(config, str) else config, wanted)
     *before, last = recipe.staged(config)
     for number, stage in enumerate(before, start=1):
         folder = Path(out).with_name(f"{Path(out).name}.stage-{number}")
-        _pretrain_stage(stage, shards, folder, init_from, None, objective, fresh=fresh)
+        _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, fresh=fresh)
         init_from = str(folder)
-    return _pretrain_stage(last, shards, out, init_from, eval_shards, objective, fresh=fresh)
+    return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, fresh=fresh)
 
 
 def finetune(
@@ -98,6 +101,7 @@ def _pretrain_stage(
     config: Config,
     shards: Path | str | Sequence[Path | str],
     out: Path | str,
+    wanted: Mapping[str, Any],
     init_from: str | None,
     eval_shards: Path | str | None,
     objective: Callable[[Any, CaptionTokenizer], nn.Module] | None,
@@ -113,7 +117,7 @@ def _pretrain_stage(
     index = open_shards(shards)
     if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the weights to begin with", "give another --out")
-    begun = initial(config, init_from) if init_from else Initial(config, "")
+    begun = initial(config, init_from, wanted) if init_from else Initial(config, "")
     config = begun.config
 
     def start() -> Start:

@@ -51,10 +51,13 @@ def pretrain(
         objective__mask_ratio=mask_ratio, data__frames=frames, data__workers=workers, train__precision=precision,
         train__seed=seed, train__device=device, train__accumulate=accumulate, train__keep=keep,
     )  # fmt: skip
-    config = recipes.override(recipes.load(recipe), given)
+    config = recipes.load(recipe)
+    recipes.override(config, given)  # what is wrong with it shows before any process starts
     if run_together(num_processes):
         return
     from vtr import api
 
-    checkpoint = api.pretrain(config, shards, out, init_from=init_from, eval_shards=eval_shards, fresh=fresh)
+    checkpoint = api.pretrain(
+        config, shards, out, overrides=given, init_from=init_from, eval_shards=eval_shards, fresh=fresh
+    )
     print_checkpoint(out, checkpoint, as_json=as_json)

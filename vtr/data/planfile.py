@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vtr import plainjson
 from vtr.atomic import replacing
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.oneshard import PARTS
@@ -56,11 +57,11 @@ class StoredPlan:
         try:
             with pq.ParquetFile(self.path) as file:
                 rows = file.read_row_group(number).to_pylist()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ValueError) as error:
             raise DataError(f"{self.path} is damaged", "plan again with --plan-only") from error
         return tuple(
             Sample(
-                row["key"], Path(row["video"]), tuple(row["captions"]), row["split"], json.loads(row["meta"]),
+                row["key"], Path(row["video"]), tuple(row["captions"]), row["split"], plainjson.loads(row["meta"]),
                 row["source"],
             )
             for row in rows

@@ -9,7 +9,6 @@ itself, neither exact pieces nor steps that are skipped would be possible.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vtr import plainjson
 from vtr.config import Config
 from vtr.errors import ConfigError
 from vtr.gather import world_size
@@ -127,7 +127,7 @@ def _zero(environment: Mapping[str, str]) -> tuple[Spread | None, str]:
     file = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
     if file.lower() != "none":
         try:
-            zero = dict(json.loads(Path(file).read_text()).get("zero_optimization", {}))
+            zero = dict(plainjson.loads(Path(file).read_text()).get("zero_optimization", {}))
             offload = {name: str(dict(zero.get(name) or {}).get("device", "none")) for name in OFFLOADED}
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(
