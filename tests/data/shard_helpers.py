@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -87,7 +87,7 @@ class Slow:
     """A video maker that takes its time and then reads a file."""
 
     path: str
-    seconds: float
+    seconds: float = field(repr=False)  # no part of what it is
 
     def __call__(self) -> bytes:
         time.sleep(self.seconds)

@@ -31,12 +31,12 @@ def shard(samples: list[Sample], out: Path, **options: Any) -> Any:
     return write_shards(samples, out, reader="table", source="t.csv", **{"per_shard": 3, "workers": 2, **options})
 
 
-def slowed(folder: Path, count: int) -> list[Sample]:
+def slowed(folder: Path, count: int, seconds: float = 0.04) -> list[Sample]:
     """The samples of `make_samples`, each of which takes a moment to read."""
-    return [replace(s, video=Slow(str(s.video), 0.04)) for s in make_samples(folder, count)]
+    return [replace(s, video=Slow(str(s.video), seconds)) for s in make_samples(folder, count)]
 
 
-def start(folder: Path, count: int, out: Path) -> subprocess.Popen[str]:
+def start(folder: Path, count: int, out: Path, seconds: float = 0.04) -> subprocess.Popen[str]:
     """Another process that shards `slowed(folder, count)` into `out`; it has begun to when this returns."""
     slowed(folder, count)
     begun = folder / "begun"
@@ -46,7 +46,7 @@ def start(folder: Path, count: int, out: Path) -> subprocess.Popen[str]:
         sys.path.insert(0, {str(HERE)!r})
         from pathlib import Path
         from test_shards_interrupted import shard, slowed
-        samples = slowed(Path({str(folder)!r}), {count})
+        samples = slowed(Path({str(folder)!r}), {count}, {seconds})
         shard(samples, Path({str(out)!r}), progress=lambda _: Path({str(begun)!r}).touch())
     """
     process = subprocess.Popen(
@@ -118,7 +118,7 @@ def test_kill_9_at_twenty_random_moments(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_finished_shards_and_ends_the_workers(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(tmp_path / "videos", 24, out)
+    process = start(tmp_path / "videos", 24, out, 0.3)  # however late a busy machine looks, it is at work
     wait_for(lambda: list(out.glob(".parts/*.parquet")))
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
