@@ -41,9 +41,10 @@ def test_paragraphs(folder: Path) -> None:
 
 
 def test_bad_files(folder: Path) -> None:
-    put_json(folder / "val_2.json", {"v_a": {"timestamps": [[0, 1], [2]], "sentences": ["x", "y"]}})
-    with pytest.raises(DataError, match=r"v_a has 2 timestamps for 2 sentences, not a pair for each"):
-        read("activitynet", str(folder), ReaderOptions(split="val_2"))
+    for second in ([2], [[2], 3], [2, "3"], [2, float("nan")], [float("-inf"), 2], 3):
+        put_json(folder / "val_2.json", {"v_a": {"timestamps": [[0, 1], second], "sentences": ["x", "y"]}})
+        with pytest.raises(DataError, match=r"v_a has 2 timestamps for 2 sentences, not a pair of numbers for each"):
+            read("activitynet", str(folder), ReaderOptions(split="val_2"))
     put_json(folder / "val_2.json", {"v_a": {"timestamps": [[0, 1]], "sentences": [3]}})
     with pytest.raises(DataError, match=r"v_a has something else than texts in sentences"):
         read("activitynet", str(folder), ReaderOptions(split="val_2"))

@@ -65,6 +65,7 @@ def test_bad_files(folder: Path) -> None:
     for entry, message in (
         ({"video": "a.mp4"}, r"\[0\] has no times \(list\); it has: video"),
         (said("a.mp4", "x"), r"\[0\] has no times"),
+        ({**said("a.mp4", "x"), "times": [[1, float("inf")]]}, r"\[0\] has times .*, not pairs of segments"),
         ({**said("a.mp4", "x"), "times": [[1]]}, r"\[0\] has times \[\[1\]\], not pairs of segments"),
     ):
         put_json(folder / "data" / "test_data.json", [entry])

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 ALIASES = {"id": ("id", "key", "image_path", "url"), "source": ("source", "image_path", "url")}
 
 
-def read_table(file: Path, *, but: str = "") -> pa.Table:
-    """A Parquet file as a table, the column `but` left out. Raises DataError: it is torn, or of another kind."""
+def read_table(file: Path, *, but: str = "", only: str = "") -> pa.Table:
+    """A Parquet file as a table, without the column `but` or `only` one. Raises DataError: torn, or of another kind."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as opened:
-            names = [name for name in opened.schema_arrow.names if name != but] if but else None
+            names = [name for name in opened.schema_arrow.names if name != but and only in ("", name)]
+            if only and not names:
+                raise missing_column(file, opened.schema_arrow.empty_table(), only)
             table = opened.read(names)
         table.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
     except (pa.ArrowException, OSError) as error:

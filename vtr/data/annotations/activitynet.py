@@ -8,6 +8,7 @@ of the same videos). Files may be called by the identifier alone, without `v_`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,17 @@ def _samples(files: Files, split: str, path: Path) -> Iterator[Sample]:
         where = f"{path} {video}"
         sentences = strings(entry, "sentences", where)
         times: list[Any] = get(entry, "timestamps", list, where)
-        if len(times) != len(sentences) or not all(isinstance(t, list) and len(t) == 2 for t in times):
+        if len(times) != len(sentences) or not all(_is_span(t) for t in times):
             raise DataError(
-                f"{where} has {len(times)} timestamps for {len(sentences)} sentences, not a pair for each", HELP
+                f"{where} has {len(times)} timestamps for {len(sentences)} sentences, not a pair of numbers for each",
+                HELP,
             )
         short = video.removeprefix("v_")
         name = short if files.media.has(short) and not files.media.has(video) else video
         text = paragraph(zip(times, sentences, strict=True))
         yield files.sample(split, name, [text], key=video, meta={"sentences": len(sentences)})
+
+
+def _is_span(value: Any) -> bool:
+    """A list of two numbers, neither of them NaN or endless."""
+    return isinstance(value, list) and [isinstance(x, (int, float)) and abs(x) < math.inf for x in value] == [True] * 2

@@ -65,7 +65,7 @@ def _moment(times: list[Any], where: str) -> tuple[int, int]:
     """(first, last) of the segments that most annotators chose, the earliest of equals."""
     try:
         votes = Counter((int(first), int(last)) for first, last in times)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where} has times {times}, not pairs of segments", HELP) from error
     if not votes:
         raise DataError(f"{where} has no times", HELP)
