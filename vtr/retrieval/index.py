@@ -14,12 +14,15 @@ Hits = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 _QUERIES = 512
 # Few queries against float16 rows: each entry is used once, so that widening it first would cost more than the product.
+# Nothing is copied then, so that a block may be as large as suits the threads: they meet at the end of each.
 _FEW = 8
-_HALF_BLOCK = 65_536
+_HALF_BLOCK = 2**20
 # A query rounded to 11 bits is off by less than 2**-11 in length, and a score below 2 rounded likewise by 2**-11.
 _HALF_MARGIN = 2.0**-10
+_STRETCH = 64
 _LOWEST = np.finfo(np.float32).min  # any finite score reaches it, so no -inf that stands for "never" does
 _DENSE = 1 / 32
+_TILE = 65_536  # rows whose scores are worth computing all, at 8 bytes an entry
 
 
 class ExactIndex:
@@ -70,11 +73,10 @@ class ExactIndex:
             finite = self._finite[start : start + block]
             part = self._vectors[start : start + block]
             whole = bool(finite.all())
-            part = part if whole else np.where(finite[:, None], part, part.dtype.type(0))
             if few:
                 vectors, approx, margin = part, _half_products(queries, part), _HALF_MARGIN
             else:
-                vectors = widen(part)
+                vectors = widen(part if whole else np.where(finite[:, None], part, part.dtype.type(0)))
                 approx, margin = queries @ vectors.T, 0.0
             margin += tolerance(queries.shape[1])
             found = _candidates(queries, vectors, approx, margin, None if whole else finite, scores[:, -1], k)
@@ -112,12 +114,22 @@ def _candidates(
     chosen = approx >= floor[:, None]
     if k < len(vectors) and np.count_nonzero(chosen) > 4 * k * len(queries):
         # Many are left, as in the first block: none below the block's own k-th best can enter either.
-        kth = np.partition(approx, len(vectors) - k, axis=1)[:, len(vectors) - k]
-        chosen = approx >= np.maximum(floor, kth - 2 * margin)[:, None]
+        chosen = approx >= np.maximum(floor, _kth_best(approx, k) - 2 * margin)[:, None]
     query, row = np.divmod(np.flatnonzero(chosen), len(vectors))
-    if len(query) > _DENSE * chosen.size:
+    if len(query) > _DENSE * chosen.size and len(vectors) <= _TILE:
         return query, row, tile_scores(queries, vectors)[query, row]
     return query, row, pair_scores(queries, vectors, query, row)
+
+
+def _kth_best(values: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """(Q,N) -> (Q,): what k of each row's values reach: the k-th best, or where N is large a little less.
+
+    The k-th best of the peaks of many stretches is reached by k values, and far fewer need to be put in order.
+    """
+    count = values.shape[1] // _STRETCH
+    if count >= 8 * k:
+        values = values[:, : count * _STRETCH].reshape(len(values), count, _STRETCH).max(axis=2)
+    return np.partition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k]
 
 
 def _merge(
