@@ -201,13 +201,16 @@ def vectors_of(folder: Path, rows: np.ndarray, run: Path, shards: Path) -> Path:
     """An export with these vectors in the place of its videos'."""
     from dataclasses import replace
 
+    from vtr.retrieval import parts
+    from vtr.retrieval.plan import planned
+
     api.embed(run, shards, folder / "whole", captions=True, **CPU)
     found = store.read(folder / "whole")
     video = np.array(found.modality) == "video"
     vectors = np.array(found.vectors)
     vectors[np.flatnonzero(video)[: len(rows)]] = rows
-    store.write_parquet(folder / "e", replace(found, vectors=vectors))
-    return folder / "e"
+    parts.write(folder / "whole", planned(folder / "whole"), 0, replace(found, vectors=vectors), [])
+    return folder / "whole"
 
 
 def test_vectors_that_are_not_numbers(run: Path, test_shards: Path, tmp_path: Path) -> None:

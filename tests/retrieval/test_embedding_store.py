@@ -16,10 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from export_helpers import write_export
 
-from vtr.errors import DataError, InputError, WorkError
+from vtr.errors import DataError, WorkError
+from vtr.retrieval import parts
 from vtr.retrieval.index import ExactIndex
-from vtr.retrieval.store import Embeddings, read, write_npy, write_parquet
+from vtr.retrieval.plan import FILES, Options, Part, Plan
+from vtr.retrieval.store import Embeddings, read
+
+LAYOUTS = pytest.mark.parametrize("layout", ["parquet", "npy"])
 
 META = {"model": "mac-tiny", "weights_sha256": "ab" * 32, "preprocessing": "resize 64, centre", "frames": "8"}
 
@@ -57,14 +62,14 @@ def listed(captions):
     return [caption if isinstance(caption, list) else [caption] for caption in captions]
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_npy])
+@LAYOUTS
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("rows_per_file", [100, 5, 1])
-def test_what_is_written_is_read_back(tmp_path, write, dtype, rows_per_file):
+@pytest.mark.parametrize("rows", [100, 5, 1])
+def test_what_is_written_is_read_back(tmp_path, layout, dtype, rows):
     wanted = embeddings()
-    files = write(tmp_path / "out", wanted, dtype=dtype, rows_per_file=rows_per_file)
-    assert files == sorted(files, key=files.index)
-    assert {file for file in (tmp_path / "out").rglob("*") if file.is_file()} == set(files)
+    files = write_export(tmp_path / "out", wanted, layout, dtype=dtype, rows=rows)
+    about = {"plan.json", "manifest.json"} if layout == "npy" else {"plan.json"}
+    assert {file for file in (tmp_path / "out").rglob("*") if file.is_file() and file.name not in about} == set(files)
     got = read(tmp_path / "out")
     assert got.vectors.dtype == np.float32
     assert_same(got, wanted, dtype)
@@ -74,35 +79,35 @@ def test_what_is_written_is_read_back(tmp_path, write, dtype, rows_per_file):
     np.testing.assert_array_equal(stored.vectors, got.vectors)
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_npy])
-def test_several_captions_make_every_caption_a_list(tmp_path, write):
+@LAYOUTS
+def test_several_captions_make_every_caption_a_list(tmp_path, layout):
     wanted = embeddings(lists=True)
-    write(tmp_path, wanted, rows_per_file=4)
+    write_export(tmp_path, wanted, layout)
     assert read(tmp_path).captions == listed(wanted.captions)
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_npy])
+@LAYOUTS
 @pytest.mark.parametrize(("videos", "captions"), [(4, 0), (0, 4)])
-def test_one_modality(tmp_path, write, videos, captions):
+def test_one_modality(tmp_path, layout, videos, captions):
     wanted = embeddings(videos=videos, captions=captions)
-    write(tmp_path, wanted)
+    write_export(tmp_path, wanted, layout)
     assert_same(read(tmp_path), wanted)
-    if write is write_npy:
-        kind = "img_emb" if videos else "text_emb"
+    if layout == "npy":
+        kind, table = ("img_emb", "metadata") if videos else ("text_emb", "text_metadata")
         names = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.*")}
-        assert names == {f"{kind}/{kind}_0.npy", "metadata/metadata_0.parquet", "manifest.json"}
+        assert names == {f"{kind}/{kind}_00000.npy", f"{table}/{table}_00000.parquet", "manifest.json", "plan.json"}
 
 
 def test_plain_pyarrow_reads_the_parquet(tmp_path):
     wanted = embeddings()
-    (file,) = write_parquet(tmp_path, wanted, dtype="float16")
+    (file,) = write_export(tmp_path, wanted, dtype="float16")
     assert file.name == "emb-00000.parquet"
     schema = pq.read_schema(file)
     assert schema.names == ["id", "modality", "source", "start_s", "end_s", "caption", "embedding"]
     assert schema.field("embedding").type == pa.list_(pa.float16(), 12)
     assert schema.field("caption").type == pa.string()
     labels = {key.decode(): value.decode() for key, value in schema.metadata.items()}
-    keys = {"version", "model", "weights_sha256", "preprocessing", "frames", "dim", "normalized", "part", "parts"}
+    keys = {"version", "model", "weights_sha256", "preprocessing", "frames", "dim", "normalized", "digest", "skipped"}
     assert set(labels) == keys
     table = pq.read_table(file)
     assert table.column("start_s").null_count == 7
@@ -114,8 +119,8 @@ def test_plain_pyarrow_reads_the_parquet(tmp_path):
 
 def test_plain_numpy_reads_the_npy(tmp_path):
     wanted = embeddings(videos=11)
-    write_npy(tmp_path, wanted, rows_per_file=1)
-    videos = [np.load(tmp_path / f"img_emb/img_emb_{row:02d}.npy") for row in range(11)]
+    write_export(tmp_path, wanted, "npy", rows=1)
+    videos = [np.load(tmp_path / f"img_emb/img_emb_{row:05d}.npy") for row in range(11)]
     np.testing.assert_array_equal(np.concatenate(videos), wanted.vectors[:11])
     rows = [pq.read_table(file) for file in sorted((tmp_path / "metadata").iterdir())]
     assert pa.concat_tables(rows).column("id").to_pylist() == wanted.ids[:11]
@@ -123,52 +128,39 @@ def test_plain_numpy_reads_the_npy(tmp_path):
     assert pa.concat_tables(texts).column("id").to_pylist() == wanted.ids[11:]
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["meta"]["weights_sha256"] == META["weights_sha256"]
-    assert manifest["rows"]["text_emb/text_emb_6.npy"] == 1
+    assert manifest["rows"]["text_emb/text_emb_00017.npy"] == 1
 
 
 def test_a_lone_npy_file_is_mapped_for_search(tmp_path):
     wanted = embeddings(videos=50, captions=0)
-    write_npy(tmp_path, wanted, dtype="float16")
+    write_export(tmp_path, wanted, "npy", dtype="float16")
     stored = read(tmp_path, as_stored=True)
     assert isinstance(stored.vectors, np.memmap)
     _, rows = ExactIndex(stored.vectors).search(wanted.vectors[[7, 33]], 1)
     assert rows.tolist() == [[7], [33]]
 
 
-def test_the_same_rows_make_the_same_bytes(tmp_path):
-    for write in (write_parquet, write_npy):
-        one, two = (write(tmp_path / f"{write.__name__}{n}", embeddings(), rows_per_file=5) for n in (1, 2))
-        assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
+@LAYOUTS
+def test_the_same_rows_make_the_same_bytes(tmp_path, layout):
+    one, two = (write_export(tmp_path / f"{n}", embeddings(), layout, rows=5) for n in (1, 2))
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
 
 
-def test_no_rows_at_all(tmp_path):
-    nothing = embeddings().take([])
-    write_parquet(tmp_path / "a", nothing)
-    assert len(read(tmp_path / "a")) == 0
-    with pytest.raises(DataError, match="no embeddings to write as npy"):
-        write_npy(tmp_path / "b", nothing)
+@LAYOUTS
+def test_no_rows_at_all(tmp_path, layout):
+    write_export(tmp_path, embeddings().take([]), layout)
+    assert len(read(tmp_path)) == 0
 
 
 def test_rows_that_are_not_unit_are_labelled_so(tmp_path):
     long = replace(embeddings(), vectors=embeddings().vectors * 3)
-    write_parquet(tmp_path, long)
+    write_export(tmp_path, long)
     assert read(tmp_path).meta["normalized"] == "false"
 
 
-@pytest.mark.parametrize("first", [write_parquet, write_npy])
-@pytest.mark.parametrize("second", [write_parquet, write_npy])
-def test_an_export_takes_another_ones_place_only_when_asked(tmp_path, first, second):
-    first(tmp_path, embeddings(videos=9), rows_per_file=2)
-    with pytest.raises(DataError, match=r"holds an export already: .*emb"):
-        second(tmp_path, embeddings(seed=1))
-    wanted = embeddings(seed=1, weights_sha256="cd" * 32)
-    second(tmp_path, wanted, overwrite=True)
-    assert_same(read(tmp_path), wanted)
-
-
 def test_other_weights_in_one_directory_are_named(tmp_path):
-    write_parquet(tmp_path / "a", embeddings())
-    write_parquet(tmp_path / "b", embeddings(weights_sha256="cd" * 32))
+    write_export(tmp_path / "a", embeddings())
+    write_export(tmp_path / "b", embeddings(weights_sha256="cd" * 32))
     (tmp_path / "b/emb-00000.parquet").rename(tmp_path / "a/emb-00001.parquet")
     wanted = f"different weights_sha256: {'ab' * 32}: emb-00000.parquet; {'cd' * 32}: emb-00001.parquet"
     with pytest.raises(DataError, match=wanted):
@@ -178,8 +170,8 @@ def test_other_weights_in_one_directory_are_named(tmp_path):
 
 @pytest.mark.parametrize("key", ["model", "preprocessing", "frames"])
 def test_other_settings_in_one_directory_are_named(tmp_path, key):
-    write_parquet(tmp_path, embeddings(), rows_per_file=4)
-    write_parquet(tmp_path / "b", embeddings(**{key: "other"}))
+    write_export(tmp_path, embeddings(), rows=4)
+    write_export(tmp_path / "b", embeddings(**{key: "other"}))
     (tmp_path / "b/emb-00000.parquet").rename(tmp_path / "emb-00001.parquet")
     with pytest.raises(DataError, match=f"different {key}: .*emb-00000.parquet, emb-00002.parquet; other: emb-00001"):
         read(tmp_path)
@@ -187,49 +179,53 @@ def test_other_settings_in_one_directory_are_named(tmp_path, key):
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_missing_part_is_noticed(tmp_path, lost):
-    files = write_parquet(tmp_path, embeddings(), rows_per_file=4)
+    files = write_export(tmp_path, embeddings(), rows=4)
     files[lost].unlink()
-    with pytest.raises(
-        DataError, match=r"not one whole export: emb-0000\d.parquet is part \d of 3, emb-0000\d.parquet"
-    ):
+    with pytest.raises(DataError, match=f"1 of 3 parts are missing, the first is emb-0000{lost}.parquet"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 3, 200, -5])
 def test_a_torn_parquet_file_is_named(tmp_path, size):
-    file = write_parquet(tmp_path, embeddings(), rows_per_file=4)[1]
+    file = write_export(tmp_path, embeddings(), rows=4)[1]
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"emb-00001\.parquet cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"1 of 3 parts are missing, the first is emb-00001\.parquet"):
         read(tmp_path)
+    with pytest.raises(DataError, match=r"emb-00001\.parquet cannot be read as Parquet"):
+        read(file)
 
 
 @pytest.mark.parametrize("size", [0, 3, 100, 200])
 def test_a_torn_npy_file_is_named(tmp_path, size):
-    file = write_npy(tmp_path, embeddings())[1]
+    write_export(tmp_path, embeddings(), "npy")
+    file = tmp_path / "text_emb/text_emb_00000.npy"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(DataError, match=r"text_emb_0\.npy cannot be read as npy"):
+    with pytest.raises(DataError, match=r"text_emb_00000\.npy cannot be read as npy"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        ("metadata/metadata_1.parquet", "img_emb has 2 files of vectors but 1 of metadata"),
-        ("img_emb/img_emb_1.npy", "img_emb has 1 files of vectors but 2 of metadata"),
+        ("metadata/metadata_00001.parquet", "img_emb has 3 files of vectors but 2 of metadata"),
+        ("img_emb/img_emb_00001.npy", "img_emb has 2 files of vectors but 3 of metadata"),
         ("text_emb", "manifest.json lists other files or rows than there are"),
     ],
 )
 def test_a_missing_npy_part_is_noticed(tmp_path, lost, message):
-    write_npy(tmp_path, embeddings(videos=6), rows_per_file=4)
+    write_export(tmp_path, embeddings(videos=6), "npy", rows=5)
     (tmp_path / lost).rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"not embedded to the end: \d of 3 parts are missing"):
+        read(tmp_path)
+    (tmp_path / "plan.json").unlink()
     with pytest.raises(DataError, match=message):
         read(tmp_path)
 
 
 def test_rows_that_do_not_join_are_noticed(tmp_path):
-    write_npy(tmp_path, embeddings())
-    np.save(tmp_path / "img_emb/img_emb_0.npy", np.zeros((3, 12), np.float32))
-    with pytest.raises(DataError, match=r"img_emb_0.npy has 3 vectors but .*metadata_0.parquet has 5 rows"):
+    write_export(tmp_path, embeddings(), "npy")
+    np.save(tmp_path / "img_emb/img_emb_00000.npy", np.zeros((3, 12), np.float32))
+    with pytest.raises(DataError, match=r"img_emb_00000.npy has 3 vectors but .*metadata_00000.parquet has 5 rows"):
         read(tmp_path)
 
 
@@ -292,24 +288,22 @@ def test_where_there_is_no_export(tmp_path):
         read(tmp_path / "nowhere")
     with pytest.raises(DataError, match="holds no embeddings"):
         read(tmp_path)
-    write_parquet(tmp_path, embeddings())
-    write_npy(tmp_path / "npy", embeddings())
+    write_export(tmp_path, embeddings())
+    write_export(tmp_path / "npy", embeddings(), "npy")
     (tmp_path / "npy/img_emb").rename(tmp_path / "img_emb")
     with pytest.raises(DataError, match="holds two exports"):
         read(tmp_path)
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_npy])
-def test_what_cannot_be_written_is_refused(tmp_path, write):
+@LAYOUTS
+def test_what_cannot_be_written_is_refused(tmp_path, layout):
+    plan = Plan(Options(layout), {}, (Part(FILES, "/videos", (("a.mp4", 1, 2, ""),)),))
     with pytest.raises(DataError, match="metadata lack model, frames"):
-        write(tmp_path, replace(embeddings(), meta={"weights_sha256": "x", "preprocessing": "y"}))
-    with pytest.raises(InputError, match="cannot be stored as 'int8'"):
-        write(tmp_path, embeddings(), dtype="int8")
-    with pytest.raises(InputError, match="rows_per_file is 0"):
-        write(tmp_path, embeddings(), rows_per_file=0)
+        lacking = replace(embeddings(), meta={"weights_sha256": "x", "preprocessing": "y"})
+        parts.write(tmp_path, plan, 0, lacking, [])
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkError, match="cannot write"):
-        write(tmp_path / "file" / "out", embeddings())
+        parts.write(tmp_path / "file" / "out", plan, 0, embeddings(), [])
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
@@ -336,9 +330,10 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from vtr.errors import WorkError
-from vtr.retrieval.store import Embeddings, write_npy, write_parquet
+from export_helpers import write_export
+from vtr.retrieval.store import Embeddings
 
-write, out, limit = {"npy": write_npy, "parquet": write_parquet}[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3])
+layout, out, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 rows = 60_000
 x = np.random.default_rng(0).standard_normal((rows, 256)).astype(np.float32)
 x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -350,7 +345,7 @@ if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
     while True:
-        write(out, e, rows_per_file=20_000, overwrite=True)
+        write_export(out, e, layout, rows=20_000)
 except WorkError as error:
     print(error.message)
     sys.exit(error.exit_code)
@@ -361,32 +356,32 @@ def start_writer(tmp_path, layout, out, limit=0):
     script = tmp_path / "writer.py"
     script.write_text(textwrap.dedent(WRITER))
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{Path(__file__).parent}", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, str(script), layout, str(out), str(limit)], env=environment, stdout=subprocess.PIPE, text=True
     )
 
 
-@pytest.mark.parametrize("layout", ["parquet", "npy"])
-def test_a_full_disk_leaves_what_was_there(tmp_path, layout):
-    out, old = tmp_path / "out", embeddings()
-    {"parquet": write_parquet, "npy": write_npy}[layout](out, old)
+@LAYOUTS
+def test_a_full_disk_leaves_no_half_part(tmp_path, layout):
+    out = tmp_path / "out"
     with start_writer(tmp_path, layout, out, limit=5_000_000) as process:
         message = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert message.startswith(f"cannot write {out}")
-    assert_same(read(out), old)
-    assert not [file for file in out.rglob("*") if ".tmp-" in file.name]
+    assert [file.name for file in out.rglob("*") if file.is_file()] == ["plan.json"]
+    with pytest.raises(DataError, match="3 of 3 parts are missing"):
+        parts.check_whole(out)
 
 
-@pytest.mark.parametrize("layout", ["parquet", "npy"])
+@LAYOUTS
 def test_a_kill_leaves_no_half_file_under_a_name(tmp_path, layout):
-    out = tmp_path / "out"
-    for round_ in range(3):
+    for part in range(3):
+        out = tmp_path / f"{part}"
         with start_writer(tmp_path, layout, out) as process:
             deadline = time.monotonic() + 60
-            # Each round is killed at another place: while the first file is aside, the second, the third.
-            while sum(1 for _ in out.rglob("*.tmp-*")) <= round_ * (round_ + 1) / 2:
+            # Each round is killed at another place: while the first part is aside, the second, the third.
+            while not list(out.rglob(f"*_0000{part}.*.tmp-*")) + list(out.rglob(f"*-0000{part}.*.tmp-*")):
                 assert time.monotonic() < deadline
                 assert process.poll() is None
             process.send_signal(signal.SIGKILL)

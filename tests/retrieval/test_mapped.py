@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
+from export_helpers import write_export
 
 from vtr.retrieval import mapped
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.library import INDEX_FOLDER
 from vtr.retrieval.mapped import read_videos
-from vtr.retrieval.store import read, write_npy, write_parquet
+from vtr.retrieval.store import read
 
 META = {"model": "m", "weights_sha256": "ab", "preprocessing": "p", "frames": "8"}
 
@@ -27,10 +28,10 @@ def made(rows, dim=256, seed=0, texts=0):
     return Embeddings([f"v{i}" for i in range(rows)], modality, no, spans, spans, no, vectors, META)
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_npy])
+@pytest.mark.parametrize("layout", ["parquet", "npy"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_a_mapped_export_holds_what_it_would_in_memory(tmp_path, monkeypatch, write, dtype):
-    write(tmp_path, made(500, 16, texts=100), dtype=dtype, rows_per_file=70)
+def test_a_mapped_export_holds_what_it_would_in_memory(tmp_path, monkeypatch, layout, dtype):
+    write_export(tmp_path, made(500, 16, texts=100), layout, dtype=dtype, rows=70)
     wanted = read(tmp_path, as_stored=True).only(VIDEO)
     monkeypatch.setattr(mapped, "LARGE", 1000)
     for _ in range(2):  # made, then found
@@ -45,7 +46,7 @@ def test_a_mapped_export_holds_what_it_would_in_memory(tmp_path, monkeypatch, wr
 def test_a_changed_export_is_copied_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(mapped, "LARGE", 1000)
     for seed in range(2):
-        write_parquet(tmp_path, made(200, 16, seed), rows_per_file=90, overwrite=True)
+        write_export(tmp_path, made(200, 16, seed), rows=90)
         got = read_videos(tmp_path, tmp_path / ".index")
         np.testing.assert_array_equal(got.vectors, made(200, 16, seed).vectors)
         assert len(list((tmp_path / ".index").iterdir())) == 1
@@ -53,7 +54,7 @@ def test_a_changed_export_is_copied_anew(tmp_path, monkeypatch):
 
 def test_where_there_is_no_room_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(mapped, "LARGE", 1000)
-    write_parquet(tmp_path, made(200, 16))
+    write_export(tmp_path, made(200, 16))
     (tmp_path / ".index").write_text("no folder can be here")
     assert len(read_videos(tmp_path, tmp_path / ".index")) == 200
 
@@ -94,7 +95,7 @@ print(library.search(query, 3)[0][0]["id"], peak - before)
 
 def test_200_000_vectors_are_searched_in_little_memory(tmp_path):
     """102 MB of float16, copied by the first search; the second one holds what its rows are of, and blocks."""
-    write_parquet(tmp_path, made(200_000), dtype="float16", rows_per_file=70_000)
+    write_export(tmp_path, made(200_000), dtype="float16", rows=70_000)
     assert isinstance(read_videos(tmp_path, tmp_path / INDEX_FOLDER).vectors, np.memmap)
     done = subprocess.run([sys.executable, "-c", SEARCHER, tmp_path], capture_output=True, text=True, check=True)
     name, megabytes = done.stdout.split()

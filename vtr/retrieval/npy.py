@@ -9,9 +9,8 @@ With one modality only, or where both have the same rows (as clip-retrieval writ
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import numpy as np
 
 from vtr import plainjson
 from vtr.errors import DataError
-from vtr.retrieval.columns import described, read_table, rows_table
+from vtr.retrieval.columns import described, read_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings, concatenated
-from vtr.retrieval.exact import Floats, Rows
+from vtr.retrieval.exact import Floats
 
 FOLDERS = {VIDEO: "img_emb", TEXT: "text_emb"}
 METADATA, TEXT_METADATA = "metadata", "text_metadata"
@@ -36,45 +35,6 @@ def files_in(directory: Path) -> list[Path]:
     tables = [file for folder in (METADATA, TEXT_METADATA) for file in _numbered(directory / folder, ".parquet")]
     manifest = directory / MANIFEST
     return [*vectors, *tables, *([manifest] if manifest.exists() else [])]
-
-
-def plan(directory: Path, embeddings: Embeddings, rows: int) -> list[tuple[Path, Rows]]:
-    """Which file gets which rows of `embeddings`, `rows` at most: the vectors, what describes them, the manifest."""
-    vectors, tables = [], []
-    both = len(set(embeddings.modality)) > 1
-    for modality, folder in FOLDERS.items():
-        chosen = np.flatnonzero(np.array(embeddings.modality) == modality)
-        table = TEXT_METADATA if both and modality == TEXT else METADATA
-        starts = range(0, len(chosen), rows)
-        digits = len(str(len(starts) - 1))  # 03, not 3, among ten and more: other readers sort by name
-        for number, start in enumerate(starts):
-            piece = chosen[start : start + rows]
-            vectors.append((directory / folder / f"{folder}_{number:0{digits}d}.npy", piece))
-            tables.append((directory / table / f"{table}_{number:0{digits}d}.parquet", piece))
-    return [*vectors, *tables, (directory / MANIFEST, np.arange(0))]
-
-
-def write_files(
-    directory: Path,
-    planned: list[tuple[Path, Rows]],
-    asides: Sequence[Path],
-    embeddings: Embeddings,
-    meta: dict[str, str],
-) -> None:
-    """Write what `plan` gave, each file to its name in `asides`; float32 or float16 as the embeddings are."""
-    import pyarrow.parquet as pq
-
-    table = rows_table(embeddings)
-    counts = {}
-    for (path, rows), aside in zip(planned, asides, strict=True):
-        if path.suffix == ".npy":
-            with aside.open("wb") as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(embeddings.vectors[rows]), allow_pickle=False)
-            counts[path.relative_to(directory).as_posix()] = len(rows)
-        elif path.suffix == ".parquet":
-            pq.write_table(table.take(rows), aside, compression="zstd")
-    text = json.dumps({"meta": meta, "rows": counts}, indent=2, ensure_ascii=False)
-    asides[-1].write_text(text + "\n", encoding="utf-8")
 
 
 def read_directory(directory: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddings:

@@ -4,9 +4,8 @@
     caption: string, or list<string> in all rows where a row has several
     embedding: fixed_size_list<float | halffloat>[E]
 
-Schema metadata of every file: version, model, weights_sha256, preprocessing, frames, dim, normalized; part and parts (1
-and 3: the first of three files), by which a set that lacks a file is noticed; or, written part by part, digest and
-skipped: see parts.py.
+Schema metadata of every file: version, model, weights_sha256, preprocessing, frames, dim, normalized; and digest and
+skipped of the part that it holds: see parts.py.
 """
 
 from __future__ import annotations
@@ -27,28 +26,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAMES = "emb-*.parquet"
-OWN = ("part", "parts", "digest", "skipped")  # what a file says of itself, not of the model
-
-
-def write_files(files: Sequence[Path], embeddings: Embeddings, meta: dict[str, str], dtype: str, rows: int) -> None:
-    """Write the embeddings to `files`, `rows` rows each, with `meta` in every schema."""
-    table = rows_table(embeddings)
-    for part, file in enumerate(files):
-        start = part * rows
-        labels = {**meta, "part": str(part + 1), "parts": str(len(files))}
-        _write(file, table.slice(start, rows), embeddings.vectors[start : start + rows], labels, dtype)
+OWN = ("digest", "skipped")  # what a file says of itself, not of the model
 
 
 def write_file(file: Path, embeddings: Embeddings, labels: dict[str, str], dtype: str) -> None:
     """Write all of the embeddings to one file with `labels` in its schema."""
-    _write(file, rows_table(embeddings), embeddings.vectors, labels, dtype)
-
-
-def _write(file: Path, table: pa.Table, vectors: Floats, labels: dict[str, str], dtype: str) -> None:
     import pyarrow.parquet as pq
 
+    table = rows_table(embeddings)
     pq.write_table(
-        table.append_column("embedding", _vector_column(vectors, dtype)).replace_schema_metadata(labels),
+        table.append_column("embedding", _vector_column(embeddings.vectors, dtype)).replace_schema_metadata(labels),
         file,
         # Vectors do not compress: as plain pages they are read at the disk's speed.
         compression={**dict.fromkeys(table.column_names, "zstd"), "caption.list.element": "zstd"},
@@ -56,14 +43,11 @@ def _write(file: Path, table: pa.Table, vectors: Floats, labels: dict[str, str],
     )
 
 
-def read_files(
-    files: Sequence[Path], *, as_stored: bool = False, alone: bool = False, bare: bool = False
-) -> Embeddings:
+def read_files(files: Sequence[Path], *, as_stored: bool = False, bare: bool = False) -> Embeddings:
     """Read the files of one export as one; float16 becomes float32 unless `as_stored`; `bare`, vectors are (N, 0).
 
-    Any file will do that has id, modality and embedding, a list of one length in every row. `alone`: the file was asked
-    for by name, so it is no loss that others of its set are not there.
-    Raises DataError: a file is torn or foreign, files are of different models, one is missing from the set.
+    Any file will do that has id, modality and embedding, a list of one length in every row.
+    Raises DataError: a file is torn or foreign, files are of different models.
     """
     where = str(files[0].parent)
     parts = {file.name: _read_file(file, as_stored=as_stored, bare=bare) for file in files}
@@ -72,8 +56,6 @@ def read_files(
     else:
         metas = {name: {**part.meta, "dim": str(part.vectors.shape[1])} for name, part in parts.items()}
     meta = agreed(where, metas)
-    if not alone:
-        _check_whole(where, metas)
     return concatenated(list(parts.values()), {key: meta[key] for key in meta if key not in OWN})
 
 
@@ -106,21 +88,6 @@ def blocks(files: Sequence[Path], rows: int) -> Iterator[Floats]:
         with pq.ParquetFile(file, memory_map=True) as opened:
             for batch in opened.iter_batches(rows, columns=["embedding"]):
                 yield _vectors_of(file, pa.chunked_array([batch.column(0)]), as_stored=True)
-
-
-def _check_whole(where: str, metas: dict[str, dict[str, str]]) -> None:
-    labelled = {
-        name: (meta["part"], meta["parts"]) for name, meta in metas.items() if "part" in meta and "parts" in meta
-    }
-    if not labelled:
-        return
-    # As many as there are files: what a file says of their number may be anything.
-    wanted = {(str(part + 1), str(len(metas))) for part in range(len(metas))}
-    if len(labelled) != len(metas) or set(labelled.values()) != wanted:
-        each = ", ".join(f"{name} is part {' of '.join(labelled.get(name, ('?', '?')))}" for name in metas)
-        raise DataError(
-            f"{where} is not one whole export: {each}", "a file is missing or is another export's: embed again"
-        )
 
 
 def _read_file(file: Path, *, as_stored: bool, bare: bool) -> Embeddings:

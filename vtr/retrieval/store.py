@@ -4,66 +4,16 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from vtr.atomic import replacing_all
-from vtr.errors import DataError, InputError
+from vtr.errors import DataError
 from vtr.retrieval import npy, parquet, parts
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
-from vtr.retrieval.meta import full_meta
 from vtr.retrieval.plan import PLAN
 
-__all__ = ["TEXT", "VIDEO", "Embeddings", "read", "write_npy", "write_parquet"]
+__all__ = ["TEXT", "VIDEO", "Embeddings", "read"]
 
 DTYPES = ("float32", "float16")
-ROWS_PER_FILE = 100_000
-
-
-def write_parquet(
-    directory: Path,
-    embeddings: Embeddings,
-    *,
-    dtype: str = "float32",
-    rows_per_file: int = ROWS_PER_FILE,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write the N rows to emb-00000.parquet and on; the files appear under their names whole, or not at all.
-
-    Raises InputError: no such dtype. DataError: the metadata lack what names the model, or an export is there already
-    (`overwrite` takes its place). WorkError: the disk is full; what was there before still is.
-    """
-    old = check_target(directory, dtype, rows_per_file, overwrite=overwrite)
-    meta = full_meta(embeddings)
-    count = max(1, -(-len(embeddings) // rows_per_file))
-    files = [directory / f"emb-{number:05d}.parquet" for number in range(count)]
-    with replacing_all(files, remove=old) as asides:
-        parquet.write_files(asides, embeddings, meta, dtype, rows_per_file)
-    return files
-
-
-def write_npy(
-    directory: Path,
-    embeddings: Embeddings,
-    *,
-    dtype: str = "float32",
-    rows_per_file: int = ROWS_PER_FILE,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write the N rows in clip-retrieval's layout, the manifest last; read back, videos come before captions.
-
-    Raises what `write_parquet` does, and DataError for no rows at all, which this layout cannot hold.
-    """
-    old = check_target(directory, dtype, rows_per_file, overwrite=overwrite)
-    if not len(embeddings):
-        raise DataError("there are no embeddings to write as npy", "embed something, or write Parquet")
-    meta = full_meta(embeddings)
-    stored = replace(embeddings, vectors=embeddings.vectors.astype(dtype, copy=False))
-    planned = npy.plan(directory, stored, rows_per_file)
-    files = [path for path, _ in planned]
-    with replacing_all(files, remove=old) as asides:
-        npy.write_files(directory, planned, asides, stored, meta)
-    return files
 
 
 def read(path: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddings:
@@ -75,7 +25,7 @@ def read(path: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddin
     """
     tables, _ = files_of(path)
     if tables:
-        return parquet.read_files(tables, as_stored=as_stored, alone=path.is_file(), bare=bare)
+        return parquet.read_files(tables, as_stored=as_stored, bare=bare)
     return npy.read_directory(path, as_stored=as_stored, bare=bare)
 
 
@@ -130,23 +80,3 @@ def count(directory: Path) -> int:
         for file in (directory / folder).glob(f"{folder}_*.parquet")
     ]
     return sum(pq.read_metadata(file).num_rows for file in tables)
-
-
-def check_target(
-    directory: Path, dtype: str, rows_per_file: int = ROWS_PER_FILE, *, overwrite: bool = False
-) -> list[Path]:
-    """The files of an export that is there already, to be replaced; call it before any costly work.
-
-    Raises what `write_parquet` raises for a wrong dtype or a directory that is taken.
-    """
-    if dtype not in DTYPES:
-        raise InputError(f"embeddings cannot be stored as {dtype!r}", f"choose one of {', '.join(DTYPES)}")
-    if rows_per_file < 1:
-        raise InputError(f"rows_per_file is {rows_per_file}, wanted at least 1")
-    old = [*sorted(directory.glob(parquet.NAMES)), *npy.files_in(directory), *directory.glob(PLAN)]
-    if old and not overwrite:
-        raise DataError(
-            f"{directory} holds an export already: {old[0].relative_to(directory)}",
-            "choose an empty directory, or write over it with --overwrite",
-        )
-    return old
