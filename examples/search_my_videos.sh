@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From a folder of videos to a page to search them, on this machine alone: two commands with a trained run, and two more
-# to train one.
+# From a folder of videos to a page to search them, on this machine alone, in three commands at most.
 #
 #   bash examples/search_my_videos.sh DIR RUN    with a trained run, or frozen:CHECKPOINT
 #   bash examples/search_my_videos.sh DIR        without one: a small model is trained on DIR's own captions first
 #
-# Captions are DIR/captions.csv (video,caption) or a .txt beside each video. A model trained on one small folder knows
-# the words and the scenes of that folder, no more: with a run that has seen more, give it.
+# A table DIR/captions.csv (video,caption) says which videos there are and their captions; without one it is all videos
+# of DIR, with the .txt beside each. A model trained on one small folder knows the words and the scenes of that folder,
+# no more: with a run that has seen more, give it.
 # Everything lands in search/ (or $WORK); the same again goes on where it stopped, and adds what is new.
 # NO_PAGE=1 ends before the page. STEPS and SEGMENTS may be set too.
 set -euo pipefail
@@ -20,18 +20,17 @@ run() {
   "$@"
 }
 
-if [ -n "$model" ]; then
-  run vtr embed "$model" --videos "$dir" --segments "${SEGMENTS:-4s/2s}" --max-skipped 1 --out "$work/embeddings"
+from=(--shards "$work/shards") page=(--serve)
+[ -z "${NO_PAGE:-}" ] || page=()
+if [ -f "$dir/captions.csv" ]; then
+  run vtr shard table "$dir/captions.csv" "$work/shards"
+elif [ -z "$model" ]; then
+  run vtr shard folder "$dir" "$work/shards" --max-skipped 0.5
 else
-  if [ -f "$dir/captions.csv" ]; then
-    run vtr shard table "$dir/captions.csv" "$work/shards"
-  else
-    run vtr shard folder "$dir" "$work/shards" --max-skipped 0.5
-  fi
+  from=(--videos "$dir" --max-skipped 1)
+fi
+if [ -z "$model" ]; then
   model="$work/model"
   run vtr pretrain mac-tiny --shards "$work/shards" --out "$model" --steps "${STEPS:-400}" --batch-size 32
-  run vtr embed "$model" --shards "$work/shards" --segments "${SEGMENTS:-4s/2s}" --out "$work/embeddings"
 fi
-if [ -z "${NO_PAGE:-}" ]; then
-  run vtr search "$work/embeddings" --serve
-fi
+run vtr embed "$model" "${from[@]}" --segments "${SEGMENTS:-4s/2s}" --out "$work/embeddings" "${page[@]}"

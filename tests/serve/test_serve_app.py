@@ -30,11 +30,16 @@ with warnings.catch_warnings():
 CPU = {"device": "cpu", "precision": "fp32"}
 
 
+def client_of(app: Any) -> Any:
+    """One that asks as a browser on this machine does; its own default, http://testserver, is nobody here."""
+    return TestClient(app, base_url="http://127.0.0.1")
+
+
 @pytest.fixture(scope="module")
 def client(run: Path, embeddings: Path) -> Any:
     from vtr.serve.app import make_app
 
-    return TestClient(make_app(Finder(embeddings, device="cpu"), "test"))
+    return client_of(make_app(Finder(embeddings, device="cpu"), "test"))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def test_search_and_more_like_this(client: Any) -> None:
 def test_spans_of_a_video_come_as_one_hit_with_moments(run: Path, spans: Path) -> None:
     from vtr.serve.app import make_app
 
-    client = TestClient(make_app(Finder(spans, device="cpu"), "t"))
+    client = client_of(make_app(Finder(spans, device="cpu"), "t"))
     hits = client.get("/api/search", params={"q": "a red circle"}).json()
     assert sorted(hit["id"] for hit in hits) == ["gone.mp4", "long.mp4", "old.avi"]
     found = {hit["id"]: hit for hit in hits}
@@ -92,7 +97,11 @@ def test_a_video_comes_out_of_its_tar_in_ranges(client: Any, test_shards: Path) 
     for asked in (f"{len(data)}-", "9-3", "-0", f"{'9' * 5000}-"):
         past = client.get(url, headers={"Range": f"bytes={asked}"})
         assert (past.status_code, past.headers["content-range"]) == (416, f"bytes */{len(data)}")
-    assert client.get(url, headers={"Range": "pages=1-2"}).content == data
+    for headers in ({"Range": "pages=1-2"}, {"Range": "bytes=0-1,4-5"}, {"Range": "bytes=-"},
+                    {"Range": "bytes=0-1", "If-Range": '"other"'}):  # fmt: skip
+        whole = client.get(url, headers=headers)
+        assert (whole.status_code, whole.content, "content-range" in whole.headers) == (200, data, False)
+    assert client.get(url, headers={"Range": "Bytes=0-1"}).status_code == 206, "units are the same in any case"
 
 
 def test_only_what_the_export_names_is_served(client: Any) -> None:
@@ -100,7 +109,8 @@ def test_only_what_the_export_names_is_served(client: Any) -> None:
                  "/..%2f..%2fapp.py", "/video/..%2f..%2f", "/docs", "/openapi.json"):  # fmt: skip
         assert client.get(path).status_code in (404, 422), path
     assert client.post("/api/search").status_code == 405
-    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    for host in ("evil.example", "testserver", "127.0.0.1.evil.example"):
+        assert client.get("/", headers={"Host": host}).status_code == 400
     assert client.get("/api/search", params={"q": " "}).json()["error"] == "the query is empty"
     assert client.get("/api/search", params={"q": "x" * 3000}).status_code == 422
 
@@ -127,6 +137,22 @@ def test_a_real_server_on_a_free_port(embeddings: Path) -> None:
                                  text=True, check=False)  # fmt: skip
         assert refused.returncode == 2
         assert re.match(r"error: port \d+ is taken\nhint: give another --port", refused.stderr)
+    finally:
+        os.kill(child.pid, signal.SIGINT)
+        _, errors = child.communicate(timeout=20)
+    assert "Traceback" not in errors
+
+
+def test_embedding_ends_in_the_page(run: Path, test_shards: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vtr", "embed", run, "--shards", test_shards, "--out", tmp_path / "e", "--device",
+               "cpu", "--serve", "--port", "0", "--json"]  # fmt: skip
+    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        told = json.loads("".join(iter(child.stdout.readline, "}\n")) + "}")
+        assert (told["rows"], told["clips"]) == (12, 12)
+        with urllib.request.urlopen(f"{told['address']}/api/search?q=a%20dog&k=2") as answer:
+            assert len(json.load(answer)) == 2
     finally:
         os.kill(child.pid, signal.SIGINT)
         _, errors = child.communicate(timeout=20)
@@ -207,7 +233,7 @@ def test_a_video_that_may_not_be_read_costs_no_other_hit(run: Path, spans: Path,
     from vtr.serve.app import make_app
 
     finder = Finder(spans, device="cpu")
-    client = TestClient(make_app(finder, "test"))
+    client = client_of(make_app(finder, "test"))
     hits = client.get("/api/search", params={"q": "a dog"}).json()
     playing = next(one for one in hits if one["plays"])
     path = Path(playing["source"])

@@ -9,11 +9,12 @@ import typer
 
 from vtr.cli import options as o
 from vtr.cli.app import app, counting, examples, print_json, print_text, warn
+from vtr.cli.search import tell
 
 
 @app.command(
     epilog=examples(
-        "vtr embed runs/mac-ft --videos ~/Videos --segments 4s/2s --out embeddings",
+        "vtr embed runs/mac-ft --videos ~/Videos --segments 4s/2s --out embeddings --serve",
         "vtr embed runs/mac-ft --shards shards/test --out npy --format npy --captions",
     )
 )
@@ -28,6 +29,8 @@ def embed(
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     captions: Annotated[bool, typer.Option("--captions", help="Embed the captions too.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Then open a search page, as vtr search does.")] = False,
+    port: o.Port = 8000,
     as_json: o.Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the files of the export too.")] = False,
     batch_size: o.Batch = 32,
@@ -53,15 +56,17 @@ def embed(
     if not found.files:  # another process of several tells
         return
     files = [str(file) for file in found.files]
-    if as_json:
-        print_json({
-            "out": str(out), "files": files, "rows": found.rows, "added": found.added, "new": found.new,
-            "clips": found.clips, "seconds": found.seconds, "clips_per_s": found.clips_per_s,
-            "skipped": found.skipped,
-        })  # fmt: skip
-        return
-    if verbose:
-        print_text("\n".join(files))
-    rate = "" if found.clips_per_s is None else f", {found.clips_per_s:.3g} clips/s"
-    now = f"{found.new} of them now{rate}" if found.added else "nothing new"
-    print_text(f"{out}: {found.rows} rows in {len(files)} file{'' if len(files) == 1 else 's'}, {now}")
+    record = {
+        "out": str(out), "files": files, "rows": found.rows, "added": found.added, "new": found.new,
+        "clips": found.clips, "seconds": found.seconds, "clips_per_s": found.clips_per_s, "skipped": found.skipped,
+    }  # fmt: skip
+    if not as_json:
+        if verbose:
+            print_text("\n".join(files))
+        rate = "" if found.clips_per_s is None else f", {found.clips_per_s:.3g} clips/s"
+        now = f"{found.new} of them now{rate}" if found.added else "nothing new"
+        print_text(f"{out}: {found.rows} rows in {len(files)} file{'' if len(files) == 1 else 's'}, {now}")
+    elif not serve:
+        print_json(record)
+    if serve:
+        api.serve(out, run=str(run), device=device, port=port, tell=lambda at: tell(at, record if as_json else None))

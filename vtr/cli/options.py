@@ -26,6 +26,7 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value; may come again.", metavar="KEY=VALUE")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what is in --out and start over.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]

@@ -20,7 +20,7 @@ def search(
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 5,
     html: Annotated[Path | None, typer.Option("--html", help="Write the hits as a page to this file.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Open a search page on this machine.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one.")] = 8000,
+    port: o.Port = 8000,
     index: Annotated[str, typer.Option(help="exact, faiss or lancedb.")] = "exact",
     index_at: Annotated[str | None, typer.Option(help="Where the index is kept; LanceDB takes s3://.")] = None,
     run: Annotated[str | None, typer.Option(help="The run that made the export, if it has moved.")] = None,
@@ -32,7 +32,7 @@ def search(
 
     if serve:
         api.serve(embeddings, text=text, like=like, queries=queries, run=run, index=index, index_at=index_at,
-                  device=device, port=port, tell=lambda address: _tell(address, as_json=as_json))  # fmt: skip
+                  device=device, port=port, tell=lambda address: tell(address, {} if as_json else None))  # fmt: skip
         return
     found = api.search(
         embeddings, text, like=like, queries=queries, k=k, run=run, index=index, index_at=index_at, device=device
@@ -56,8 +56,9 @@ def search(
         say(f"wrote {html}")
 
 
-def _tell(address: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"address": address})
+def tell(address: str, record: dict[str, Any] | None) -> None:
+    """Prints where the page is; as JSON, with what `record` holds, unless that is None."""
+    if record is not None:
+        print_json({**record, "address": address})
     else:
         print_text(f"search at {address} (Ctrl-C ends it)")

@@ -24,6 +24,7 @@ PAGE = Path(__file__).parent / "page"
 TYPES = {"index.html": "text/html", "style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
 FRAMES = 6  # pictures that stand for a video which no browser plays
 LONGEST_EXAMPLE = 100  # letters
+WHOLE, PARTIAL = 200, 206
 SPARE = 8  # rows looked at for each video shown, since several may be of one video
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -38,7 +39,7 @@ def make_app(finder: Finder, title: str) -> FastAPI:
     library = finder.library
     media = Media(library.path, library.rows)
     app = FastAPI(title="vtr search", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "testserver"])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
     @app.middleware("http")
     async def guarded(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -76,14 +77,14 @@ def make_app(finder: Finder, title: str) -> FastAPI:
         place = media.place(row)
         if place is None or not place.kind:
             raise HTTPException(404, "no browser plays this video, or it is not where it was embedded")
-        span = _asked(request.headers.get("range"), place.size)
+        asked = None if "if-range" in request.headers else request.headers.get("range")  # it has no validator to match
+        span = range_of(asked, place.size)
         if span is None:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{place.size}"})
-        first, last = span
+        first, last, code = span
         headers = {"Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
-        if "range" in request.headers:
+        if code == PARTIAL:
             headers["Content-Range"] = f"bytes {first}-{last}/{place.size}"
-        code = 206 if "range" in request.headers else 200
         return StreamingResponse(place.read(first, last), code, headers, media_type=place.kind)
 
     @app.get("/frame/{row}/{number}.jpg")
@@ -128,19 +129,20 @@ def best_videos(find: Callable[[int], list[Hit]], k: int, but: tuple[str, str] |
         rows *= SPARE
 
 
-def _asked(header: str | None, size: int) -> tuple[int, int] | None:
-    """(first, last) byte of a Range header; the whole without one or for one of another kind; None if past the end.
+def range_of(header: str | None, size: int) -> tuple[int, int, int] | None:
+    """(first byte, last byte, status) for a Range header; the whole without one, for several ranges, which need not be
+    served, and for one of another kind (RFC 9110, section 14.2). None where it lies past the end, or is none.
 
-    # of 100 bytes:  bytes=0-9 -> (0, 9)    bytes=90- -> (90, 99)    bytes=-10 -> (90, 99)    bytes=200- -> None
+    # of 100 bytes:  bytes=0-9 -> (0, 9, 206)    bytes=-10 -> (90, 99, 206)    bytes=0-1,4-5 -> (0, 99, 200)
     """
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header or "")
+    match = re.fullmatch(r"\s*bytes\s*=\s*(\d*)-(\d*)\s*", header or "", re.IGNORECASE)
     if match is None or match.groups() == ("", ""):
-        return (0, size - 1) if size else None
+        return 0, size - 1, WHOLE
     if not match[1]:
-        count = _number(match[2])
-        return (max(0, size - count), size - 1) if count and size else None
-    first, last = _number(match[1]), min(_number(match[2]) if match[2] else size - 1, size - 1)
-    return (first, last) if first <= last else None
+        first, last = max(0, size - _number(match[2])), size - 1
+    else:
+        first, last = _number(match[1]), min(_number(match[2]) if match[2] else size - 1, size - 1)
+    return (first, last, PARTIAL) if first <= last else None
 
 
 def _number(digits: str) -> int:
