@@ -77,6 +77,84 @@ def test_a_changed_file_is_embedded_anew(run: Path, folder: Path, tmp_path: Path
                                atol=1e-5)  # fmt: skip
 
 
+def test_captions_beside_are_followed(run: Path, folder: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    api.embed(run, None, tmp_path / "e", videos=videos, captions=True, **HOW)
+    (videos / "v00.txt").write_text("other words\n")
+    (videos / "more" / "v11.txt").write_text("words at last\n")
+    (videos / "v01.txt").unlink()
+    assert api.embed(run, None, tmp_path / "e", videos=videos, captions=True, **HOW).added == 2
+    rows = store.read(tmp_path / "e")
+    said = dict(zip(rows.ids, rows.captions, strict=True))
+    assert (said["v00.mp4"], said["more/v11.mp4"], said["v01.mp4"]) == ("other words", "words at last", "")
+    assert len(rows.only("text")) == 11
+    assert api.embed(run, None, tmp_path / "e", videos=videos, captions=True, **HOW).added == 0
+
+
+def test_shards_made_anew_leave_no_row_twice(run: Path, shards: Path, tmp_path: Path) -> None:
+    where = shutil.copytree(shards, tmp_path / "s")
+    api.embed(run, where, tmp_path / "e", **HOW)
+    shutil.rmtree(where)
+    api.shard("synthetic", "seed:3", where, limit=24, workers=1, per_shard=16)
+    assert api.embed(run, where, tmp_path / "e", **HOW).rows == 24
+    rows = store.read(tmp_path / "e")
+    assert len(set(rows.ids)) == 24
+    api.embed(run, where, tmp_path / "fresh", **HOW)
+    fresh = store.read(tmp_path / "fresh")
+    np.testing.assert_allclose(rows.vectors, fresh.vectors, atol=1e-5)
+    assert rows.ids == fresh.ids
+
+
+def test_an_export_begun_on_other_shards_is_not_gone_on_with(run: Path, shards: Path, tmp_path: Path) -> None:
+    where = shutil.copytree(shards, tmp_path / "s")
+    out = tmp_path / "e"
+    api.embed(run, where, out, **HOW)
+    (out / "emb-00001.parquet").unlink()  # as if it had been killed before
+    shutil.rmtree(where)
+    api.shard("synthetic", "seed:4", where, limit=24, workers=1, per_shard=8)
+    (tmp_path / "t.txt").write_text("a dog\n")
+    with pytest.raises(DataError, match=r"000001.tar in .* made anew since\n.*--shards .* once more"):
+        api.embed(run, None, out, text=tmp_path / "t.txt", **HOW)
+    assert api.embed(run, where, out, **HOW).rows == 25
+    api.embed(run, where, tmp_path / "fresh", **HOW)
+    np.testing.assert_allclose(store.read(out).only("video").vectors, store.read(tmp_path / "fresh").vectors, atol=1e-5)
+
+
+def test_names_that_are_no_text(run: Path, folder: Path, tmp_path: Path) -> None:
+    """They are embedded under a name that can be written, found again, and shown; a link to nowhere is named."""
+    from vtr.retrieval.media import Media
+
+    (tmp_path / "v").mkdir()
+    odd = tmp_path / "v" / os.fsdecode(b"caf\xe9.mp4")
+    shutil.copy(folder / "v00.mp4", odd)
+    shutil.copy(folder / "v00.txt", odd.with_suffix(".txt"))
+    shutil.copy(folder / "v01.mp4", tmp_path / "v" / f"{'x' * 251}.mp4")
+    (tmp_path / "v" / "link.mp4").symlink_to("nowhere.mp4")
+    given = ["embed", run, "--videos", tmp_path / "v", "--out", tmp_path / "e", "--device", "cpu", "--max-skipped", 1]
+    done = subprocess.run(
+        [sys.executable, "-m", "vtr", *map(str, given), "--json"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert [(one["id"], one["kind"]) for one in json.loads(done.stdout)["skipped"]] == [("link.mp4", "missing")]
+    hits = api.search(tmp_path / "e", "a dog", k=9, device="cpu")
+    (hit,) = [hit for hit in hits if hit["id"] == "caf\\xe9.mp4"]
+    assert (len(hits), hit["source"]) == (2, f"{tmp_path}/v/caf\\xe9.mp4")
+    assert hit["caption"] == (folder / "v00.txt").read_text().strip()
+    assert Media(tmp_path / "e", store.read(tmp_path / "e")).picture(hit["row"], 0, 1)
+    again = api.embed(run, None, tmp_path / "e", videos=tmp_path / "v", max_skipped=1, **HOW)
+    assert again.added == 0
+
+
+def test_no_score_is_above_one(run: Path, shards: Path, tmp_path: Path) -> None:
+    from vtr.retrieval.library import Library
+
+    api.embed(run, shards, tmp_path / "e", dtype="float16", **HOW)
+    library = Library(tmp_path / "e")
+    best = [library.search(library.vector(row).astype(np.float32), 1)[0][0]["score"] for row in range(len(library))]
+    assert max(best) <= 1 < max(np.linalg.norm(library.rows.vectors.astype(np.float64), axis=1))
+    assert min(best) > 0.999
+
+
 def test_a_file_gives_what_its_shard_gives(run: Path, folder: Path, tmp_path: Path) -> None:
     videos = shutil.copytree(folder, tmp_path / "v")
     (videos / "more" / "v11.mp4").unlink()

@@ -17,6 +17,7 @@ from vtr.build import load_model
 from vtr.data.spans import Segments
 from vtr.errors import DataError, InputError, WorkError
 from vtr.retrieval import parts, store
+from vtr.retrieval.merge import merged
 from vtr.retrieval.parquet import NAMES
 from vtr.retrieval.plan import PLAN, Options, Part, Plan, planned, read, refuse_other
 from vtr.sharing import ASIDE, Job, launched, own_device, spread
@@ -115,14 +116,14 @@ def _check(out: Path, options: Options, processes: int) -> None:
 def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
     """The plan of `out` with `sources` in it. Raises DataError when what is there is of another kind."""
     out.mkdir(exist_ok=True)
-    old, fresh = read(out), new.with_parts(sources)
+    old, fresh = read(out), merged(new, sources)
     if anew:  # what a run before had begun is of use if it was the same
         if old != fresh:
             store.remove(out)
         return fresh
     if old is not None:
         refuse_other(old, new, out)
-        return old.with_parts(sources)
+        return merged(old, sources)
     foreign = [*sorted(out.glob(NAMES)), *sorted(out.glob("*_emb"))]
     if foreign:
         raise DataError(

@@ -201,6 +201,10 @@ class ShardIndex:
             if exts is None or name in exts  # before the rest, for of many stored frames few are wanted
         ]
 
+    def sums(self, first: int, end: int) -> npt.NDArray[np.uint32]:
+        """The CRC-32 of all members of the samples `first` to `end` - 1, in their order."""
+        return self._crc32[self._starts[first] : self._starts[end]]
+
     def read(self, i: int, exts: Iterable[str] | None = None) -> dict[str, bytes]:
         """The bytes of sample `i` by extension, in the order of the tar; only those of `exts` when given.
 

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vtr.errors import DataError
 from vtr.retrieval.exact import Floats
 from vtr.retrieval.indexes import make_index
 from vtr.retrieval.mapped import read_videos
 from vtr.retrieval.origins import Origins
+from vtr.retrieval.plan import printable
 
 INDEX_FOLDER = ".index"
 Hit = dict[str, Any]
@@ -52,6 +55,7 @@ class Library:
     def search(self, vectors: Floats, k: int) -> list[list[Hit]]:
         """For each of (Q,E) the best k: rank, score (cosine), row, id, source, start_s, end_s, caption."""
         scores, places = self._index.search(vectors, k)
+        scores = np.clip(scores, -1, 1)  # a row stored as float16 may be longer than 1 by 2**-11
         return [
             [self.hit(int(row), float(score), rank) for rank, (score, row) in enumerate(zip(*of, strict=True), start=1)]
             for of in zip(scores, places, strict=True)
@@ -65,7 +69,7 @@ class Library:
             "rank": rank,
             "score": score,
             "id": rows.ids[row],
-            "source": rows.source[row] if file is None else str(file),
+            "source": rows.source[row] if file is None else printable(file),
             "start_s": _seconds(rows.start_s[row]),
             "end_s": _seconds(rows.end_s[row]),
             "caption": caption if isinstance(caption, str) else " | ".join(caption),

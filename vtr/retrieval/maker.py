@@ -25,8 +25,8 @@ from vtr.errors import WorkError
 from vtr.models.embedder import Embedder
 from vtr.retrieval.embed import Vectors, embed_captions
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
-from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan
-from vtr.retrieval.sources import captions_beside, originals
+from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan, printable
+from vtr.retrieval.sources import captions_beside, originals, samples_of
 
 Skipped = list[dict[str, str]]
 
@@ -47,10 +47,15 @@ class Maker:
     def parts(self, plan: Plan, numbers: Sequence[int]) -> Iterator[tuple[int, Embeddings, Skipped]]:
         """(number, rows, what was skipped) of each part of `plan` that is asked for, in turn."""
         segments = Segments.parse(plan.options.segments) if plan.options.segments else None
-        for (kind, root), several in groupby(numbers, lambda n: (plan.parts[n].kind, plan.parts[n].root)):
+
+        def alike(number: int) -> tuple[str, str, bool]:
+            part = plan.parts[number]
+            return part.kind, part.root, bool(part.items)
+
+        for (kind, root, held), several in groupby(numbers, alike):
             own = list(several)
             parts = [plan.parts[number] for number in own]
-            if kind == TEXT_LINES:
+            if kind == TEXT_LINES or not held:
                 made: Iterator[tuple[_Rows, Skipped]] = map(self._text, parts)
             elif kind == SHARD and segments is None:
                 made = self._whole_samples(root, parts)
@@ -63,12 +68,12 @@ class Maker:
     def _whole_samples(self, root: str, parts: list[Part]) -> Iterator[tuple[_Rows, Skipped]]:
         """Samples of a shard directory, decoded by the loader: the same clips that training and scoring see."""
         index = ShardIndex(root)
-        slots = [_slots(index, part, self.batch) for part in parts]
+        held = [samples_of(index, part) for part in parts]
+        slots = [_slots(index, samples, self.batch) for samples in held]
         dataset = ClipDataset(index, self.shape)
         found = batches(dataset, chain(*slots), self.tokenizer, self.workers, time_limit_s=self.time_limit_s)
         with workers_watched():
-            for part, own in zip(parts, slots, strict=True):
-                tar, first, count, _ = part.items[0]
+            for part, samples, own in zip(parts, held, slots, strict=True):
                 vectors: list[Vectors] = []
                 for _ in own:
                     clips, errors = next(found)
@@ -76,9 +81,9 @@ class Maker:
                         raise _damaged(index, errors[0])
                     vectors.append(self._embed(clips.clips))
                 rows = _Rows()
-                durations = index.facts("duration_s")[first : first + count]
-                named = originals(index, tar, range(first, first + count))
-                for i, name, duration in zip(range(first, first + count), named, durations, strict=True):
+                durations = index.facts("duration_s")[samples.start : samples.stop]
+                named = originals(index, part.items[0][0], samples)
+                for i, name, duration in zip(samples, named, durations, strict=True):
                     rows.add(index.key(i), name, np.array([[0.0, duration]]), index.captions(i))
                 rows.vectors = np.concatenate(vectors)
                 yield rows, []
@@ -103,14 +108,15 @@ class Maker:
                     elif index is not None:
                         raise _damaged(index, (name, *one.error))
                     else:
-                        skipped.append({"id": name, "kind": one.error[0], "message": one.error[1]})
+                        skipped.append({"id": name, "kind": one.error[0], "message": printable(one.error[1])})
 
             rows.vectors = self._batched(clips())
             yield rows, skipped
 
     def _text(self, part: Part) -> tuple[_Rows, Skipped]:
         rows = _Rows()
-        rows.texts = [(name, caption, Path(part.root).name) for name, caption in part.items]
+        source = printable(Path(part.root).name)
+        rows.texts = [(name, caption, source) for name, caption in part.items]
         rows.vectors = np.empty((0, self._width), np.float32)
         return rows, []
 
@@ -195,18 +201,16 @@ def _items(part: Part, root: str, index: ShardIndex | None) -> Iterator[tuple[An
     """(video, id, source, captions) of each video of a part."""
     if part.kind == FILES or index is None:
         for name, *_ in part.items:
-            yield Path(root, name), name, name, captions_beside(Path(root, name))
+            yield Path(root, name), printable(name), printable(name), captions_beside(Path(root, name))
         return
-    tar, first, count, _ = part.items[0]
-    samples = range(first, first + count)
-    for i, name in zip(samples, originals(index, tar, samples), strict=True):
+    samples = samples_of(index, part)
+    for i, name in zip(samples, originals(index, part.items[0][0], samples), strict=True):
         yield (Path(root), i), index.key(i), name, index.captions(i)
 
 
-def _slots(index: ShardIndex, part: Part, batch: int) -> list[list[tuple[int, int]]]:
+def _slots(index: ShardIndex, samples: range, batch: int) -> list[list[tuple[int, int]]]:
     """The samples of a part in batches; images, whose clips are shorter, and videos never in one."""
-    _, first, count, _ = part.items[0]
-    kinds = groupby(range(first, first + count), lambda i: index.fact(i, "decoder") == "image")
+    kinds = groupby(samples, lambda i: index.fact(i, "decoder") == "image")
     runs = [list(run) for _, run in kinds]
     return [[(0, i) for i in run[at : at + batch]] for run in runs for at in range(0, len(run), batch)]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vtr.retrieval import parts
 from vtr.retrieval.embeddings import Embeddings
-from vtr.retrieval.plan import FILES, Part, read
+from vtr.retrieval.plan import FILES, Part, printable, read
 
 
 class Origins:
@@ -35,4 +35,6 @@ class Origins:
         # A row tells of its file below the folder of its part: an export may come from anybody.
         if part is None or part.kind != FILES or name.startswith("/") or ".." in Path(name).parts:
             return None
+        if "\\x" in name:  # the text of a name that is no UTF-8
+            name = next((item[0] for item in part.items if printable(item[0]) == name), name)
         return Path(part.root) / name

@@ -2,15 +2,16 @@
 
 `OUT/plan.json` holds the options, the model and the parts. A part is one tar of a shard directory, a number of video
 files, or a number of lines of text; its file carries the part's digest, so that a part is done where the two are equal.
-What is embedded later is added as further parts: earlier ones stay as they are.
+What is embedded later is added as further parts: see merge.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,17 +21,17 @@ from vtr.errors import DataError
 from vtr.retrieval.meta import AGREE
 
 PLAN = "plan.json"
-FORMAT = 1
+FORMAT = 2
 SHARD, FILES, TEXT_LINES = "shard", "files", "text"
-ITEM = {SHARD: (str, int, int, str), FILES: (str, int, int), TEXT_LINES: (str, str)}  # types in an item of each
+ITEM = {SHARD: (str, int, str), FILES: (str, int, int, str), TEXT_LINES: (str, str)}  # types in an item of each
 
 
 @dataclass(frozen=True)
 class Part:
-    """Items of one kind below `root`.
+    """Items of one kind below `root`; none where what was embedded has gone since.
 
-    `shard`: one item [tar, first sample, samples, digest of what it holds]. `files`: [relative path, bytes, mtime in
-    ns] each. `text`: [id, caption] each.
+    `shard`: one item [tar, samples, digest of what it holds]. `files`: [relative path, bytes, mtime in ns, digest of
+    its captions] each. `text`: [id, caption] each, of the file `root`.
     """
 
     kind: str
@@ -40,7 +41,8 @@ class Part:
     def digest(self, plan: Plan) -> str:
         """What decides the rows of this part beside the bytes that the items name; where they are does not."""
         weights = plan.meta.get("weights_sha256", "")
-        fields = [self.kind, self.items, asdict(plan.options), weights]
+        name = Path(self.root).name if self.kind == TEXT_LINES else ""  # the source of a line
+        fields = [self.kind, name, self.items, asdict(plan.options), weights]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
@@ -70,24 +72,9 @@ class Plan:
             "meta": dict(self.meta),
             "parts": [{"kind": part.kind, "root": part.root, "items": part.items} for part in self.parts],
         }
-        write_bytes(directory / PLAN, (json.dumps(record, ensure_ascii=False, indent=0) + "\n").encode())
-
-    def with_parts(self, new: Sequence[Part]) -> Plan:
-        """This plan and `new`, less what is in it already; files that have changed take their old place."""
-        parts = list(self.parts)
-        tars = {part.items[0][3]: n for n, part in enumerate(parts) if part.kind == SHARD}
-        texts = {(part.root, part.items) for part in parts if part.kind == TEXT_LINES}
-        for part in new:
-            if part.kind == SHARD:
-                number = tars.get(part.items[0][3])
-                if number is None:
-                    parts.append(part)
-                else:  # the same samples: they may have moved
-                    parts[number] = replace(part, items=parts[number].items)
-            elif part.kind == TEXT_LINES and (part.root, part.items) not in texts:
-                parts.append(part)
-        files = [part for part in new if part.kind == FILES]
-        return replace(self, parts=tuple(_with_files(parts, files)))
+        text = json.dumps(record, ensure_ascii=False, indent=0) + "\n"
+        # Half a surrogate, of a name that is not UTF-8, stands as JSON's own escape.
+        write_bytes(directory / PLAN, text.encode("utf-8", "backslashreplace"))
 
 
 def read(directory: Path) -> Plan | None:
@@ -127,7 +114,7 @@ def _check(options: Options, parts: Sequence[Part]) -> None:
     if not all(isinstance(text, str) for text in texts) or type(options.captions) is not bool:
         raise TypeError("a text is no text")
     for part in parts:
-        if part.kind not in ITEM or not part.items:
+        if part.kind not in ITEM or (part.kind == SHARD and len(part.items) > 1):
             raise ValueError(part.kind)
         for item in part.items:
             if tuple(map(type, item)) != ITEM[part.kind]:
@@ -156,26 +143,6 @@ def refuse_other(old: Plan, new: Plan, directory: Path) -> None:
         raise DataError(f"{directory} was embedded with other options: {', '.join(changed)}", hint)
 
 
-def _with_files(parts: list[Part], new: Sequence[Part]) -> list[Part]:
-    """A file is known by its whole path; one with another size or time makes its part anew, a new one is added."""
-    known = {
-        str(Path(part.root) / item[0]): (number, place)
-        for number, part in enumerate(parts)
-        if part.kind == FILES
-        for place, item in enumerate(part.items)
-    }
-    for part in new:
-        added = []
-        for item in part.items:
-            at = known.get(str(Path(part.root) / item[0]))
-            if at is None:
-                added.append(item)
-                continue
-            old = parts[at[0]]
-            if old.items[at[1]][1:] != item[1:]:
-                items = list(old.items)
-                items[at[1]] = (items[at[1]][0], *item[1:])
-                parts[at[0]] = replace(old, items=tuple(items))
-        if added:
-            parts.append(replace(part, items=tuple(added)))
-    return parts
+def printable(path: Path | str) -> str:
+    """A path as text that every file can hold: bytes of it that are no UTF-8 stand as \\xe9, say."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from vtr.data.annotations.media import videos_below
 from vtr.data.captions import json_of
 from vtr.data.index import ShardIndex
 from vtr.errors import DataError
-from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part
+from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, printable
 
 LARGEST, SMALLEST, PARTS = 256, 8, 16  # video files in a part: a folder is cut into about so many, for processes
-LINES = 100_000
 
 
 def of_shards(root: Path | str) -> list[Part]:
@@ -30,7 +30,6 @@ def of_shards(root: Path | str) -> list[Part]:
     chosen = {shard.name for shard in index.shards}
     if index.only is not None:
         index = ShardIndex(index.where)  # the samples are numbered through all of it
-    sums = index.facts("sha256")
     edges = np.flatnonzero(np.diff(index.shard_of, prepend=-1, append=-1))
     if len(edges) - 1 != len(np.unique(index.shard_of)):
         raise DataError(f"the samples of {root} do not stand tar by tar in its index", "make its index anew")
@@ -39,10 +38,29 @@ def of_shards(root: Path | str) -> list[Part]:
         name = index.shards[index.shard_of[first]].name
         if name not in chosen:
             continue
-        held = [[index.key(i), str(sums[i]), index.captions(i)] for i in range(first, end)]
-        digest = hashlib.sha256(json.dumps(held).encode()).hexdigest()
-        parts.append(Part(SHARD, where, ((name, first, end - first, digest),)))
+        parts.append(Part(SHARD, where, ((name, end - first, _held(index, range(first, end))),)))
     return parts
+
+
+def samples_of(index: ShardIndex, part: Part) -> range:
+    """The samples of `index` that the tar `part` holds. Raises DataError when they are not those that were planned."""
+    tar, count, digest = part.items[0]
+    of = next((number for number, shard in enumerate(index.shards) if shard.name == tar), -1)
+    places = np.flatnonzero(index.shard_of == of)
+    samples = range(int(places[0]), int(places[0]) + len(places)) if len(places) else range(0)
+    if len(samples) != count or _held(index, samples) != digest:
+        raise DataError(
+            f"{tar} in {index.where} is not what was to be embedded: these shards were made anew since",
+            f"give --shards {index.where} once more: then what has changed is embedded",
+        )
+    return samples
+
+
+def _held(index: ShardIndex, samples: range) -> str:
+    """Names what a tar holds: keys, captions and the bytes of all members."""
+    state = hashlib.sha256(json.dumps([[index.key(i), index.captions(i)] for i in samples]).encode())
+    state.update(index.sums(samples.start, samples.stop).tobytes())
+    return state.hexdigest()
 
 
 def of_videos(path: Path) -> list[Part]:
@@ -64,9 +82,9 @@ def of_text(path: Path) -> list[Part]:
 
     Without an id of its own a line gets FILE:NUMBER. Raises DataError: no such file, not UTF-8, nothing in it.
     """
-    rows = read_lines(path)
-    items = [tuple(line.split("\t", 1)) if "\t" in line else (f"{path.name}:{number}", line) for number, line in rows]
-    return [Part(TEXT_LINES, str(path.resolve()), tuple(items[at : at + LINES])) for at in range(0, len(items), LINES)]
+    rows, name = read_lines(path), printable(path.name)
+    items = [tuple(line.split("\t", 1)) if "\t" in line else (f"{name}:{number}", line) for number, line in rows]
+    return [Part(TEXT_LINES, str(path.resolve()), tuple(items))]
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -102,7 +120,7 @@ def originals(index: ShardIndex, tar: str, samples: range) -> list[str]:
 def captions_beside(video: Path) -> list[str]:
     """The captions of a video file: the lines of the `.txt` of its name beside it, none where there is none."""
     text = video.with_suffix(".txt")
-    if not text.is_file() or not text.read_bytes().strip():
+    if not os.path.isfile(text) or not text.read_bytes().strip():  # noqa: PTH113  (Path's minds a name that is too long)
         return []
     return [line for _, line in read_lines(text)]
 
@@ -110,6 +128,12 @@ def captions_beside(video: Path) -> list[str]:
 def _files(root: Path, files: Sequence[Path]) -> Part:
     items: list[tuple[Any, ...]] = []
     for file in files:
-        stat = file.stat()
-        items.append((file.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
+        try:
+            stat = file.stat()
+            facts = (stat.st_size, stat.st_mtime_ns)
+        except FileNotFoundError:  # a link to nowhere: whoever decodes it says so
+            facts = (0, 0)
+        captions = captions_beside(file)
+        words = hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:16] if captions else ""
+        items.append((file.relative_to(root).as_posix(), *facts, words))
     return Part(FILES, str(root.resolve()), tuple(items))
