@@ -84,7 +84,7 @@ def test_the_page_answers_for_its_own_rows(hostile: Path, clip: bytes, tmp_path:
         place = table.column_names.index("source")
         table = table.set_column(place, "source", pa.array([name] * len(table), pa.string()))
         pq.write_table(table, file)
-        client = testclient.TestClient(make_app(Finder(copy, device="cpu"), "x"))
+        client = testclient.TestClient(make_app(Finder(copy, device="cpu"), "x"), "http://127.0.0.1")
         assert client.get("/video/0").status_code == 404
         assert client.get("/frame/0/0.jpg").status_code == 400
         for path in ("/video/99", "/video/-1", "/video/..%2f..%2fsecret.mp4", "/frame/0/99.jpg", "/secret.mp4"):
