@@ -165,7 +165,11 @@ class LaterTokenizer(CaptionTokenizer):
         if attribute.startswith("_"):
             raise AttributeError(attribute)
         name, length, rows, exact = self._wanted
-        fetched = pretrained(name, length)
+        try:
+            fetched = pretrained(name, length)
+        except WorkError as error:
+            hint = "name a directory that save_pretrained made, as in frozen:PATH,text=DIR, or connect to the model hub"
+            raise WorkError(error.message, hint) from error
         if fetched.vocabulary > rows or (exact and fetched.vocabulary < rows):
             raise ConfigError(
                 f"the tokenizer of {name!r} has {fetched.vocabulary} tokens, the weights have {rows}",
