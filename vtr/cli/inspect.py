@@ -57,7 +57,7 @@ def inspect(
         str | None, typer.Option(help="Field of the json that holds the captions.", rich_help_panel=INDEX)
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Split of the samples, train if not given.", rich_help_panel=INDEX)
+        str | None, typer.Option(help="Split of the samples that name none.", rich_help_panel=INDEX)
     ] = None,
     max_skipped: Annotated[
         float, typer.Option(help="Fail when more than this share cannot be used.", rich_help_panel=INDEX)
@@ -141,7 +141,7 @@ def _index(
     with progress(*_columns()) as bar:
         line = bar.add_task("index", total=None)
         summary = api.index_tars(
-            path, caption_key=caption_key, split=split or "train", workers=workers, max_skipped=max_skipped,
+            path, caption_key=caption_key, split=split or "", workers=workers, max_skipped=max_skipped,
             time_limit_s=time_limit, limits=limits_of(limits),
             progress=lambda done, total: bar.update(line, completed=done, total=total),
         )  # fmt: skip

@@ -28,7 +28,7 @@ def describe(index: ShardIndex) -> dict[str, Any]:
         "shard_mb": _spread(np.array([shard.bytes for shard in index.shards]) / 1e6),
         "stores": _counts(index.facts("store")),
         "decoders": _counts(index.facts("decoder")),
-        "splits": _counts(index.facts("split")),
+        "splits": {name or "without a label": n for name, n in _counts(index.facts("split")).items()},
         "duration_s": {"total": float(index.facts("duration_s").sum()), **_spread(index.facts("duration_s"))},
         "frames": {"total": int(frames.sum()), **_spread(frames)},
         "fps": _spread(index.facts("fps")),

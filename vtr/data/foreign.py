@@ -48,7 +48,7 @@ def write_index(
     tars: Tars,
     *,
     caption_key: str | None = None,
-    split: str = "train",
+    split: str = "",
     workers: int = 1,
     max_skipped: float = 0.05,
     limits: Limits | None = None,
@@ -57,7 +57,8 @@ def write_index(
 ) -> IndexSummary:
     """Writes `index.parquet` (and `skipped.jsonl`) beside the tars, or goes on where an earlier run was stopped.
 
-    `caption_key` is the json field that holds the captions, when it is none of the usual. `progress` hears how many of
+    `caption_key` is the json field that holds the captions, when it is none of the usual; `split` what samples are
+    labelled with whose json does not say. `progress` hears how many of
     how many tars are done. Raises DataError when no sample is left, WorkError when more than the share `max_skipped` is
     left out (the index is written all the same).
     """
@@ -161,7 +162,7 @@ def _summary(tars: Tars, table: pa.Table, skipped: Counter[str], remarks: Counte
 def _already(tars: Tars, caption_key: str | None, split: str, limits: Limits) -> IndexSummary | None:
     """The summary of an index that is there already, of these tars among others; None when it must be made."""
     path = tars.root / index_file.NAME
-    if not path.is_file() or caption_key is not None or split != "train":
+    if not path.is_file() or caption_key is not None or split:
         return None
     try:
         header = index_file.read_header(path)
