@@ -93,6 +93,7 @@ def test_parquet_of_another_origin(tmp_path):
     pq.write_table(pa.table(rows), tmp_path / "mine.parquet")
     found = paired.read(tmp_path)
     assert found.owner.tolist() == [0, 1, 1]
+    assert found.split_sha256() is None  # for want of captions
     np.testing.assert_allclose(np.linalg.norm(found.text, axis=1), 1, atol=1e-6)
 
 
@@ -109,6 +110,67 @@ def test_unit_rows():
     np.testing.assert_array_equal(paired.unit_rows(rows), np.float32([[0.6, 0.8], [np.nan] * 2, [np.nan] * 2, [1, 0]]))
     unit = np.float32([[0.6, 0.8], [1, 0]])
     assert paired.unit_rows(unit) is unit
+
+
+def test_equal_rows_stay_equal_wherever_they_stand():
+    """Whether rows are made anew is decided for all of them: the blocks that they are read in are none of theirs."""
+    rng = np.random.default_rng(2)
+    row = rng.standard_normal(64)
+    row = (row / np.linalg.norm(row)).astype(np.float32) * np.float32(1 + 3e-6)  # of unit length, as far as that goes
+    rows = np.tile(row, (3 * paired._ROWS, 1))
+    assert paired.unit_rows(rows) is rows
+    rows[-1] *= 2
+    unit = paired.unit_rows(rows)
+    assert len(np.unique(unit.view(np.uint32), axis=0)) == 1
+    video = np.eye(64, dtype=np.float32)[:2]
+    ranks = both_directions(unit, video, np.arange(len(unit)) % 2)["v2t"]
+    assert ranks.equal.tolist() == [len(unit)] * 2  # all captions tie
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300, 1e160, 5e-324])
+def test_lengths_beyond_what_squares_can_hold(scale):
+    unit = paired.unit_rows(np.array([[scale, scale], [3, 4], [np.inf, 1]]))
+    np.testing.assert_array_equal(unit, np.float32([[0.5**0.5] * 2, [0.6, 0.8], [np.nan] * 2]))
+
+
+def test_huge_vectors_are_evaluated_without_a_warning(tmp_path):
+    from vtr import api
+
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((7, 8))
+    for folder, scale in (("one", 1.0), ("huge", 2.0**1000)):
+        plain(tmp_path / folder, text=rows * scale)
+    one, huge = (api.evaluate(embeddings=tmp_path / folder, draws=0) for folder in ("one", "huge"))
+    assert (one["t2v"], one["nan"]) == (huge["t2v"], huge["nan"])
+
+
+def test_lines_of_other_systems(tmp_path):
+    plain(tmp_path)
+    (tmp_path / "videos.txt").write_bytes(b"\xef\xbb\xbf" + b"".join(b"clip %d\r\n" % i for i in range(5)))
+    (tmp_path / "captions.txt").write_bytes(b"\r\n".join(b"a\x0cform feed %d" % i for i in range(7)))
+    found = paired.read(tmp_path)
+    assert found.ids == [f"clip {i}" for i in range(5)]
+    assert found.captions[0] == "a\x0cform feed 0"
+
+
+def test_vectors_without_names_have_a_hash_of_theirs_and_none_of_a_split(tmp_path):
+    one, same = paired.read(plain(tmp_path / "a")), paired.read(plain(tmp_path / "b"))
+    other = paired.read(plain(tmp_path / "c", text=np.ones((7, 8))))
+    assert one.vectors_sha256 == same.vectors_sha256 != other.vectors_sha256
+    assert len(one.vectors_sha256) == 64
+    assert one.split_sha256() is None
+    (tmp_path / "a" / "videos.txt").write_text("".join(f"clip {i}\n" for i in range(5)))
+    assert paired.read(tmp_path / "a").split_sha256() is None
+    (tmp_path / "a" / "captions.txt").write_text("".join(f"caption {i}\n" for i in range(7)))
+    assert len(paired.read(tmp_path / "a").split_sha256()) == 64
+
+
+def test_the_hash_of_vectors_is_as_documented():
+    import hashlib
+
+    rows = np.arange(6, dtype=">f4").reshape(3, 2)
+    wanted = hashlib.sha256(b'[3, 2, "<f4"]\n' + rows.astype("<f4").tobytes())
+    assert paired.vectors_sha256(rows) == wanted.hexdigest()
 
 
 @pytest.mark.parametrize(
