@@ -77,6 +77,14 @@ def test_what_does_not_fit_is_refused(tmp_path):
         api.compare(a, results(tmp_path, 1, 1.0, shift=5))
     with pytest.raises(InputError, match=r"has no column '\+VTM'"):
         api.compare(a, a, column="+VTM")
+    for seed in (-1, 2**32):
+        with pytest.raises(InputError, match=f"--seed {seed} must be at least 0 and below"):
+            api.compare(a, a, seed=seed)
+    (tmp_path / "e1-1.0-0" / "captions.txt").unlink()
+    bare = tmp_path / "bare.json"
+    api.evaluate(embeddings=tmp_path / "e1-1.0-0", draws=0).write(bare)
+    with pytest.raises(DataError, match=r"bare.json is of videos or captions without names"):
+        api.compare(a, bare)
     other = tmp_path / "other.json"
     other.write_text('{"t2v": {}}')
     with pytest.raises(DataError, match="is no result file of the schema vtr-eval-1"):

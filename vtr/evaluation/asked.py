@@ -33,5 +33,4 @@ class Asked:
             raise InputError(f"the prompt {self.prompt!r} has no place for a class", "write {} where its name goes")
         if self.vtm_top < 1:
             raise InputError(f"--vtm-top {self.vtm_top} reranks nothing", f"{rerank.TOP} is usual")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"--seed {self.seed} must be at least 0 and below 2^32", "try --seed 0")
+        stats.check_seed(self.seed)

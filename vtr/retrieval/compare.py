@@ -21,8 +21,16 @@ def compare(a: Read, b: Read, *, column: str = RAW, seed: int = 0) -> dict[str, 
     """A paired test of R@1, R@5, R@10 and MnR both ways: {"differences": [...], "verdict": "...", ...}.
 
     The p-values are adjusted by Holm's procedure over all that is tested, so that one of many comparisons is not taken
-    for evidence. Raises DataError: results of other test sets. InputError: a column that one of them lacks.
+    for evidence. Raises DataError: results of other test sets, or of sets without names. InputError: a column
+    that one of them lacks, a seed that is none.
     """
+    stats.check_seed(seed)
+    for one in (a, b):
+        if one.record["split_sha256"] is None:
+            raise DataError(
+                f"{one.path} is of videos or captions without names, so nobody can tell which test set it is of",
+                "name both (videos.txt and captions.txt, or the columns id and caption), and evaluate again",
+            )
     if a.record["split_sha256"] != b.record["split_sha256"]:
         raise DataError(
             f"{a.path} and {b.path} are of different test sets "

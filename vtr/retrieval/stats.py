@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr.errors import DataError
+from vtr.errors import DataError, InputError
 from vtr.retrieval.exact import Rows
 from vtr.retrieval.metrics import RECALLS, Ranks
 
@@ -23,6 +23,12 @@ _CHUNK = 1 << 22  # numbers held at a time
 
 Floats64 = NDArray[np.float64]
 Interval = tuple[float, float]
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError: no seed of draws."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed} must be at least 0 and below 2^32", "try --seed 0")
 
 
 def per_query(ranks: Ranks) -> dict[str, Floats64]:
