@@ -74,7 +74,7 @@ def test_a_clip_is_the_mean_of_its_frames(model):
 def test_it_is_evaluated_like_a_run(model, test_shards):
     kind, folder = model
     found = api.evaluate(f"{kind}:{folder},frames=2", test_shards, probe=True, draws=0, **CPU)
-    assert (found["frames"], found["resolution"], found["words"]) == ("2", [32, 32], 24)
+    assert (found["frames"], found["resolution"], found["words"]) == (2, [32, 32], 24)
     assert len(found["weights_sha256"]) == 64
     assert found["model"].startswith(f"{kind}:/")
     # A mean over frames knows nothing of their order.

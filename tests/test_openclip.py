@@ -69,7 +69,7 @@ def test_vectors_are_those_of_the_library(saved, kind):
 def test_it_is_evaluated_like_a_run(saved, test_shards):
     _, folder, _ = saved
     found = api.evaluate(f"open_clip:{folder},frames=2", test_shards, draws=0, **CPU)
-    assert (found["frames"], found["resolution"], found["words"]) == ("2", [32, 32], 24)
+    assert (found["frames"], found["resolution"], found["words"]) == (2, [32, 32], 24)
     assert found["model"] == f"open_clip:{folder},frames=2"
     again = api.evaluate(found["model"], test_shards, draws=0, **CPU)
     assert (again["t2v"], again["weights_sha256"]) == (found["t2v"], found["weights_sha256"])

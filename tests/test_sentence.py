@@ -77,7 +77,7 @@ def test_vectors_are_those_of_the_library(saved):
 
 def test_it_is_evaluated_like_a_run(saved, test_shards, tmp_path):
     found = api.evaluate(f"st:{saved}", test_shards, probe=True, draws=0, **CPU)
-    assert (found["frames"], found["resolution"]) == ("4", [32, 32])
+    assert (found["frames"], found["resolution"]) == (4, [32, 32])
     assert len(found["weights_sha256"]) == 64
     assert found["model"] == f"st:{saved},frames=4,size=32"
     assert found["videos"] == 12

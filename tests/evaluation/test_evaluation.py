@@ -15,7 +15,7 @@ from vtr import api
 from vtr.data import synthetic
 from vtr.errors import DataError, InputError, RunError, WorkError
 from vtr.retrieval import protocols, result
-from vtr.retrieval.metrics import summarize, text_to_video_ranks
+from vtr.retrieval.metrics import Ranks, summarize, text_to_video_ranks
 
 CPU = {"device": "cpu", "precision": "fp32"}
 
@@ -43,12 +43,14 @@ def several(tmp_path_factory):
     )
 
 
-def test_a_record_has_every_field_and_no_other(run, test_shards):
-    found = api.evaluate(run, test_shards, dsl=True, bank=test_shards, probe=True, draws=50, **CPU)
+def test_a_record_has_every_field_and_no_other(run, shards, test_shards):
+    found = api.evaluate(run, test_shards, dsl=True, bank=shards, probe=True, draws=50, **CPU)
     assert tuple(found) == tuple(result.FIELDS)
     assert (found["videos"], found["captions"]) == (12, 12)
     assert set(found["columns"]) == {"+QB-Norm", "+DSL"}
-    assert set(found["columns"]["+QB-Norm"]) == {"t2v", "intervals", "assumes"}
+    assert set(found["columns"]["+QB-Norm"]) == {"t2v", "intervals", "assumes", "bank"}
+    assert (found["frames"], found["vectors_sha256"]) == (4, None)
+    assert (found["protocol"]["split"], found["protocol"]["unchecked"]) == ("test", [])
     assert set(found["probe"]) == {"shuffled", "reversed", "one frame"}
     assert found["precision"] == "float32"
     assert found["resolution"] == [32, 32]
@@ -60,21 +62,28 @@ def test_a_record_has_every_field_and_no_other(run, test_shards):
     assert 0 < found.seconds["encoders"] < found.seconds["all"]
 
 
-def test_the_tricks_and_the_probe_leave_the_headline_alone(run, test_shards):
+def test_the_tricks_and_the_probe_leave_the_headline_alone(run, shards, test_shards):
     plain = api.evaluate(run, test_shards, draws=0, **CPU)
-    found = api.evaluate(run, test_shards, dsl=True, bank=test_shards, probe=True, draws=0, **CPU)
+    found = api.evaluate(run, test_shards, dsl=True, bank=shards, probe=True, draws=0, **CPU)
     assert (plain["t2v"], plain["v2t"]) == (found["t2v"], found["v2t"])
     assert plain["intervals"] is None
     assert plain["columns"] == {}
 
 
-def test_embeddings_of_a_run_give_what_the_run_gives(run, test_shards, tmp_path):
-    api.embed(run, test_shards, tmp_path / "e", captions=True, **CPU)
-    ours = api.evaluate(run, test_shards, dsl=True, bank=test_shards, **CPU)
-    theirs = api.evaluate(embeddings=tmp_path / "e", dsl=True, bank=tmp_path / "e", shards=test_shards)
+def test_embeddings_of_a_run_give_what_the_run_gives(run, shards, test_shards, tmp_path):
+    for name, at in (("e", test_shards), ("bank", shards)):
+        api.embed(run, at, tmp_path / name, captions=True, **CPU)
+    ours = api.evaluate(run, test_shards, dsl=True, bank=shards, **CPU)
+    theirs = api.evaluate(embeddings=tmp_path / "e", dsl=True, bank=tmp_path / "bank", shards=test_shards)
+    banks = [found["columns"]["+QB-Norm"].pop("bank") for found in (ours, theirs)]
+    assert [bank.pop("path") for bank in banks] == [str(shards), str(tmp_path / "bank")]
+    assert [bank.pop("vectors_sha256") is None for bank in banks] == [True, False]
+    assert banks[0] == banks[1]
+    assert banks[0]["captions"] == 24
     for key in ("t2v", "v2t", "intervals", "columns", "split_sha256", "weights_sha256", "nan"):
         assert ours[key] == theirs[key], key
     assert theirs["embeddings"] == str(tmp_path / "e")
+    assert (theirs["frames"], len(theirs["vectors_sha256"])) == (4, 64)
 
 
 def test_many_captions_by_each_rule(run, several):
@@ -92,7 +101,7 @@ def test_a_protocol_refuses_its_name(run, several):
     assert "--allow-partial" in told.value.hint
     part = api.evaluate(run, several, protocol="msvd", allow_partial=True, draws=0, **CPU)
     assert part["protocol"]["partial"]
-    assert part["protocol"]["problems"] == ["5 of 670 videos"]
+    assert part["protocol"]["problems"] == ["5 of 670 videos", "10 of about 27750 captions"]
     assert part["published"] == []  # a part's number has none to stand beside
     assert part["expected"] == {"videos": 670, "captions": None}
 
@@ -139,18 +148,24 @@ def test_several_splits_have_a_mean(run, actions):
     assert both["videos"] == 16
 
 
-def test_images_are_found_by_their_captions(run, tmp_path):
+def coco(folder: Path, split: str) -> Path:
+    """Shards of four images of five captions each, as COCO has them."""
     images = []
-    (tmp_path / "val2014").mkdir()
+    (folder / "val2014").mkdir(parents=True)
     for n in range(4):
         name = f"COCO_val2014_{n:012}.jpg"
-        Image.new("RGB", (64, 48), (60 * n, 0, 99)).save(tmp_path / "val2014" / name)
+        Image.new("RGB", (64, 48), (60 * n, 0, 99)).save(folder / "val2014" / name)
         sentences = [{"tokens": [], "raw": f"a red circle {n} {k}", "imgid": n, "sentid": k} for k in range(5)]
-        about = {"filepath": "val2014", "filename": name, "split": "test", "imgid": n, "cocoid": n, "sentids": [n]}
+        about = {"filepath": "val2014", "filename": name, "split": split, "imgid": n, "cocoid": n, "sentids": [n]}
         images.append({**about, "sentences": sentences})
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations" / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
-    api.shard("coco", str(tmp_path), tmp_path / "shards", split="test", workers=1)
+    (folder / "annotations").mkdir()
+    (folder / "annotations" / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    api.shard("coco", str(folder), folder / "shards", split=split, workers=1)
+    return folder / "shards"
+
+
+def test_images_are_found_by_their_captions(run, tmp_path):
+    coco(tmp_path, "test")
     with pytest.raises(DataError, match=r"this is not COCO, 5k test images: 4 of 5000 images, 20 of 25010 captions"):
         api.evaluate(run, tmp_path / "shards", protocol="coco-5k", **CPU)
     part = api.evaluate(run, tmp_path / "shards", protocol="coco-5k", allow_partial=True, draws=20, **CPU)
@@ -179,6 +194,15 @@ def test_a_video_that_cannot_be_read_stops_or_is_left_out_by_name(run, test_shar
     assert part["undecodable"]["kinds"] == {"corrupt": 1}
     assert part["undecodable"]["first"] == [ShardIndex.open(damaged).key(3)]
     assert part["protocol"]["problems"] == ["11 of 12 videos"]
+
+
+def test_the_tie_rule_is_told_as_it_is_computed(several, run):
+    rule = api.evaluate(run, several, draws=0, **CPU)["tie_rule"]
+    better, equal, own = np.array([0, 3, 5]), np.array([4, 1, 7]), np.array([3, 1, 2])
+    formula = rule.partition("MdR and MnR are ")[2].partition(",")[0]
+    assert formula == "1 + better + (equal - own) / (own + 1)"
+    wanted = 1 + better + (equal - own) / (own + 1)
+    np.testing.assert_array_equal(Ranks(better, equal, own, gallery=20).expected(), wanted)
 
 
 def test_captions_that_fill_all_tokens_are_counted(run, tmp_path):

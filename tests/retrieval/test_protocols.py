@@ -45,12 +45,14 @@ def test_captions_by_their_rules():
 def test_a_protocol_refuses_its_name_when_a_count_is_wrong(name):
     protocol = protocols.known(name)
     videos, captions = COUNTS[name]
-    found = (videos, captions or 5 * videos)
+    found = (videos, captions or protocol.about)
     whole = protocols.check(protocol, protocol.rule, protocol.splits[0], found)
     assert not whole.partial
     for wrong in ((found[0] - 1, found[1]), (found[0] + 1, found[1])):
         with pytest.raises(DataError, match=f"{wrong[0]} of {videos} (video|image)s"):
             protocols.check(protocol, protocol.rule, protocol.splits[0], wrong)
+    with pytest.raises(DataError, match=f"{videos + 1} of (about )?{captions or protocol.about} captions"):
+        protocols.check(protocol, protocol.rule, protocol.splits[0], (videos, videos + 1))
     part = protocols.check(protocol, protocol.rule, protocol.splits[0], (879, 879), allow_partial=True)
     assert part.partial
     assert part.problems[0].startswith(f"879 of {videos} ")
@@ -60,6 +62,57 @@ def test_1ka_wants_one_caption_a_video():
     protocol = protocols.known("msrvtt-1ka")
     with pytest.raises(DataError, match="20000 of 1000 captions, up to 20 captions a video, not one"):
         protocols.check(protocol, "one", "1k-A-test", (1000, 20_000), most_captions=20)
+
+
+def of(name, **change):
+    """All that a protocol wants, but for `change`."""
+    protocol = protocols.known(name)
+    videos, captions = protocol.expected(protocol.splits[0])
+    whole = {"labels": [protocol.splits[0]] * videos, "images": videos if protocol.modality == "image" else 0}
+    count = (videos, captions or protocol.about)
+    return protocols.check(protocol, protocol.rule, protocol.splits[0], count, **whole | change)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_protocol_looks_at_the_split_and_at_the_medium(name):
+    protocol = protocols.known(name)
+    videos, _ = COUNTS[name]
+    whole = of(name)
+    assert (whole.partial, whole.unchecked, whole.split) == (False, (), protocol.splits[0])
+    some = [protocol.splits[0]] * (videos - 3) + ["val"] * 2 + ["train"]
+    with pytest.raises(DataError, match=f"3 labelled 'train', 'val', not '{protocol.splits[0]}'"):
+        of(name, labels=some)
+    part = of(name, labels=some, allow_partial=True)
+    assert part.partial
+    assert part.split == ", ".join(sorted({protocol.splits[0], "train", "val"}))
+    wrong, right = ("images", "videos") if protocol.modality == "video" else ("videos", "images")
+    with pytest.raises(DataError, match=f"1 of {videos} are {wrong}, not {right}"):
+        of(name, images=1 if wrong == "images" else videos - 1)
+
+
+def test_what_nobody_can_tell_is_told():
+    bare = of("flickr30k", labels=[""] * 1000)
+    assert (bare.partial, bare.split) == (False, "")
+    assert bare.unchecked == ("whether these are of the split 'test', for want of labels",)
+    assert of("flickr30k", labels=[*["test"] * 998, "", ""]).unchecked[0].startswith("whether 2 of these are of the")
+    vectors = of("flickr30k", labels=None, images=None)
+    assert vectors.unchecked == (*bare.unchecked, "whether these are images")
+    assert of("msrvtt-1ka", labels=["test"] * 1000).split == "test"  # which a table may call it
+    with pytest.raises(DataError, match="500 labelled 'val', not '1k-A-test'"):
+        of("msrvtt-1ka", labels=["val"] * 500 + ["test"] * 500)
+
+
+def test_own_images_are_called_images():
+    assert protocols.check(None, "all", "test", (3, 9), labels=["test"] * 3, images=3).modality == "image"
+    assert protocols.check(None, "all", "test", (3, 9), labels=["test"] * 3, images=2).modality == "video"
+
+
+def test_what_sharding_left_out_is_expected():
+    assert protocols.check(None, "all", "", (7, 9), left_out=2).problems == ("7 of 9 videos",)
+    assert protocols.check(None, "all", "", (7, 9), lost=1, left_out=2, allow_partial=True).expected == (10, None)
+    with pytest.raises(DataError, match="this is not MSVD: 668 of 670 videos") as told:
+        protocols.check(protocols.known("msvd"), "all", "test", (668, 27_700), left_out=2)
+    assert "sharding left out 2, which skipped.jsonl names" in told.value.hint
 
 
 def test_own_data_are_refused_only_where_videos_cannot_be_read():
@@ -77,6 +130,8 @@ def test_splits_of_actions_are_told_by_their_labels():
             protocols.split_of(ucf, labels)
     assert protocols.split_of(protocols.known("msvd"), ["val"]) == "test"
     assert protocols.split_of(None, ["b", "a", "b"]) == "a, b"
+    with pytest.raises(DataError, match="these videos are labelled with nothing"):
+        protocols.split_of(ucf, [""])
 
 
 def test_what_is_unknown_or_does_not_fit_is_refused():

@@ -63,6 +63,9 @@ def test_one_is_not_many():
     one = record(found=found, nan=1, distractors=1, captions_full=1)
     assert rows.title(one) == "own data: 1 video, 1 caption"
     assert rows.title(record(found=found, protocol=one["protocol"] | {"rule": "classes"})).endswith("1 class name")
+    lost = {"count": 3, "first": ["a", "b"]}
+    assert rows.notes(record(undecodable=lost)) == ["3 could not be read: a, b and 1 more"]
+    assert rows.notes(record(undecodable=lost | {"first": []})) == ["3 could not be read"]
     assert rows.notes(one) == [
         "1 similarity is NaN and ranks last",
         "1 video has no caption: it is in the gallery, and no queries",

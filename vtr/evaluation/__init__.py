@@ -5,25 +5,22 @@
     embeddings ------------------------------------------------------------+--> evidence (for the report)
 
 asked.py  how to evaluate; parts.py  the left half of the picture; match.py  its second pass, for a matching head;
-record.py  the right half
+record.py  the right half; bank.py  QB-Norm's captions; lost.py  what sharding left out
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from vtr.errors import DataError, InputError
+from vtr.errors import InputError
+from vtr.evaluation import bank
 from vtr.evaluation.asked import Asked
 from vtr.evaluation.parts import embedded, given
 from vtr.evaluation.record import Result, recorded
 from vtr.retrieval import paired, protocols
-from vtr.retrieval.exact import Floats
 
 if TYPE_CHECKING:
     from vtr.build import Loaded
@@ -56,19 +53,21 @@ def of_model(
         raise InputError("no shards to evaluate on", "give --shards DIR (vtr shard makes one)")
     if len(shards) > 1 and (protocol is None or protocol.rule != "classes"):
         raise InputError("several shard directories are for splits of action protocols", "give --shards once")
+    words = None if asked.bank is None else bank.of_shards(asked.bank, [Path(at) for at in shards])
     parts = [embedded(loaded, protocol, Path(at), asked, batch, workers, progress, together=together) for at in shards]
-    bank = None if asked.bank is None else _bank_of_shards(loaded, asked.bank)
+    texts = None if asked.bank is None or words is None else bank.embedded(loaded, asked.bank, words)
     shape = clip_shape(loaded.config)
     about = {
-        **{name: loaded.meta[name] for name in ("model", "weights_sha256", "preprocessing", "frames")},
+        **_model(loaded.meta),
         "resolution": [shape.size, shape.size],
         "precision": str(loaded.embedder.dtype).removeprefix("torch."),
         "words": loaded.tokenizer.length,
         "shards": str(shards[0]) if len(shards) == 1 else [str(at) for at in shards],
         "embeddings": None,
+        "vectors_sha256": None,
         "command": command,
     }
-    return recorded(parts, asked, protocol, about, bank, begin)
+    return recorded(parts, asked, protocol, about, texts, begin)
 
 
 def of_embeddings(
@@ -87,42 +86,23 @@ def of_embeddings(
     if asked.probe or asked.prompt != "{}" or (protocol is None and asked.captions not in (None, "all")):
         raise InputError("--probe, --prompt and --captions change what is embedded", "give a run, not --embeddings")
     found = paired.read(directory)
-    part = given(found, protocol, asked)
-    if shards is not None:
-        from vtr.data.index import ShardIndex
-
-        index = ShardIndex.open(shards)
-        row_of = {index.key(i): i for i in range(len(index))}
-        part = replace(part, index=index, rows=np.array([row_of.get(name, -1) for name in found.ids]))
-    bank = None if asked.bank is None else paired.unit_rows(_texts(asked.bank))
-    names = ("model", "weights_sha256", "preprocessing", "frames")
+    part = given(found, protocol, asked, shards)
+    texts = None if asked.bank is None else bank.of_embeddings(asked.bank, found)
     about = {
-        **{name: found.meta.get(name) for name in names},
+        **_model(found.meta),
         "resolution": None,
         "precision": None,
         "words": None,
         "shards": None if shards is None else str(shards),
         "embeddings": str(directory),
+        "vectors_sha256": found.vectors_sha256,
         "command": command,
     }
-    return recorded([part], asked, protocol, about, bank, begin)
+    return recorded([part], asked, protocol, about, texts, begin)
 
 
-def _bank_of_shards(loaded: Loaded, at: Path) -> Floats:
-    from vtr.data.index import ShardIndex
-    from vtr.retrieval.embed import captions_of, embed_captions
-
-    return embed_captions(loaded.embedder, loaded.tokenizer, captions_of(ShardIndex.open(at)))
-
-
-def _texts(directory: Path) -> Floats:
-    """The text vectors of an export, whether it has videos or not; or of plain files."""
-    from vtr.retrieval.embeddings import TEXT
-    from vtr.retrieval.store import read
-
-    if (directory / paired.TEXT).is_file():
-        return paired.array(directory / paired.TEXT, "f", 2, "floats (rows, dimensions)")
-    rows = read(directory).only(TEXT).vectors
-    if not len(rows):
-        raise DataError(f"{directory} holds no embeddings of texts", "embed with --captions")
-    return rows
+def _model(meta: Mapping[str, str]) -> dict[str, str | int | None]:
+    """What a record says of the model; of vectors of another origin some of it is not known."""
+    frames = meta.get("frames", "")
+    found = {name: meta.get(name) for name in ("model", "weights_sha256", "preprocessing")}
+    return {**found, "frames": int(frames) if frames.isdecimal() else None}

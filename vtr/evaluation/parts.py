@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr import plainjson
 from vtr.checkpoint import sha256
 from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
+from vtr.evaluation.lost import MANIFEST, left_out
 from vtr.evaluation.match import matched, matcher
 from vtr.retrieval import protocols, score
 from vtr.retrieval.paired import Paired
@@ -54,7 +54,7 @@ def embedded(
 ) -> Part:
     """The videos and captions of the shards `at`, embedded. Raises what `of_model` does."""
     from vtr.build import clip_shape
-    from vtr.data.index import ShardIndex
+    from vtr.data.index import IMAGE, ShardIndex
     from vtr.retrieval.embed import embed_captions
     from vtr.retrieval.views import TRUE, embed_views
 
@@ -64,21 +64,25 @@ def embedded(
         raise InputError("reranking is of retrieval, not of choosing among class names", "leave out --vtm")
     by = matcher(loaded) if asked.vtm else None  # what has none is refused before the work
     own = [index.captions(i) for i in range(len(index))]
-    split = protocols.split_of(protocol, index.facts("split").tolist())
-    # Counts are checked before the work, and again after it: a video may turn out not to be readable.
-    protocols.check(
-        protocol, rule, split, _counts(rule, own), most_captions=max(map(len, own)), allow_partial=asked.allow_partial
-    )
+    labels, still = index.facts("split"), index.facts("decoder") == IMAGE
+    split = protocols.split_of(protocol, labels.tolist())
+    gone = left_out(at)
+
+    def check(rows: NDArray[np.int64], captions: list[list[str]], lost: int = 0) -> TestSet:
+        return protocols.check(
+            protocol, rule, split, _counts(rule, captions), most_captions=max(map(len, captions)),
+            labels=labels[rows].tolist(), images=int(still[rows].sum()), lost=lost, left_out=len(gone),
+            allow_partial=asked.allow_partial,
+        )  # fmt: skip
+
+    check(np.arange(len(index)), own)  # before the work, and again after it: a video may turn out not to be readable
     seen = embed_views(
         loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer,
         probe=asked.probe, leave_out=asked.allow_partial, batch=batch, workers=workers, progress=progress,
         together=together,
     )  # fmt: skip
     own = [own[i] for i in seen.rows]
-    found = protocols.check(
-        protocol, rule, split, _counts(rule, own), most_captions=max(map(len, own)), lost=len(seen.unread),
-        allow_partial=asked.allow_partial,
-    )  # fmt: skip
+    found = check(seen.rows, own, len(seen.unread))
     queries = protocols.queries(own, rule)
     texts = [asked.prompt.replace("{}", text) if rule == "classes" else text for text in queries.texts]
     begin = time.perf_counter()
@@ -96,23 +100,25 @@ def embedded(
     if by is not None:
         matches, more = matched(loaded, by, pair, index, seen.rows, asked.vtm_top, batch, workers, progress)
         spent += more
-    manifest = at / "manifest.json"
-    skipped = _skipped(manifest)
+    manifest, gone = at / MANIFEST, seen.unread + gone
     return Part(
-        scored=score.Part(pair, split, rule == "classes", views, matches),
+        scored=score.Part(pair, found.split, rule == "classes", views, matches),
         found=found,
         index=index,
         rows=seen.rows,
-        lost=dict(Counter(kind for _, kind in seen.unread) + Counter(skipped)),
-        lost_names=tuple(key for key, _ in seen.unread),
+        lost=dict(Counter(kind for _, kind in gone)),
+        lost_names=tuple(name for name, _ in gone if name),
         manifest_sha256=sha256(manifest) if manifest.is_file() else None,
         captions_full=_full(loaded, texts),
         encode_s=seen.encode_s + spent,
     )
 
 
-def given(found: Paired, protocol: Protocol | None, asked: Asked) -> Part:
-    """Embeddings as they are: the rule is the protocol's, but nothing can be joined or left out any more."""
+def given(found: Paired, protocol: Protocol | None, asked: Asked, shards: Path | None = None) -> Part:
+    """Embeddings as they are: the rule is the protocol's, but nothing can be joined or left out any more.
+
+    `shards` of the same ids say of which split they are, and whether they are videos, and have a report's pictures.
+    """
     rule = protocols.rule_of(protocol, None)
     captions = np.bincount(found.owner, minlength=len(found.video))
     most = int(captions.max())
@@ -127,10 +133,20 @@ def given(found: Paired, protocol: Protocol | None, asked: Asked) -> Part:
         )
     split = protocol.splits[0] if protocol else ""
     counts = len(found.video), len(found.text)
+    index, rows, labels, images = None, None, None, None
+    if shards is not None:
+        from vtr.data.index import IMAGE, ShardIndex
+
+        index = ShardIndex.open(shards)
+        row_of = {index.key(i): i for i in range(len(index))}
+        rows = np.array([row_of.get(name, -1) for name in found.ids])
+        labels = np.where(rows >= 0, index.facts("split")[rows], "").tolist()
+        images = int((index.facts("decoder")[rows] == IMAGE).sum()) if (rows >= 0).all() else None
     checked = protocols.check(
-        protocol, rule, split, counts, most_captions=most, allow_partial=asked.allow_partial
+        protocol, rule, split, counts, most_captions=most, labels=labels, images=images,
+        allow_partial=asked.allow_partial,
     )  # fmt: skip
-    return Part(score.Part(found, split), checked)
+    return Part(score.Part(found, checked.split), checked, index, rows)
 
 
 def _counts(rule: str, captions: list[list[str]]) -> tuple[int, int]:
@@ -144,17 +160,3 @@ def _full(loaded: Loaded, texts: list[str]) -> int:
         attention = loaded.tokenizer(texts[at : at + 4096]).attention
         full += int((attention.sum(axis=1) >= loaded.tokenizer.length).sum())
     return full
-
-
-def _skipped(manifest: Path) -> dict[str, int]:
-    """Videos that sharding left out; those without a caption are no loss to a test set."""
-    if not manifest.is_file():
-        return {}
-    try:
-        return {
-            kind: int(n)
-            for kind, n in plainjson.loads(manifest.read_bytes())["skipped"].items()
-            if kind != "no-caption"
-        }
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DataError(f"{manifest} is damaged", "shard again") from error

@@ -11,9 +11,9 @@ import numpy as np
 
 from vtr.atomic import replacing_all
 from vtr.evaluation.asked import Asked
+from vtr.evaluation.bank import Bank
 from vtr.evaluation.parts import Part
 from vtr.retrieval import paired, protocols, result, score, stats
-from vtr.retrieval.exact import Floats
 from vtr.retrieval.published import published
 from vtr.version import __version__
 
@@ -63,11 +63,12 @@ def recorded(
     asked: Asked,
     protocol: Protocol | None,
     about: dict[str, Any],
-    bank: Floats | None,
+    bank: Bank | None,
     begin: float,
 ) -> Result:
     """The result of `parts`, scored; `about` says of the model and of where the data are. `begin`: when all began."""
-    columns = score.score([part.scored for part in parts], bank=bank, dsl=asked.dsl)
+    vectors = None if bank is None else bank.vectors
+    columns = score.score([part.scored for part in parts], bank=vectors, dsl=asked.dsl)
     raw, others = columns[0], columns[1:]
     sets = [part.found for part in parts]
     problems = list(dict.fromkeys(problem for one in sets for problem in one.problems))
@@ -82,7 +83,13 @@ def recorded(
         "t2v": None,
         "v2t": None,
         **_numbers(raw, asked),
-        "columns": {one.name: {**_numbers(one, asked), "assumes": one.assumes} for one in others},
+        "columns": {
+            one.name: {
+                **_numbers(one, asked), "assumes": one.assumes,
+                **({"bank": bank.about} if bank is not None and one.name == score.QB_NORM else {}),
+            }
+            for one in others
+        },
         "probe": {one.name: _numbers(one, asked) for one in score.probe([part.scored for part in parts])} or None,
         "splits": {
             part.found.split: _numbers(score.score([part.scored])[0], asked) for part in parts if several
@@ -90,8 +97,9 @@ def recorded(
         "published": [row.record() for row in published(first.name)] if not problems else [],
         "protocol": {
             "name": first.name, "title": first.title, "rule": first.rule, "rule_in_words": protocols.RULES[first.rule],
-            "split": ", ".join(one.split for one in sets), "modality": first.modality,
+            "split": ", ".join(one.split for one in sets) or None, "modality": first.modality,
             "partial": bool(problems), "problems": problems,
+            "unchecked": list(dict.fromkeys(what for one in sets for what in one.unchecked)),
         },
         "expected": {"videos": expected[0], "captions": first.expected[1] if first.rule == "classes" else expected[1]},
         "found": {"videos": videos, "captions": captions},
@@ -129,7 +137,7 @@ def _numbers(scored: score.Scored, asked: Asked) -> dict[str, Any]:
     return {**result.rounded(scored.numbers()), "intervals": result.rounded(intervals)}
 
 
-def _split_sha256(parts: list[Part]) -> str:
+def _split_sha256(parts: list[Part]) -> str | None:
     if not parts[0].scored.actions:
         return parts[0].scored.paired.split_sha256()
     # A video's class is its caption.

@@ -27,8 +27,8 @@ MAPPED = 64  # rows and columns of the heat map
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 ORIGIN = (
     "model", "weights_sha256", "preprocessing", "frames", "resolution", "precision", "shards", "embeddings",
-    "manifest_sha256", "split_sha256", "expected", "found", "undecodable", "tie_rule", "similarity", "interval", "seed",
-    "version", "command",
+    "vectors_sha256", "manifest_sha256", "split_sha256", "expected", "found", "undecodable", "tie_rule", "similarity",
+    "interval", "seed", "version", "command",
 )  # fmt: skip
 
 

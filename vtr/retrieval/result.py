@@ -27,8 +27,9 @@ DECIMALS = 4  # of every number and bound: of a million queries one is 0.0001 pe
 TEXTS = ("column", "direction", "split", "id", "text")
 COUNTS = ("better", "equal", "own", "gallery", "cluster")
 TIE_RULE = (
-    "expectation under random tie-breaking: R@K is the chance of a hit, MdR and MnR take 1 + better + (equal - 1) / 2; "
-    "NaN ranks last"
+    "expectation under random tie-breaking: `better` items score above the best right one, `equal` as much as it does, "
+    "itself among them, and `own` of these are right; R@K is the chance of one of `own` among the first K, MdR and "
+    "MnR are 1 + better + (equal - own) / (own + 1), with one right answer 1 + better + (equal - 1) / 2; NaN ranks last"
 )
 SIMILARITY = "float32 dot products of unit vectors, exact to the last bit"
 
@@ -38,14 +39,14 @@ FIELDS: Mapping[str, str] = {
     "t2v": "text to video, raw: R@1, R@5, R@10 (percent), MdR, MnR; not for actions",
     "v2t": "video to text, raw; for actions top-1 and top-5",
     "intervals": "95 % bootstrap intervals of these numbers: direction, number, [low, high]",
-    "columns": "the tricks that were asked for, each with its numbers, intervals and what it assumes",
+    "columns": "the tricks that were asked for: numbers, intervals, what each assumes, and QB-Norm's bank",
     "probe": "the temporal probe: the numbers and intervals with shuffled and reversed frames and with one frame",
     "splits": "for actions, the numbers of each split; v2t is then their mean",
     "published": "what papers report under this protocol: theirs, not measured here; none for a part",
-    "protocol": "name, title, caption rule, partial, and problems: what is not as the protocol says",
+    "protocol": "name, title, caption rule, split as labelled, partial, problems, and what could not be checked",
     "expected": "videos and captions (for actions classes) as published, null where no count is",
     "found": "videos and captions that were evaluated",
-    "undecodable": "videos that sharding or reading had to leave out: count, kinds, and the first names",
+    "undecodable": "videos that sharding or reading had to leave out: count, kinds, the first names",
     "videos": "found videos",
     "captions": "found captions, for actions classes",
     "nan": "similarities that are not numbers; they rank last",
@@ -65,7 +66,8 @@ FIELDS: Mapping[str, str] = {
     "shards": "where the data were",
     "embeddings": "where the embeddings were, null for a run",
     "manifest_sha256": "SHA-256 of each shard directory's manifest.json",
-    "split_sha256": "SHA-256 of ids and captions that were evaluated, in any order",
+    "vectors_sha256": "SHA-256 of the vectors as they were read, null for a run",
+    "split_sha256": "SHA-256 of ids and captions that were evaluated, in any order; null where they have no names",
     "ranks": "the Parquet file of per-query ranks, beside this file",
     "version": "of vtr",
     "command": "the command line, null from Python",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,8 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     found = []
     lost = record["undecodable"]["count"]
     if lost:
-        found.append(f"{lost} could not be decoded: {', '.join(record['undecodable']['first'])}")
+        found.append(f"{lost} could not be read{_named(record['undecodable']['first'], lost)}")
+    found += [f"not checked: {what}" for what in record["protocol"].get("unchecked", ())]
     if record["nan"]:
         ranked = _counted(record["nan"], "similarity is NaN and ranks", "similarities are NaN and rank")
         found.append(f"{ranked} last")
@@ -77,6 +78,8 @@ def notes(record: Mapping[str, Any]) -> list[str]:
         found.append(f"{full} all {record['words']} tokens, so may be cut")
     for column, numbers in record["columns"].items():
         found.append(f"{column} assumes {numbers['assumes']}")
+        if bank := numbers.get("bank"):
+            found.append(f"the bank of {column}: {_counted(bank['captions'], 'caption', 'captions')} of {bank['path']}")
     if record["published"]:
         found.append("theirs: as the papers report them, not measured here")
         cautions = {f"{row['model']}: {row['note']}" for row in record["published"] if row["note"]}
@@ -95,6 +98,12 @@ def directions(record: Mapping[str, Any]) -> dict[str, str]:
 def _counted(count: int, one: str, many: str) -> str:
     """ "1 video", "2 videos"."""
     return f"{count} {one if count == 1 else many}"
+
+
+def _named(names: Sequence[str], count: int) -> str:
+    """ ": a, b and 3 more", as far as names are known."""
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    return f": {', '.join(names)}{more}" if names else ""
 
 
 def _ours(column: str, of: Mapping[str, Any], names: Mapping[str, str]) -> list[Line]:

@@ -1,0 +1,37 @@
+"""What sharding or indexing left out of a test set, by name: it is missing from every figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vtr import plainjson
+from vtr.errors import DataError
+
+MANIFEST, SKIPPED = "manifest.json", "skipped.jsonl"
+HARMLESS = "no-caption"  # no loss to a test set
+
+
+def left_out(shards: Path) -> list[tuple[str, str]]:
+    """(name, kind) of each video, as `skipped.jsonl` beside the tars has them, or as the manifest counts them: then
+    without a name.
+
+    Raises DataError: either is damaged.
+    """
+    listed, manifest = shards / SKIPPED, shards / MANIFEST
+    if listed.is_file():
+        return [(name, kind) for name, kind in _entries(listed) if kind != HARMLESS]
+    if not manifest.is_file():
+        return []
+    try:
+        counts = {str(kind): int(n) for kind, n in plainjson.loads(manifest.read_bytes())["skipped"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DataError(f"{manifest} is damaged", "shard again") from error
+    return [("", kind) for kind, n in counts.items() for _ in range(n) if kind != HARMLESS]
+
+
+def _entries(path: Path) -> list[tuple[str, str]]:
+    try:
+        entries = [plainjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+        return [(str(entry["key"] or entry["video"]), str(entry["kind"])) for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged", "shard again, or index again: vtr inspect DIR --index") from error
