@@ -209,6 +209,7 @@ def _origin(record: Mapping[str, Any]) -> str:
     rule = record["protocol"]["rule_in_words"]
     pairs = [
         ("protocol", f"{record['protocol']['name']}: {rule}"),
+        ("split", record["protocol"]["split"] or "not labelled"),
         *((n.replace("_", " "), _plain(v)) for n, v in known),
     ]
     items = "".join(f'<dt>{escape(name)}</dt><dd class="mono">{escape(value)}</dd>' for name, value in pairs)
