@@ -10,7 +10,7 @@ import numpy as np
 from vtr.retrieval.metrics import Ranks
 
 WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 50, 18, 14, 42  # the names at the ends of an axis are wider on phones
 EDGES = (1, 5, 10, 20, 50, 100, 500)  # ranks up to and with each, and the rest
 MARKED = (1, 5, 10)
 MOST = 100  # the largest K of the curve
