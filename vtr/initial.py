@@ -89,7 +89,7 @@ def adapted(model: Model, config: Config) -> Model:
     for tower in (model,) if isinstance(model, UnifiedEncoder) else (model.video, model.text):
         if isinstance(tower, (UnifiedEncoder, VideoEncoder)):
             tower.drop_blocks(config.model.drop_path)
-        if isinstance(tower, UnifiedEncoder):
+        if isinstance(tower, UnifiedEncoder) and hasattr(tower, "embeddings"):  # of a twin, the copy that reads
             tower.embeddings.dropout.p = config.model.dropout
     fit_clips(model, config)
     return model
