@@ -6,6 +6,8 @@ Both keep what they built beside the export, or where they are told to, under th
 from __future__ import annotations
 
 import hashlib
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,9 +34,10 @@ class Index(Protocol):
         ...
 
 
-def make_index(kind: str, vectors: Floats, at: str) -> Index:
+def make_index(kind: str, vectors: Floats, at: str, *, alone: bool = False) -> Index:
     """The index called `kind` over unit rows (N,E), kept in the folder (LanceDB: or the address) `at`.
 
+    `alone`: indexes of other rows are removed from that folder.
     Raises InputError: an unknown kind, or a library that is not installed.
     """
     if kind == "exact":
@@ -43,7 +46,10 @@ def make_index(kind: str, vectors: Floats, at: str) -> Index:
         raise InputError(f"there is no index {kind!r}", f"choose one of: {', '.join(KINDS)}")
     finite = np.flatnonzero(check_rows("index", vectors))
     name = f"vtr-{_fingerprint(vectors)}"
-    return Faiss(vectors, finite, Path(at) / f"{name}.faiss") if kind == "faiss" else Lance(vectors, finite, at, name)
+    made = Faiss(vectors, finite, Path(at) / f"{name}.faiss") if kind == "faiss" else Lance(vectors, finite, at, name)
+    if alone:
+        _remove_others(Path(at), name)
+    return made
 
 
 class Faiss:
@@ -127,6 +133,17 @@ class Lance:
             rows[place] = found.column("row").to_numpy()
             scores[place] = 1 - found.column("_distance").to_numpy()
         return scores, rows
+
+
+def _remove_others(folder: Path, name: str) -> None:
+    for old in folder.glob("vtr-*"):
+        if old.name.split(".")[0] == name:
+            continue
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                old.unlink()
 
 
 def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

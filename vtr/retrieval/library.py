@@ -33,7 +33,7 @@ class Library:
         if not len(self.rows):
             raise DataError(f"{path} holds no videos to find", "embed some: vtr embed RUN --videos DIR --out DIR")
         self._origins = Origins(path, self.rows)
-        self._index = make_index(index, self.rows.vectors, at or str(folder))
+        self._index = make_index(index, self.rows.vectors, at or str(folder), alone=at is None)
 
     def __len__(self) -> int:
         return len(self.rows)
