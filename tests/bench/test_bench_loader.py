@@ -25,7 +25,7 @@ def test_the_loader() -> None:
     assert set(result["ratios"]) == set(LOADER)
     assert result["ratios"]["loader.frames_over_video"] > 0
     assert 0 < result["ratios"]["loader.efficiency"] < 10
-    assert result["figures"]["frames_batches_per_s"] > 0
+    assert result["figures"]["frames_clips_per_s"] > 0
 
 
 def test_the_decoders() -> None:
