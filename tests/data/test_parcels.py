@@ -12,7 +12,7 @@ import torch
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
 from vtr.data.order import training_slots
-from vtr.data.parcels import PLACES, Ring
+from vtr.data.parcels import PLACES, Packing, Ring
 
 SHAPE = ClipShape(frames=4, size=32, resize=36, crop_min=0.5, decoder="pyav")
 
@@ -35,6 +35,14 @@ def test_a_place_is_free_when_its_last_tensor_is_gone() -> None:
     del part
     gc.collect()
     assert ring.take(1, 24) == PLACES
+
+
+def test_clips_of_one_batch_have_one_shape() -> None:
+    """An image among clips would be stretched to one by a copy, without a word."""
+    packing = Packing(2, None)
+    packing.put(0, torch.ones(4, 3, 2, 2, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"a clip of \(1, 3, 2, 2\) in a batch of \(4, 3, 2, 2\)"):
+        packing.put(1, torch.ones(1, 3, 2, 2, dtype=torch.uint8))
 
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers are not forked here")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from vtr.rng import generator
 
 TIMED_ONE_IN = 8
 LARGE_BYTES = 64 << 20
+_NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,22 @@ class Item:
     path: str = ""
     seconds: float | None = None
 
+    def without_clip(self) -> Item:
+        """The same, holding no memory."""
+        return replace(self, clip=_NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What chance has decided of an item: its caption, `numbers` (T) of the `have` frames, and the crop's `rng`."""
+
+    sample: int
+    key: str
+    caption: str
+    have: int
+    numbers: list[int]
+    rng: np.random.Generator | None
+
 
 class ClipDataset(Dataset[Item]):
     """`dataset[(epoch, sample)] -> Item`. `training` draws frames, crop and caption; else the middle and the first.
@@ -116,33 +133,42 @@ class ClipDataset(Dataset[Item]):
         return len(self.index)
 
     def __getitem__(self, address: tuple[int, int]) -> Item:
+        return self.read(self.draw(address))
+
+    def draw(self, address: tuple[int, int]) -> Draw:
+        """What item (epoch, sample) will be, as far as chance decides it: caption and frames."""
         epoch, i = address
         rng = generator(self.seed, epoch, i) if self.training else None
         captions = self.index.captions(i)
         # A caption is drawn first, so that it does not depend on what decoding draws.
         caption = captions[int(rng.integers(len(captions)))] if rng is not None else captions[0]
         still = self.index.fact(i, "decoder") == IMAGE
-        count = self.shape.still if still else self.shape.frames
+        shape, have = self.shape, int(self.index.fact(i, "frames"))
+        count = shape.still if still else shape.frames
+        numbers = frame_numbers(shape.sampler, have, count, shape.stride, rng).tolist()
+        return Draw(i, self.index.key(i), caption, have, numbers, rng)
+
+    def read(self, draw: Draw) -> Item:
+        """The item of a draw: its clip, or what is wrong with it."""
+        i = draw.sample
         try:
             if i in self.lost:
                 raise VideoError(*self.lost[i])
-            clip, path, seconds = self._clip(i, count, rng)
-            return Item(clip, caption, i, self.index.key(i), None, path, seconds)
+            clip, path, seconds = self._clip(draw)
+            return Item(clip, draw.caption, i, draw.key, None, path, seconds)
         except VideoError as failure:
             error = failure.kind, failure.message
         except OSError as failure:  # the disk, not the video; to training it is the same
-            error = "corrupt", f"{self.index.key(i)} in {self.index.where} cannot be read: {failure.strerror}"
+            error = "corrupt", f"{draw.key} in {self.index.where} cannot be read: {failure.strerror}"
         # The slot stays, as a row that the loss leaves out: nothing else takes its place.
-        clip = torch.zeros(count, 3, self.shape.size, self.shape.size, dtype=torch.uint8)
-        return Item(clip, caption, i, self.index.key(i), error)
+        clip = torch.zeros(len(draw.numbers), 3, self.shape.size, self.shape.size, dtype=torch.uint8)
+        return Item(clip, draw.caption, i, draw.key, error)
 
-    def _clip(self, i: int, count: int, rng: np.random.Generator | None) -> tuple[Tensor, str, float | None]:
-        shape, cache = self.shape, self.cache
-        have = int(self.index.fact(i, "frames"))
-        numbers = frame_numbers(shape.sampler, have, count, shape.stride, rng).tolist()
+    def _clip(self, draw: Draw) -> tuple[Tensor, str, float | None]:
+        shape, cache, i, rng = self.shape, self.cache, draw.sample, draw.rng
         if cache is not None and cache.has_room(i):
-            return self._cached(i, have, numbers, cache, rng)
-        encoded = stored.fetch(self.index, i, numbers, shape.decoder)
+            return self._cached(i, draw.have, draw.numbers, cache, rng)
+        encoded = stored.fetch(self.index, i, draw.numbers, shape.decoder)
         clock = self._clock()
         frames = self._decode(i, encoded, shape.at_least)
         return self.crop(frames, rng), encoded.decoder, clock()

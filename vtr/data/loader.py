@@ -12,7 +12,6 @@ import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
@@ -24,7 +23,7 @@ from vtr.data.child import obey_parent
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
 from vtr.data.memory import bound_memory, keep_memory
-from vtr.data.parcels import Parcel, Ring, pack
+from vtr.data.parcels import Packing, Parcel, Ring
 from vtr.data.reading import Reading
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.data.watch import Watch, quiet_children
@@ -40,17 +39,32 @@ TIME_LIMIT_S = 60.0
 AHEAD = 3  # batches that each worker has ready or under way
 
 
-@dataclass(frozen=True)
-class Collate:
-    """Items -> a parcel of a batch: clips stacked, captions tokenized; or the first of `found` that is an error."""
+class Batches(Dataset[Any]):
+    """Addresses (epoch, sample) of a batch -> its parcel: clips stacked, captions tokenized; or an error of ours.
 
-    tokenizer: CaptionTokenizer
-    ring: Ring | None = None
+    Errors come as values: raised in a worker, torch would bury them in a traceback.
+    """
 
-    def __call__(self, found: list[Item | VtrError]) -> Parcel | VtrError:
-        items = [item for item in found if isinstance(item, Item)]
-        if len(items) < len(found):
-            return next(item for item in found if isinstance(item, VtrError))
+    def __init__(self, dataset: ClipDataset, tokenizer: CaptionTokenizer, ring: Ring | None = None) -> None:
+        self.dataset, self.tokenizer, self.ring = dataset, tokenizer, ring
+
+    def __getitems__(self, addresses: list[Slot]) -> Parcel | VtrError:
+        """What torch's loader calls with a batch of a batch sampler."""
+        packing = Packing(len(addresses), self.ring)
+        try:
+            # All draws first: a clip fills the cache, and between clips their code would come from memory each time.
+            draws = [self.dataset.draw(address) for address in addresses]
+            items = []
+            for row, draw in enumerate(draws):
+                item = self.dataset.read(draw)
+                packing.put(row, item.clip)
+                items.append(item.without_clip())
+        except VtrError as error:
+            packing.drop()
+            return error
+        return self._sealed(packing, items)
+
+    def _sealed(self, packing: Packing, items: list[Item]) -> Parcel:
         tokens = self.tokenizer([item.caption for item in items])
         small = {
             "ids": torch.from_numpy(tokens.ids),
@@ -64,7 +78,7 @@ class Collate:
             if item.error is None:
                 reading.count(item.path, item.seconds)
         errors = [(item.key, *item.error) for item in items if item.error is not None]
-        return pack([item.clip for item in items], small, tuple(item.key for item in items), errors, reading, self.ring)
+        return packing.seal(small, tuple(item.key for item in items), errors, reading)
 
 
 def batches(
@@ -131,9 +145,9 @@ def _start(
         # As many as were asked for, be it more than there are processors: reading waits on disks too.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
-            _Telling(dataset),
+            Batches(dataset, tokenizer, ring),
             batch_sampler=slots,
-            collate_fn=Collate(tokenizer, ring),
+            collate_fn=_as_it_is,
             num_workers=workers,
             pin_memory=pin,
             multiprocessing_context=context,
@@ -173,17 +187,8 @@ def workers_watched() -> Iterator[None]:
         ) from error
 
 
-class _Telling(Dataset[Any]):
-    """`dataset`, handing out its errors as values: raised in a worker, torch would bury them in a traceback."""
-
-    def __init__(self, dataset: ClipDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, address: tuple[int, int]) -> Item | VtrError:
-        try:
-            return self.dataset[address]
-        except VtrError as error:
-            return error
+def _as_it_is(parcel: Any) -> Any:
+    return parcel
 
 
 def _settle(memory: list[Any], worker: int) -> None:

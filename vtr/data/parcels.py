@@ -1,6 +1,6 @@
 """Batches from a worker to its parent through memory that both keep: a fresh page for each would cost more than a copy.
 
-    worker: stacks clips into a free place, marks it busy, sends (place, shape, the small rest)
+    worker: marks a free place busy, copies clips to it, sends (place, shape, the small rest)
     parent: sees the place as a tensor; when nobody holds that any more, the place is free again
 Where no place is free, since somebody keeps batches, the clips travel as torch sends them.
 
@@ -63,6 +63,10 @@ class Ring:
         weakref.finalize(held, _free, self._busy, place)
         return _planes(torch.from_numpy(held))
 
+    def free(self, place: int) -> None:
+        """Nothing uses `place` any more."""
+        self._busy[place] = 0
+
     def _array(self, place: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         batch, frames, channels, height, width = shape
         pixels = np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), place * self.size)
@@ -109,20 +113,45 @@ class Parcel:
         return self
 
 
-def pack(
-    clips: list[Tensor], small: dict[str, Tensor], keys: tuple[str, ...], errors: list[tuple[str, str, str]],
-    reading: Reading, ring: Ring | None,
-) -> Parcel:  # fmt: skip
-    """Clips (T,3,H,W) and what goes with them, as a parcel; through `ring` in a worker that has one."""
-    shape = (len(clips), *clips[0].shape)
-    worker: Any = get_worker_info()
-    place = ring.take(worker.id, int(np.prod(shape))) if ring is not None and worker is not None else None
-    stacked: tuple[int, ...] | Tensor
-    if ring is None or place is None:
-        stacked = _planes(torch.stack([clip.permute(0, 2, 3, 1) for clip in clips]))
-    else:
-        stacked = shape
-        for row, clip in zip(ring.view(place, shape), clips, strict=True):
-            row.copy_(clip)
-    arrays = {name: value.numpy() for name, value in small.items()}
-    return Parcel(-1 if ring is None else ring.number, place, stacked, arrays, keys, errors, reading)
+class Packing:
+    """A batch of `count` clips that is being made, each copied to its row while the processor's cache still has it.
+
+    In a worker that has a `ring`, the rows are a free place of it.
+    """
+
+    def __init__(self, count: int, ring: Ring | None) -> None:
+        self._count, self._ring = count, ring
+        self._place: int | None = None
+        self._clips: Tensor | None = None
+
+    def put(self, row: int, clip: Tensor) -> None:
+        """Copies a clip (T,3,H,W) uint8 to `row`; all clips of a batch have one shape."""
+        if self._clips is None:
+            self._clips = self._rows((self._count, *clip.shape))
+        if clip.shape != self._clips.shape[1:]:  # copying would stretch an image to a clip
+            raise ValueError(f"a clip of {tuple(clip.shape)} in a batch of {tuple(self._clips.shape[1:])}")
+        self._clips[row].copy_(clip)
+
+    def _rows(self, shape: tuple[int, ...]) -> Tensor:
+        worker: Any = get_worker_info()
+        if self._ring is not None and worker is not None:
+            self._place = self._ring.take(worker.id, int(np.prod(shape)))
+            if self._place is not None:
+                return self._ring.view(self._place, shape)
+        batch, frames, channels, height, width = shape
+        return _planes(torch.empty(batch, frames, height, width, channels, dtype=torch.uint8))
+
+    def drop(self) -> None:
+        """Gives the place back: there will be no batch."""
+        if self._ring is not None and self._place is not None:
+            self._ring.free(self._place)
+
+    def seal(
+        self, small: dict[str, Tensor], keys: tuple[str, ...], errors: list[tuple[str, str, str]], reading: Reading
+    ) -> Parcel:
+        """The batch with what goes with its clips, ready to be sent."""
+        assert self._clips is not None  # noqa: S101  (a batch has a clip)
+        arrays = {name: value.numpy() for name, value in small.items()}
+        clips = self._clips if self._place is None else tuple(self._clips.shape)
+        number = -1 if self._ring is None else self._ring.number
+        return Parcel(number, self._place, clips, arrays, keys, errors, reading)
