@@ -67,6 +67,7 @@ def test_keys_lose_dots_and_nothing_else_silently() -> None:
     assert make_key("../x/./a") == "x_a"
     assert make_key("-Ab_9") == "-Ab_9"
     assert make_key("猫/犬") != make_key("猫/魚")
+    assert make_key("\ud800a") != make_key("\ud801a"), "what JSON can write and no file name can be"
     assert make_key("a?") != make_key("a!") != "a-"
     assert make_key("d" * 200 + "a") != make_key("d" * 200 + "b")
 

@@ -143,9 +143,11 @@ def test_a_finished_directory_that_lost_something(whole: Path, samples: list[Sam
     (out / "000001.tar").unlink()
     with pytest.raises(DataError, match=r"000001\.tar is missing"):
         shard(samples, out)
-    (out / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
-        shard(samples, out)
+    sound = json.loads((whole / "manifest.json").read_bytes())
+    for text in ("{}", json.dumps(sound | {"census": 3}), json.dumps(sound | {"census": {"warnings": [[]]}})):
+        (out / "manifest.json").write_text(text)
+        with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+            shard(samples, out)
 
 
 def bad_samples(samples: list[Sample], folder: Path) -> list[Sample]:

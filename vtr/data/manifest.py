@@ -110,6 +110,9 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
         written = manifest["index"]["sha256"]
         sum([manifest[name] for name in ("samples", "captions", "bytes", "duration_s")])  # TypeError: no number
         sum([n for name in ("decoders", "skipped") for n in manifest[name].values()])
+        warnings = [isinstance(line, str) for line in manifest.get("census", {}).get("warnings", ())]
+        if not all(warnings):
+            raise ValueError("a warning is no text")
         inside = all(PurePosixPath(shard.name).name == shard.name for shard in shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged", f"remove {out} and shard again") from error

@@ -80,7 +80,7 @@ def make_key(name: str | PurePath) -> str:
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", key)
     if plain == key and 0 < len(key) <= KEY_LENGTH:
         return key
-    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return f"{plain[: KEY_LENGTH - 11]}-{digest}".lstrip("-")
 
 
