@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from vtr.data import index_file
-from vtr.data.index import OPEN_FILES, ShardIndex, _narrow
+from vtr.data.index import ShardIndex
 from vtr.data.index_file import Shard
+from vtr.data.places import narrow
+from vtr.data.tarfiles import OPEN_FILES
 from vtr.data.tarwriter import Member, TarWriter
 from vtr.errors import DataError, VideoError
 
@@ -259,5 +261,5 @@ def test_several_row_groups(tmp_path: Path) -> None:
 
 def test_places_take_as_few_bytes_as_the_largest_needs() -> None:
     for values, wide in (([], 1), ([3, 255], 1), ([0, 1 << 32], 8), ([(1 << 32) - 1], 4)):
-        kept = _narrow(np.array(values, np.int64))
+        kept = narrow(np.array(values, np.int64))
         assert (kept.tolist(), kept.itemsize) == (values, wide)

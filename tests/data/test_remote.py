@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
 from vtr.data.mixture import open_shards
 from vtr.data.order import mixed_slots
-from vtr.errors import DataError, InputError, WorkError
+from vtr.errors import DataError, InputError, VideoError, WorkError
 
 pytest.importorskip("aiohttp", reason="the extra vtr[remote] is not installed")
 SHAPE = ClipShape(frames=4, size=32, resize=36, crop_min=0.5, decoder="pyav")
@@ -104,6 +105,43 @@ class TestHttp:
         again = pickle.loads(pickle.dumps(index))
         assert ShardIndex.open(Path(url(server))).read(7) == again.read(7) == local.read(7), "a Path takes a slash"
         assert server.sent - begun == size + everything, "neither the index nor the bytes came again"
+
+    def test_a_damaged_piece_of_the_cache_is_fetched_again(self, server: Server, shards: Path, tmp_path: Path) -> None:
+        local, index = ShardIndex.open(shards), ShardIndex.open(url(server))
+        whole = local.read_video(5)
+        size = len(whole)
+        for damage in (whole[:-7], b"", bytes([whole[0] ^ 1]) + whole[1:]):
+            assert index.read_video(5) == whole
+            [kept] = [path for path in (tmp_path / "cache").rglob("*-*") if path.stat().st_size == size]
+            kept.write_bytes(damage)
+            begun = server.sent
+            assert index.read_video(5) == whole
+            assert server.sent - begun == size, "once"
+            assert kept.read_bytes() == whole
+
+    def test_damage_at_the_source_is_blamed_after_a_second_look_and_not_kept(
+        self, server: Server, shards: Path, tmp_path: Path
+    ) -> None:
+        server.folder = tmp_path / "copy"
+        shutil.copytree(shards, server.folder)
+        index = ShardIndex.open(url(server))
+        member = next(one for one in index.members(5) if one.ext == "mp4")
+        tar = server.folder / index.info(5).shard
+        sound = tar.read_bytes()
+        tar.write_bytes(sound[: member.offset] + b"?" + sound[member.offset + 1 :])
+        begun = server.sent
+        with pytest.raises(VideoError, match=r"in http://.*other bytes than were written"):
+            index.read_video(5)
+        assert server.sent - begun == 2 * member.size
+        tar.write_bytes(sound)
+        assert index.read_video(5) == ShardIndex.open(shards).read_video(5), "mended there, it is read"
+
+    def test_a_damaged_index_in_the_cache_comes_again(self, server: Server, shards: Path, tmp_path: Path) -> None:
+        digest = ShardIndex.open(url(server)).digest
+        [kept] = (tmp_path / "cache").rglob("index.parquet")
+        kept.write_bytes(kept.read_bytes()[:-20])
+        assert ShardIndex.open(url(server)).digest == digest
+        assert kept.read_bytes() == (shards / "index.parquet").read_bytes()
 
     def test_a_passing_failure_is_tried_again(self, server: Server, shards: Path) -> None:
         index = ShardIndex.open(url(server))

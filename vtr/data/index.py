@@ -7,9 +7,6 @@ opening a million samples makes no million objects. A ShardIndex pickles to its 
 from __future__ import annotations
 
 import hashlib
-import os
-import zlib
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,13 +21,14 @@ import pyarrow as pa
 from vtr.data import index_file, patterns
 from vtr.data.index_file import Shard
 from vtr.data.order import Part
+from vtr.data.places import Places
+from vtr.data.present import check_directory, check_shards
 from vtr.data.remote import Remote, url_of
 from vtr.data.tar import VIDEO_EXTS
+from vtr.data.tarfiles import TarFiles
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
-OPEN_FILES = 64
-CHECKED = 1 << 16  # samples at a time
 IMAGE = "image"  # the decoder of a sample that is an image: a clip of one frame
 FACTS = ("frames", "fps", "duration_s", "width", "height", "split", "sha256", "decoder", "store")
 
@@ -73,7 +71,7 @@ class ShardIndex:
         self.limits = header.limits
         self.only: tuple[str, ...] | None = None
         self._rows: Any = None
-        self._files: OrderedDict[int, _File] = OrderedDict()
+        self._tars = TarFiles(self.root)
         self._facts: dict[str, Any] = {}
         self._length = 0
         shard = self._column("shard")
@@ -84,15 +82,12 @@ class ShardIndex:
         places = {s.name: place for place, s in enumerate(self.shards)}
         lookup = np.array([places.get(name, -1) for name in shard.dictionary.to_pylist()], np.int32)
         self.shard_of: npt.NDArray[np.int32] = lookup[shard.indices.to_numpy()]
-        # The four member lists share their offsets: members of sample i stand at [starts[i], starts[i + 1]).
-        exts = self._column("member_ext")
-        self._starts: npt.NDArray[np.int32] = exts.offsets.to_numpy()
-        self._exts: list[str] = exts.values.dictionary.to_pylist()
-        self._ext_of = _narrow(exts.values.indices.to_numpy())
-        self._offset = _narrow(self._column("member_offset").values.to_numpy())
-        self._size = _narrow(self._column("member_size").values.to_numpy())
-        self._crc32: npt.NDArray[np.uint32] = self._column("member_crc32").values.to_numpy()
-        self._check_places()
+        self._places = Places(self._column)
+        if not self._places.inside(np.array([shard.bytes for shard in self.shards], np.int64), self.shard_of):
+            raise DataError(  # nothing but a part of a tar that the index names is ever read
+                f"{self.root / index_file.NAME} is damaged: it has members outside of its tars",
+                "make it anew: vtr inspect DIR --index",
+            )
 
     @classmethod
     def open(cls, root: Path | str) -> ShardIndex:
@@ -106,14 +101,9 @@ class ShardIndex:
             return cls._open_tars(str(root))
         if url_of(root) is not None:
             return cls(root)  # each read sees for itself that its bytes are there
-        root = Path(root)
-        if not root.is_dir():
-            what = "is a file, not a shard directory" if root.exists() else "does not exist"
-            raise DataError(f"{root} {what}", "make one: vtr shard READER SOURCE DIR")
-        if not (root / index_file.NAME).is_file():
-            raise _without_index(root)
+        check_directory(Path(root))
         index = cls(root)
-        check_shards(root, index.shards)
+        check_shards(index.root, index.shards)
         return index
 
     @classmethod
@@ -121,11 +111,9 @@ class ShardIndex:
         if (url := url_of(pattern)) is not None:
             return cls(*patterns.at_url(url))
         tars = patterns.find(pattern)
-        root = tars.root
-        if not (root / index_file.NAME).is_file():
-            raise _without_index(root)
-        index = cls(root, tars.names)
-        check_shards(root, index.shards)
+        check_directory(tars.root)
+        index = cls(tars.root, tars.names)
+        check_shards(tars.root, index.shards)
         return index
 
     def _choose(self, only: tuple[str, ...], shard: Any) -> None:
@@ -193,13 +181,7 @@ class ShardIndex:
 
     def members(self, i: int, exts: Collection[str] | None = None) -> list[Member]:
         """The members of sample `i`, in the order of the tar; only those of `exts` when given."""
-        first, end = int(self._starts[i]), int(self._starts[i + 1])
-        names = [self._exts[number] for number in self._ext_of[first:end].tolist()]
-        return [
-            Member(name, int(self._offset[j]), int(self._size[j]), int(self._crc32[j]))
-            for j, name in enumerate(names, start=first)
-            if exts is None or name in exts  # before the rest, for of many stored frames few are wanted
-        ]
+        return self._places.members(i, exts)
 
     def sums(self, first: int, end: int) -> npt.NDArray[np.uint32]:
         """The CRC-32 of all members of the samples `first` to `end` - 1, in their order."""
@@ -221,16 +203,20 @@ class ShardIndex:
         has = ", ".join(member.ext for member in self.members(i)[:4])
         raise DataError(f"{self.key(i)} in {self.root} has no video member; it has {has}", "read its frames instead")
 
+    def prefetch(self, samples: Sequence[int], exts: Collection[str]) -> None:
+        """Of tars at a URL, brings the members `exts` of `samples`, all in one tar, in one go; `read` has them then."""
+        members = [member for i in samples for member in self.members(i, exts)] if self.remote is not None else []
+        if self.remote is not None and members:
+            self.remote.read(self._whole, self.shards[self.shard_of[samples[0]]].name, members)
+
     def _read(self, i: int, members: Sequence[Member]) -> list[bytes]:
-        shard = int(self.shard_of[i])
+        tar = self.shards[self.shard_of[i]].name
         if self.remote is None:
-            file = self._file(shard)
-            found = [file.read(member.size, member.offset) for member in members]
+            found = [self._tars.read(tar, member.size, member.offset) for member in members]
         else:
-            ranges = [(member.offset, member.size) for member in members]
-            found = self.remote.read(self.digest, self.shards[shard].name, ranges)
+            found = self.remote.read(self._whole, tar, members)
         for member, data in zip(members, found, strict=True):
-            if len(data) != member.size or zlib.crc32(data) != member.crc32:
+            if not member.holds(data):
                 raise self._damaged(i, member, data)
         return found
 
@@ -240,16 +226,6 @@ class ShardIndex:
         if len(data) < member.size:
             return VideoError("truncated", f"{name} ends after {len(data)} of {member.size} bytes", hint)
         return VideoError("corrupt", f"{name} has other bytes than were written (CRC-32)", hint)
-
-    def _file(self, shard: int) -> _File:
-        try:
-            self._files.move_to_end(shard)
-            return self._files[shard]
-        except KeyError:  # not open, or closed by another thread just now
-            file = self._files[shard] = _File(self.root / self.shards[shard].name)
-            while len(self._files) > OPEN_FILES:
-                self._files.popitem(last=False)
-            return file
 
     def _column(self, name: str) -> Any:
         path = self.root / index_file.NAME
@@ -261,24 +237,6 @@ class ShardIndex:
                 f"{path} is damaged: {len(found)} values of {name}", "make it anew: vtr inspect DIR --index"
             )
         return found if self._rows is None else found.take(self._rows)
-
-    def _check_places(self) -> None:
-        """Raises DataError unless every member is a part of a tar that the index names: nothing else is ever read."""
-        ends = np.array([shard.bytes for shard in self.shards], np.int64)
-        count = int(self._starts[-1]) if len(self) else 0
-        sound = bool((self.shard_of >= 0).all()) and all(
-            len(column) == count for column in (self._ext_of, self._offset, self._size, self._crc32)
-        )
-        for first in range(0, len(self) if sound else 0, CHECKED):  # of stored frames there are many
-            starts = self._starts[first : first + CHECKED + 1]
-            offset, size = (column[starts[0] : starts[-1]] for column in (self._offset, self._size))
-            end = np.repeat(ends[self.shard_of[first : first + CHECKED]], np.diff(starts))
-            sound = sound and bool(((offset >= 0) & (size >= 0) & (size <= end - offset)).all())
-        if not sound:
-            raise DataError(
-                f"{self.root / index_file.NAME} is damaged: it has members outside of its tars",
-                "make it anew: vtr inspect DIR --index",
-            )
 
     @cached_property
     def _keys(self) -> Any:
@@ -294,15 +252,6 @@ class ShardIndex:
         return self._facts[name]
 
 
-def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same whole numbers in as few bytes as the largest needs, of which a frame store has dozens a sample.
-
-    What is below 0 or beyond 32 bits stays signed as it is: a damaged index must not look sound.
-    """
-    least, most = int(values.min(initial=0)), int(values.max(initial=0))
-    return values.astype(np.min_scalar_type(most)) if least >= 0 and most < 2**32 else values
-
-
 class _Lists:
     """A column of lists, each row fetched as a plain list of strings."""
 
@@ -311,49 +260,6 @@ class _Lists:
 
     def __getitem__(self, i: int) -> list[str]:
         return list(self._values[self._starts[i] : self._starts[i + 1]].to_pylist())
-
-
-class _File:
-    """An open file that closes itself when the last one who reads from it lets go."""
-
-    __slots__ = ("handle",)
-
-    def __init__(self, path: Path) -> None:
-        self.handle = -1
-        try:
-            self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise DataError(f"{path} cannot be opened: {error.strerror}", "put the shard back") from error
-
-    def read(self, size: int, offset: int) -> bytes:
-        """`size` bytes at `offset`, fewer only where the file ends: one read may return less than was asked."""
-        data = os.pread(self.handle, size, offset)
-        while len(data) < size and (more := os.pread(self.handle, size - len(data), offset + len(data))):
-            data += more
-        return data
-
-    def __del__(self) -> None:
-        if self.handle >= 0:
-            os.close(self.handle)
-
-
-def check_shards(root: Path, shards: Iterable[Shard]) -> None:
-    """Raises DataError naming the first tar of `root` that is missing or has another size than recorded."""
-    for shard in shards:
-        try:
-            size = (root / shard.name).stat().st_size
-        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no file can have
-            raise DataError(
-                f"{root / shard.name} is missing, the index names it", "put it back, or shard anew"
-            ) from None
-        except OSError as error:
-            raise DataError(
-                f"{root / shard.name} cannot be opened: {error.strerror}", "see that you may read it"
-            ) from error
-        if size != shard.bytes:
-            raise DataError(
-                f"{root / shard.name} has {size} bytes, the index says {shard.bytes}", "copy it again, or shard anew"
-            )
 
 
 def _reopen(root: str, only: tuple[str, ...] | None, digest: str) -> ShardIndex:
@@ -365,11 +271,3 @@ def _reopen(root: str, only: tuple[str, ...] | None, digest: str) -> ShardIndex:
 
 def _changed(root: str) -> DataError:
     return DataError(f"{root} was sharded anew while it was in use", "start again")
-
-
-def _without_index(root: Path) -> DataError:
-    if (root / ".parts").is_dir():
-        return DataError(f"{root} is not sharded to the end", "run the same vtr shard again: it continues")
-    if any(root.glob("*.tar")):
-        return DataError(f"{root} has tars but no {index_file.NAME}", f"make it: vtr inspect {root} --index")
-    return DataError(f"{root} has no {index_file.NAME}", f"make one: vtr shard READER SOURCE {root}")

@@ -23,12 +23,12 @@ from vtr.atomic import write_bytes
 from vtr.checkpoint import sha256
 from vtr.data import index_file
 from vtr.data.annotations.sample import JSON
-from vtr.data.index import check_shards
 from vtr.data.index_file import Shard
 from vtr.data.limits import limits_of
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, refuse_other
+from vtr.data.present import check_shards
 from vtr.errors import DataError, WorkError
 from vtr.version import __version__
 
@@ -135,7 +135,7 @@ def summarize(
     return ShardSummary(
         out=out,
         shards=len(manifest["shards"]),
-        warnings=tuple(manifest.get("census", {}).get("warnings", ())),
+        warnings=warnings_in(manifest.get("census")),
         pace=sum((part.pace for part in parts), Pace()).rates(),
         continued=continued,
         nothing_to_do=nothing_to_do,

@@ -6,6 +6,7 @@ or another process reads from the disk. A file there appears whole, is named by 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtr.atomic import replacing
+from vtr.atomic import replacing, write_bytes
+from vtr.checkpoint import sha256
+from vtr.data.tarwriter import Member
 from vtr.errors import DataError, InputError, WorkError
 
 T = TypeVar("T")
@@ -47,46 +50,59 @@ class Remote:
     def fetch_index(self, name: str) -> None:
         """Brings the index into `folder`, unless the very one is there. Raises DataError when there is none."""
         info = self._tried(f"{self.url}/{name}", lambda fs, path: fs.info(f"{path}/{name}"), missing=name)
-        version = json.dumps({key: str(info[key]) for key in VERSION if info.get(key) is not None})
-        stamp = self.folder / f"{name}.version"
-        told = json.loads(version).keys() - {"size"}
-        if told and (self.folder / name).is_file() and stamp.is_file() and stamp.read_text() == version:
-            return
+        version = {key: str(info[key]) for key in VERSION if info.get(key) is not None}
+        path, stamp = self.folder / name, self.folder / f"{name}.version"
+        if version.keys() - {"size"} and path.is_file() and stamp.is_file():
+            here = json.dumps({**version, "sha256": sha256(path)})  # bytes rot here, too
+            if stamp.read_text(encoding="utf-8", errors="replace") == here:
+                return
         data = self._tried(f"{self.url}/{name}", lambda fs, path: fs.cat_file(f"{path}/{name}"), missing=name)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path, content in ((self.folder / name, data), (stamp, version.encode())):
-            with replacing(path) as file:
-                file.write(content)
+        come = json.dumps({**version, "sha256": hashlib.sha256(data).hexdigest()})
+        write_bytes(path, data)
+        write_bytes(stamp, come.encode())
 
-    def read(self, digest: str, shard: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes of each (offset, size) of `shard`: from the disk, or all that is not there in one go.
+    def read(self, digest: str, shard: str, members: Sequence[Member]) -> list[bytes]:
+        """The bytes of each of `members` of `shard`: from the disk, or all that is not there in one go.
 
-        Fewer bytes where the tar ends. Raises WorkError when they cannot be had after several attempts.
+        What is not as it was written, there or as it came, is fetched once again and never kept; after that it is
+        handed out as it is, fewer bytes where the tar ends. Raises WorkError when they cannot be had after several
+        attempts.
         """
         folder = self.folder / digest[:16] / shard
-        found: dict[tuple[int, int], bytes] = {}
-        for one in ranges:
+        found: dict[Member, bytes] = {}
+        for one in members:
+            path = folder / _piece(one)
             try:
-                path = folder / f"{one[0]}-{one[1]}"
-                found[one] = path.read_bytes()
-                os.utime(path)  # the oldest go first
+                data = path.read_bytes()
             except OSError:
                 continue
-        missing = [one for one in dict.fromkeys(ranges) if one not in found]
-        if missing:
-            url = f"{self.url}/{shard}"
-            starts, ends = [at for at, _ in missing], [at + size for at, size in missing]
-            got = self._tried(
-                url,
-                lambda fs, path: fs.cat_ranges([f"{path}/{shard}"] * len(missing), starts, ends, on_error="raise"),
-                missing=shard,
-            )
-            for one, data in zip(missing, got, strict=True):
-                if len(data) > one[1]:
-                    raise WorkError(f"{url} came whole: its server does not serve byte ranges", "copy the shards here")
+            if one.holds(data):
                 found[one] = data
-                self._keep(folder / f"{one[0]}-{one[1]}", data)
-        return [found[one] for one in ranges]
+                with contextlib.suppress(OSError):
+                    os.utime(path)  # the oldest go first
+        for _ in range(2):  # the second time for what was damaged on its way
+            missing = [one for one in dict.fromkeys(members) if one not in found or not one.holds(found[one])]
+            if missing:
+                found.update(zip(missing, self._fetch(shard, missing), strict=True))
+                for one in missing:
+                    if one.holds(found[one]):
+                        self._keep(folder / _piece(one), found[one])
+        return [found[one] for one in members]
+
+    def _fetch(self, shard: str, members: Sequence[Member]) -> list[bytes]:
+        """The bytes of `members` as they come from the URL."""
+        url = f"{self.url}/{shard}"
+        starts, ends = [one.offset for one in members], [one.offset + one.size for one in members]
+        got: list[bytes] = self._tried(
+            url,
+            lambda fs, path: fs.cat_ranges([f"{path}/{shard}"] * len(members), starts, ends, on_error="raise"),
+            missing=shard,
+        )
+        for one, data in zip(members, got, strict=True):
+            if len(data) > one.size:
+                raise WorkError(f"{url} came whole: its server does not serve byte ranges", "copy the shards here")
+        return got
 
     def _keep(self, path: Path, data: bytes) -> None:
         try:
@@ -135,6 +151,11 @@ class Remote:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Remote, (self.url,)
+
+
+def _piece(member: Member) -> str:
+    """The name of the file that keeps `member`."""
+    return f"{member.offset}-{member.size}"
 
 
 def cache_folder() -> Path:

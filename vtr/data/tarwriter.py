@@ -25,6 +25,10 @@ class Member:
     size: int
     crc32: int
 
+    def holds(self, data: bytes) -> bool:
+        """Whether `data` is what was written."""
+        return len(data) == self.size and zlib.crc32(data) == self.crc32
+
 
 class TarWriter:
     """Appends members to `file`, which it neither opens nor closes; `close` writes the end of the archive."""

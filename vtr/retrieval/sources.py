@@ -106,9 +106,7 @@ def originals(index: ShardIndex, tar: str, samples: range) -> list[str]:
 
     Ours names the file or the id that the annotations gave as `source`, video2dataset the address as `url`.
     """
-    wanted = [member for i in samples for member in index.members(i) if member.ext == "json"]
-    if index.remote is not None and wanted:  # in one go: what is read below comes from the disk then
-        index.remote.read(index.digest, tar, [(member.offset, member.size) for member in wanted])
+    index.prefetch(samples, ["json"])
     found = []
     for i in samples:
         about = json_of(index.read(i, ["json"]))
