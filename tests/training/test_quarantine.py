@@ -31,6 +31,18 @@ def test_each_bad_video_is_named_once_over_all_runs(tmp_path: Path) -> None:
     assert again.kinds == {"truncated": 2}
 
 
+def test_of_a_mixture_two_videos_may_have_one_key(tmp_path: Path) -> None:
+    path = tmp_path / "quarantine.jsonl"
+    errors = [(*bad(7)[0], shards) for shards in ("a", "b")]
+    Quarantine(path).add(100, errors)
+    Quarantine(path).add(100, errors)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["key"], line["shards"]) for line in lines] == [("clip-7", "a"), ("clip-7", "b")]
+    many = Quarantine(tmp_path / "q")
+    with pytest.raises(WorkError, match=r"22 of 100 samples"):
+        many.add(100, [(key, kind, why, shards) for key, kind, why in bad(*range(11)) for shards in ("a", "b")])
+
+
 def test_one_bad_video_of_a_small_set_never_stops_the_run(tmp_path: Path) -> None:
     quarantine = Quarantine(tmp_path / "q")
     for _ in range(500):

@@ -23,7 +23,7 @@ from vtr.data.clips import evaluation_crop, frame_numbers, to_short_side, traini
 from vtr.data.crew import Beat
 from vtr.data.decord_reader import Shrink
 from vtr.data.index import IMAGE
-from vtr.data.mixture import Samples
+from vtr.data.mixture import Mixture, Samples
 from vtr.data.watch import native
 from vtr.errors import VideoError
 from vtr.rng import generator
@@ -80,6 +80,8 @@ class ClipShape:
 class Item:
     """One sample: clip (T,3,H,W) uint8, its caption, its number; `error` says why the clip is empty.
 
+    That is a kind and a message; of a mixture also the shards, for two of them may have the same key.
+
     `path` is what decoded it (decord, pyav, jpeg, image, cache) and `seconds` the processor time from bytes to clip,
     None where that was not looked at.
     """
@@ -88,7 +90,7 @@ class Item:
     caption: str
     sample: int
     key: str
-    error: tuple[str, str] | None = None
+    error: tuple[str, ...] | None = None
     path: str = ""
     seconds: float | None = None
 
@@ -157,12 +159,13 @@ class ClipDataset(Dataset[Item]):
             clip, path, seconds = self._clip(draw)
             return Item(clip, draw.caption, i, draw.key, None, path, seconds)
         except VideoError as failure:
-            error = failure.kind, failure.message
+            error = [failure.kind, failure.message]
         except OSError as failure:  # the disk, not the video; to training it is the same
-            error = "corrupt", f"{draw.key} in {self.index.where} cannot be read: {failure.strerror}"
+            error = ["corrupt", f"{draw.key} in {self.index.where} cannot be read: {failure.strerror}"]
         # The slot stays, as a row that the loss leaves out: nothing else takes its place.
         clip = torch.zeros(len(draw.numbers), 3, self.shape.size, self.shape.size, dtype=torch.uint8)
-        return Item(clip, draw.caption, i, draw.key, error)
+        source = [self.index.place(i)[0].where] if isinstance(self.index, Mixture) else []
+        return Item(clip, draw.caption, i, draw.key, (*error, *source))
 
     def _clip(self, draw: Draw) -> tuple[Tensor, str, float | None]:
         shape, cache, i, rng = self.shape, self.cache, draw.sample, draw.rng

@@ -33,7 +33,7 @@ from vtr.types import Batch
 __all__ = ["AHEAD", "ClipDataset", "ClipShape", "Errors", "Item", "batches", "workers_watched"]
 
 # (key, kind, message) of each sample of a batch that could not be read.
-Errors: TypeAlias = list[tuple[str, str, str]]
+Errors: TypeAlias = list[tuple[str, ...]]  # key, kind, message; of a mixture also the shards it is of
 Slot: TypeAlias = tuple[int, int]
 TIME_LIMIT_S = 60.0
 AHEAD = 3  # batches that each worker has ready or under way

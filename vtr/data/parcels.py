@@ -91,11 +91,11 @@ class Parcel:
     clips: tuple[int, ...] | Tensor
     small: dict[str, Any]
     keys: tuple[str, ...]
-    errors: list[tuple[str, str, str]]
+    errors: list[tuple[str, ...]]
     reading: Reading
     batch: Batch | None = None
 
-    def open(self) -> tuple[Batch, list[tuple[str, str, str]], Reading]:
+    def open(self) -> tuple[Batch, list[tuple[str, ...]], Reading]:
         """What was packed, in the parent."""
         if self.batch is None:
             clips = self.clips
@@ -147,7 +147,7 @@ class Packing:
             self._ring.free(self._place)
 
     def seal(
-        self, small: dict[str, Tensor], keys: tuple[str, ...], errors: list[tuple[str, str, str]], reading: Reading
+        self, small: dict[str, Tensor], keys: tuple[str, ...], errors: list[tuple[str, ...]], reading: Reading
     ) -> Parcel:
         """The batch with what goes with its clips, ready to be sent."""
         assert self._clips is not None  # noqa: S101  (a batch has a clip)

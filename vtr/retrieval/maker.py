@@ -215,7 +215,7 @@ def _slots(index: ShardIndex, samples: range, batch: int) -> list[list[tuple[int
     return [[(0, i) for i in run[at : at + batch]] for run in runs for at in range(0, len(run), batch)]
 
 
-def _damaged(index: ShardIndex, error: tuple[str, str, str]) -> WorkError:
+def _damaged(index: ShardIndex, error: tuple[str, ...]) -> WorkError:
     key, kind, message = error
     return WorkError(
         f"{key} in {index.root} cannot be read ({kind}): {message}", "make the shards anew: this video is damaged"
