@@ -215,6 +215,48 @@ def test_interrupted_and_changed(tmp_path: Path) -> None:
     assert index(tmp_path).samples == 4
 
 
+def test_another_way_to_read_them_makes_the_index_anew(tmp_path: Path) -> None:
+    about = json.dumps({"caption": "usual", "alt": "other"}).encode()
+    add_tar(tmp_path / "a.tar", [("0.jpg", jpeg(0)), ("0.json", about)])
+    ways: list[tuple[dict[str, str], str, str]] = [
+        ({}, "usual", ""),
+        ({"caption_key": "alt"}, "other", ""),
+        ({"caption_key": "alt", "split": "val"}, "other", "val"),
+        ({"split": "val"}, "usual", "val"),
+        ({}, "usual", ""),
+    ]
+    for options, caption, split in ways:
+        assert not index(tmp_path, **options).nothing_to_do
+        opened = ShardIndex.open(tmp_path)
+        assert (opened.captions(0), opened.info(0).split) == ([caption], split)
+        assert index(tmp_path, **options).nothing_to_do, "the same again"
+
+
+def test_tars_that_are_not_named_are_not_dropped(tmp_path: Path) -> None:
+    for n in range(4):
+        add_tar(tmp_path / f"{n}.tar", [(f"{n}.jpg", jpeg(n)), (f"{n}.txt", b"x")])
+    index(f"{tmp_path}/{{0..1}}.tar")
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match=r"index\.parquet also has 0\.tar and 1 more; .*\n.*index all of them together"):
+        index(f"{tmp_path}/{{2..3}}.tar")
+    with pytest.raises(DataError, match=r"index\.parquet also has 0\.tar; an index of what was named would lose that"):
+        index(f"{tmp_path}/{{1..3}}.tar")
+    assert tree(tmp_path) == before
+    (tmp_path / "0.tar").unlink()
+    assert index(f"{tmp_path}/{{1..3}}.tar").samples == 3, "what is gone is not missed"
+    assert index(tmp_path).nothing_to_do
+
+
+def test_what_follows_the_end_of_a_tar_is_told(tmp_path: Path) -> None:
+    """Two tars put together by `cat`: readers stop at the end of the first."""
+    one, two = (add_tar(tmp_path / f"{n}", [(f"{n}.jpg", jpeg(n)), (f"{n}.txt", b"x")]) for n in range(2))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "both.tar").write_bytes(one.read_bytes() + two.read_bytes())
+    summary = index(tmp_path / "out")
+    assert (summary.samples, summary.remarks) == (1, {"after-end": 1})
+    assert [one["kind"] for one in verify(ShardIndex.open(tmp_path / "out")).problems] == ["after-end"]
+
+
 def test_patterns(tmp_path: Path) -> None:
     for name in ("x/000", "x/001", "x/002", "y/000"):
         stem = name.replace("/", "")

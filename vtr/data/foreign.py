@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +22,12 @@ from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.data import index_file
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.foreign_tar import PARTS, IndexTask, index_tar, read_part
-from vtr.data.index_file import Shard
+from vtr.data.index_file import Header, Shard
 from vtr.data.limits import Limits
 from vtr.data.manifest import MANIFEST, SKIPPED
 from vtr.data.patterns import Tars
 from vtr.data.workdir import LOCK
 from vtr.errors import DataError, WorkError
-
 
 @dataclass(frozen=True)
 class IndexSummary:
@@ -58,20 +57,25 @@ def write_index(
     """Writes `index.parquet` (and `skipped.jsonl`) beside the tars, or goes on where an earlier run was stopped.
 
     `caption_key` is the json field that holds the captions, when it is none of the usual; `split` what samples are
-    labelled with whose json does not say. `progress` hears how many of
-    how many tars are done. Raises DataError when no sample is left, WorkError when more than the share `max_skipped` is
+    labelled with whose json does not say. `progress` hears how many of how many tars are done. Raises DataError when no
+    sample is left, or the index that is there is of other tars, too; WorkError when more than the share `max_skipped` is
     left out (the index is written all the same).
     """
     root, limits = tars.root, limits or Limits()
+    read_with = {"caption_key": caption_key} if caption_key is not None else {}
+    read_with |= {"split": split} if split else {}
     tasks = [IndexTask(root, n, name, caption_key, split, limits) for n, name in enumerate(tars.names)]
     try:
         with locked(root / LOCK, str(root)):
-            if (summary := _already(tars, caption_key, split, limits)) is not None:
-                return summary
+            before = _header_there(root / index_file.NAME)
+            if before is not None:
+                if (summary := _already(tars, before, limits, read_with)) is not None:
+                    return summary
+                _refuse_to_drop(tars, before)
             (root / PARTS).mkdir(exist_ok=True)
             done = {task.number for task in tasks if read_part(task) is not None}
             _work([task for task in tasks if task.number not in done], len(done), workers, time_limit_s, progress)
-            summary = _finish(tars, tasks)
+            summary = _finish(tars, tasks, read_with)
     except OSError as error:
         raise explain_os_error(error, "while indexing tars", root) from error
     left_out = sum(summary.skipped.values())
@@ -105,7 +109,7 @@ def _work(
                 progress(before + count, before + len(tasks))
 
 
-def _finish(tars: Tars, tasks: Sequence[IndexTask]) -> IndexSummary:
+def _finish(tars: Tars, tasks: Sequence[IndexTask], read_with: Mapping[str, str]) -> IndexSummary:
     """Gathers the parts into the index."""
     metas = []
     for task in tasks:
@@ -127,7 +131,7 @@ def _finish(tars: Tars, tasks: Sequence[IndexTask]) -> IndexSummary:
         for task, meta in zip(tasks, metas, strict=True)
         if counts[task.name]
     ]
-    index_file.write_index(root / index_file.NAME, table, shards, tasks[0].limits)
+    index_file.write_index(root / index_file.NAME, table, shards, tasks[0].limits, read_with)
     shutil.rmtree(root / PARTS, ignore_errors=True)
     remarks: Counter[str] = Counter()
     for meta in metas:
@@ -159,21 +163,40 @@ def _summary(tars: Tars, table: pa.Table, skipped: Counter[str], remarks: Counte
     )
 
 
-def _already(tars: Tars, caption_key: str | None, split: str, limits: Limits) -> IndexSummary | None:
-    """The summary of an index that is there already, of these tars among others; None when it must be made."""
-    path = tars.root / index_file.NAME
-    if not path.is_file() or caption_key is not None or split:
-        return None
+def _header_there(path: Path) -> Header | None:
+    """Of the index that is there already; None where there is none that can be read."""
     try:
-        header = index_file.read_header(path)
-        table = pq.read_table(path, columns=["captions", "decoder", "shard"])
-    except (DataError, OSError, pa.ArrowException):
+        return index_file.read_header(path) if path.is_file() else None
+    except DataError:
         return None
-    sizes = {shard.name: shard.bytes for shard in header.shards}
+
+
+def _already(tars: Tars, before: Header, limits: Limits, read_with: Mapping[str, str]) -> IndexSummary | None:
+    """The summary of the index that is there, of these tars among others; None when it must be made anew."""
+    path = tars.root / index_file.NAME
+    sizes = {shard.name: shard.bytes for shard in before.shards}
     now = {name: (tars.root / name).stat() for name in tars.names}
-    if header.limits != limits or any(sizes.get(name) != stat.st_size for name, stat in now.items()):
+    if (before.limits, before.read_with) != (limits, read_with):
+        return None
+    if any(sizes.get(name) != stat.st_size for name, stat in now.items()):
         return None
     if max(stat.st_mtime_ns for stat in now.values()) > path.stat().st_mtime_ns:  # sizes of tars are rounded
         return None
+    try:
+        table = pq.read_table(path, columns=["captions", "decoder", "shard"])
+    except (OSError, pa.ArrowException):
+        return None
     table = table.filter(pc.is_in(table.column("shard"), pa.array(tars.names)))
     return replace(_summary(tars, table, Counter(), Counter()), nothing_to_do=True)
+
+
+def _refuse_to_drop(tars: Tars, before: Header) -> None:
+    """Raises DataError when the index that is there has tars that are there, and were not named."""
+    named = set(tars.names)
+    lost = [shard.name for shard in before.shards if shard.name not in named and (tars.root / shard.name).is_file()]
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise DataError(
+            f"{tars.root / index_file.NAME} also has {lost[0]}{more}; an index of what was named would lose that",
+            f"index all of them together: vtr inspect {tars.root} --index; or remove that index first",
+        )

@@ -28,12 +28,12 @@ from vtr.data.limits import Limits
 from vtr.data.prepared import Prepared
 from vtr.data.store import VideoStore
 from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
-from vtr.data.tarheaders import Entry
+from vtr.data.tarheaders import AFTER_END, Entry
 from vtr.errors import DataError, VideoError
 
 PARTS = ".indexing"
 META = b"vtr.indexing"
-HARMLESS = ("ignored", "no-key", "several-videos")  # problems of a tar that cost no sample
+HARMLESS = ("ignored", "no-key", "several-videos", AFTER_END)  # problems of a tar that cost no sample
 
 
 @dataclass(frozen=True, slots=True)

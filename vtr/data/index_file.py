@@ -10,7 +10,7 @@ import json
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -67,11 +67,15 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the metadata of an index says of the whole."""
+    """What the metadata of an index says of the whole.
+
+    `read_with`: how tars of others were read, where it was not the usual way (`caption_key`, `split`).
+    """
 
     digest: str
     shards: tuple[Shard, ...]
     limits: Limits = DEFAULT
+    read_with: Mapping[str, str] = field(default_factory=dict)
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -79,18 +83,29 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
-def write_index(path: Path, table: pa.Table, shards: Sequence[Shard], limits: Limits = DEFAULT) -> Header:
+def write_index(
+    path: Path,
+    table: pa.Table,
+    shards: Sequence[Shard],
+    limits: Limits = DEFAULT,
+    read_with: Mapping[str, str] | None = None,
+) -> Header:
     """Writes the index of `shards` at `path`, whole or not at all; the same bytes for the same rows.
 
-    `limits` are those that its videos passed, and are read with.
+    `limits` are those that its videos passed, and are read with; `read_with` as in the header.
     """
-    header = Header(digest_of(table, shards), tuple(shards), limits)
+    header = Header(digest_of(table, shards), tuple(shards), limits, dict(read_with or {}))
     meta = {"format": FORMAT, "digest": header.digest, "shards": [asdict(shard) for shard in shards]}
     if raised := limits.raised():
         meta["limits"] = raised
+    if header.read_with:
+        meta["read_with"] = header.read_with
     table = table.replace_schema_metadata({META: json.dumps(meta)})
     with replacing(path) as file:
-        pq.write_table(table, file, compression="zstd", use_dictionary=list(REPEATING.values()), row_group_size=1 << 17)
+        pq.write_table(
+            table, file, compression="zstd", use_dictionary=list(REPEATING.values()), row_group_size=1 << 17,
+            write_page_checksum=True,
+        )  # fmt: skip
     return header
 
 
@@ -116,6 +131,7 @@ def read_header(path: Path) -> Header:
         digest, shards = str(meta["digest"]), tuple(Shard(**shard) for shard in meta["shards"])
         limits = limits_of({str(name): operator.index(value) for name, value in meta.get("limits", {}).items()})
         sound = all(type(s.name) is str and type(s.bytes) is int and type(s.samples) is int for s in shards)
+        read_with = {str(name): str(value) for name, value in meta.get("read_with", {}).items()}
     except (KeyError, TypeError, AttributeError):
         sound = False
     if not sound or not re.fullmatch(r"[0-9a-f]{64}", digest):  # the digest names a folder of the cache
@@ -125,7 +141,16 @@ def read_header(path: Path) -> Header:
             raise DataError(
                 f"{path} names a tar outside of its directory: {shard.name!r}", "make it anew: vtr inspect DIR --index"
             )
-    return Header(digest, shards, limits)
+    return Header(digest, shards, limits, read_with)
+
+
+def read_whole(path: Path) -> tuple[Header, pa.Table]:
+    """The index at `path` with all rows, its pages checked by their sums. Raises DataError when it is damaged."""
+    header = read_header(path)
+    try:
+        return header, pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
 
 
 def read_column(path: Path, name: str) -> pa.Array:

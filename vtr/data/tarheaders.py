@@ -23,6 +23,7 @@ MAX_EXTENDED = 1 << 16
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 REFUSED = {"1": "link", "2": "link", "3": "device", "4": "device", "6": "device", "S": "sparse", "M": "sparse"}
 PLAIN = ("0", "\0", "7")
+AFTER_END = "after-end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Problem:
 def read_entries(path: Path, max_member: int = MAX_MEMBER) -> tuple[list[Entry], list[Problem]]:
     """The plain members of the tar at `path`, in order, and the problems with the rest.
 
-    Problem kinds: `truncated` `bad-header` `link` `device` `sparse` `too-large`. Folders are passed over.
+    Problem kinds: `truncated` `bad-header` `link` `device` `sparse` `too-large`, and `after-end` for what follows the
+    end marker, where no reader of tars looks. Folders are passed over.
     Raises DataError when the file is missing, no tar, compressed, or holds no member.
     """
     try:
@@ -82,6 +84,9 @@ def _walk(handle: int, size: int, max_member: int, problems: list[Problem]) -> I
         head = os.pread(handle, BLOCK, position)
         ended = not any(head)
         if ended and not damaged:
+            if not _zeros(handle, position, size):
+                message = f"the tar ends at byte {position}, and more follows to byte {size}: is it several, joined?"
+                problems.append(Problem(AFTER_END, "", message))
             return
         if ended or not _is_sound(head):
             if not damaged:
@@ -113,6 +118,15 @@ def _walk(handle: int, size: int, max_member: int, problems: list[Problem]) -> I
             long_name, extended = "", {}
     if not ended:
         problems.append(Problem("truncated", "", f"it stops at byte {size} without an end marker"))
+
+
+def _zeros(handle: int, start: int, end: int) -> bool:
+    """Whether all bytes from `start` to `end` are zero; of what is not, little is read."""
+    while start < end and (data := os.pread(handle, min(end - start, 1 << 20), start)):
+        if any(data):
+            return False
+        start += len(data)
+    return True
 
 
 def _is_sound(head: bytes) -> bool:
