@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from shard_helpers import make_samples
 
+from vtr.data import index_file, patterns
 from vtr.data.annotations import Sample
+from vtr.data.between import check_ours
 from vtr.data.facts import describe
 from vtr.data.feed import feed
+from vtr.data.foreign import write_index
 from vtr.data.index import ShardIndex
 from vtr.data.shards import write_shards
 from vtr.data.sheet import BACKGROUND, GAP, HIDDEN, TALL, make_sheet
 from vtr.data.store import FrameStore, Store, VideoStore
+from vtr.data.tarwriter import TarWriter
 from vtr.data.transcode import SmallVideoStore
 from vtr.data.verify import verify
 from vtr.errors import ConfigError, InputError
@@ -93,11 +101,87 @@ def test_every_kind_of_damage_is_found(out: Path, tmp_path: Path) -> None:
         tar.write_bytes(whole)
 
 
+def test_every_byte_of_a_tar_counts(out: Path) -> None:
+    """What belongs to no member: bytes of the headers, of the padding, and of the end."""
+    index, tar = ShardIndex.open(out), out / "000001.tar"
+    whole = tar.read_bytes()
+    members = [(index.key(i), one) for i in np.flatnonzero(index.shard_of == 1).tolist() for one in index.members(i)]
+    inside = np.zeros(len(whole), bool)
+    for _, one in members:
+        inside[one.offset : one.offset + one.size] = True
+    between = np.flatnonzero(~inside)
+    places = [*np.random.default_rng(0).choice(between, 40).tolist(), int(between[-1]), int(between[-700])]
+    assert list(check_ours(tar, members)) == []
+    try:
+        for place in places:
+            flipped = bytearray(whole)
+            flipped[place] ^= 32
+            tar.write_bytes(flipped)
+            found = list(check_ours(tar, members))
+            assert len(found) == 1, place
+            assert found[0].kind in ("bad-header", "bad-padding")
+        assert [problem["kind"] for problem in verify(index).problems] == [found[0].kind]
+    finally:
+        tar.write_bytes(whole)
+
+
+def changed(path: Path, name: str, values: Any) -> Any:
+    """The rows of the index at `path` with other `values` in the column `name`."""
+    table = index_file.read_whole(path)[1]
+    place = table.schema.get_field_index(name)
+    field = table.schema.field(place)
+    return table.set_column(place, field, pa.array(values, field.type))
+
+
+def test_a_damaged_index_is_found(out: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    path = copy / "index.parquet"
+    header = index_file.read_header(path)
+    index_file.write_index(path, changed(path, "fps", [9.0] * 7), header.shards)
+    found = verify(ShardIndex.open(copy)).problems
+    assert [(one["shard"], one["kind"]) for one in found] == [("index.parquet", "bad-index")]
+    assert "it is not the one that manifest.json names (sha256)" in found[0]["message"]
+    (copy / "manifest.json").unlink()
+    assert verify(ShardIndex.open(copy)).problems == (), "the digest says nothing of measured facts"
+    other = changed(path, "captions", [["x"]] * 7)
+    with path.open("wb") as file:
+        index_file.pq.write_table(other, file)
+    assert "its rows are not those" in verify(ShardIndex.open(copy)).problems[0]["message"]
+    (copy / "manifest.json").write_text("{")
+    assert "manifest.json beside it is damaged" in [one["message"] for one in verify(ShardIndex.open(copy)).problems]
+
+
+def test_what_was_stored_is_known_by_its_sum(out: Path, tmp_path: Path) -> None:
+    """Other bytes with a new index beside them, in which every CRC-32 is right."""
+    index = ShardIndex.open(out)
+    (tmp_path / "copy").mkdir()
+    with (tmp_path / "copy" / "a.tar").open("wb") as file:
+        writer = TarWriter(file)
+        for ext, data in index.read(1).items():
+            writer.add(index.key(1), ext, data if ext == "json" else index.read(0)[ext])
+        writer.close()
+    write_index(patterns.find(str(tmp_path / "copy")))
+    [found] = verify(ShardIndex.open(tmp_path / "copy")).problems
+    source = "stored_sha256" not in json.loads(index.read(1)["json"])
+    assert source == (out.parent.name.startswith("video"))
+    assert f"clip-001 is not {'the file that was sharded' if source else 'what was stored'}" in found["message"]
+
+
+def test_padding_in_tars_of_others(samples: list[Sample], tmp_path: Path) -> None:
+    write_shards(samples[:2], tmp_path, reader="table", source="t", workers=1)
+    (tmp_path / "manifest.json").unlink()
+    index, tar = ShardIndex.open(tmp_path), tmp_path / "000000.tar"
+    whole = tar.read_bytes()
+    about = index.members(1)[0]
+    for place, kind in ((about.offset + about.size, "bad-padding"), (len(whole) - 5, "after-end")):
+        tar.write_bytes(whole[:place] + b"x" + whole[place + 1 :])
+        assert [one["kind"] for one in verify(ShardIndex.open(tmp_path)).problems] == [kind]
+
+
 def test_a_frame_number_that_is_not_true(samples: list[Sample], tmp_path: Path) -> None:
     """An index of somebody who counts differently."""
-    from vtr.data import index_file
-
     write_shards(samples[:2], tmp_path, reader="table", source="t", workers=1)
+    (tmp_path / "manifest.json").unlink()
     index = ShardIndex.open(tmp_path)
     table = index_file.pq.read_table(tmp_path / "index.parquet", schema=index_file.SCHEMA)
     for name, value, kind in (
@@ -156,6 +240,21 @@ def test_a_damaged_sample_on_the_sheet(samples: list[Sample], tmp_path: Path) ->
     sheet = np.asarray(make_sheet(ShardIndex.open(tmp_path), 2)).astype(int)
     red = (sheet[..., 0] > 150) & (sheet[..., 1] < 60) & (sheet[..., 2] < 60)
     assert red.any(), "its error stands in its place"
+
+
+def test_damaged_samples_are_counted_where_feeding_is_measured(samples: list[Sample], tmp_path: Path) -> None:
+    write_shards(samples[:2], tmp_path, reader="table", source="t", workers=1)
+    index, tar = ShardIndex.open(tmp_path), tmp_path / "000000.tar"
+    whole = bytearray(tar.read_bytes())
+    for sample, words in (
+        (1, r"of 2 samples tried 1 cannot be read: clip-001 \(corrupt"),
+        (0, r"tried 2 .* and 1 more;"),
+    ):
+        whole[index.members(sample)[1].offset + 60] ^= 1
+        tar.write_bytes(whole)
+        found = feed(ShardIndex.open(tmp_path), 1, 1, batch_size=2)
+        assert re.search(words, found["problems"][0])
+        assert (found["clips_per_s"] > 0) == ("s_per_batch" in found) == (sample == 1)
 
 
 def test_who_can_be_fed(out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from vtr.data import stored
 from vtr.data.crew import cores
 from vtr.data.index import ShardIndex
-from vtr.errors import InputError
+from vtr.errors import InputError, VideoError
 
 TRIED = 16  # clips that are decoded to measure
 
@@ -31,7 +31,12 @@ def feed(
         problems.append(f"a batch of {batch_size} cannot be shared equally by {world_size} processes")
     if batch_size is not None and batch_size > len(index):
         problems.append(f"a batch of {batch_size} is more than the {len(index)} samples there are")
-    rate = _clips_per_s(index, frames)
+    rate, unreadable = _clips_per_s(index, frames)
+    if unreadable:
+        tried, more = min(TRIED, len(index)), f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        problems.append(
+            f"of {tried} samples tried {len(unreadable)} cannot be read: {unreadable[0]}{more}; --verify finds them all"
+        )
     decoding = world_size * max(1, workers)
     result: dict[str, Any] = {
         "world_size": world_size,
@@ -44,20 +49,28 @@ def feed(
         "cores_here": cores(),
     }
     if batch_size is not None:
-        result |= {"steps_per_epoch": len(index) // batch_size, "s_per_batch": round(batch_size / (rate * decoding), 4)}
+        result["steps_per_epoch"] = len(index) // batch_size
+        if rate:
+            result["s_per_batch"] = round(batch_size / (rate * decoding), 4)
     return {**result, "ok": not problems, "problems": problems}
 
 
-def _clips_per_s(index: ShardIndex, frames: int) -> float:
-    """Clips that one core reads and decodes in a second, of samples from all over the index."""
+def _clips_per_s(index: ShardIndex, frames: int) -> tuple[float, list[str]]:
+    """Clips that one core reads and decodes in a second, of samples from all over the index; those that it cannot."""
     count = min(TRIED, len(index))
-    seconds = 0.0
+    seconds, read, unreadable = 0.0, 0, list[str]()
     for k in range(-1, count):
         i = max(0, 2 * k + 1) * len(index) // (2 * count)
         there = int(index.fact(i, "frames"))
         numbers = [(2 * n + 1) * there // (2 * frames) for n in range(frames)]
         begin = time.process_time()
-        stored.read_frames(index, i, numbers)
+        try:
+            stored.read_frames(index, i, numbers)
+        except VideoError as error:
+            if k >= 0:
+                unreadable.append(f"{index.key(i)} ({error.kind}: {error.message})")
+            continue
         if k >= 0:  # the first one also loads the decoder
             seconds += time.process_time() - begin
-    return count / max(seconds, 1e-9)
+            read += 1
+    return read / max(seconds, 1e-9), unreadable

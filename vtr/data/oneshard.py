@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,11 @@ def _prepare(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[Pr
         with beat.native(item):
             data = video.read_file(sample.video, task.limits) if isinstance(sample.video, Path) else sample.video()
             suffix = Path(sample.source).suffix.lower().lstrip(".")
-            return task.store.prepare(data, suffix, task.limits), hashlib.sha256(data).hexdigest()
+            ready = task.store.prepare(data, suffix, task.limits)
+        if not any(stored is data for _, stored in ready.members):  # else the sum of the source says it
+            stored = hashlib.sha256(b"".join(part for _, part in ready.members)).hexdigest()
+            ready = replace(ready, more={**ready.more, "stored_sha256": stored})
+        return ready, hashlib.sha256(data).hexdigest()
     except VideoError:
         raise
     except Exception as error:  # a fault of ours or of a decoder: say which video, since it need not be all

@@ -39,7 +39,7 @@ class TarWriter:
 
     def add(self, key: str, ext: str, data: bytes) -> Member:
         """Writes `<key>.<ext>` and tells where; the same bytes whenever and wherever it is called."""
-        head = _header(f"{key}.{ext}", len(data))
+        head = header(f"{key}.{ext}", len(data))
         member = Member(ext, self.size + len(head), len(data), zlib.crc32(data))
         padding = -len(data) % BLOCK
         self._file.write(head)
@@ -50,13 +50,17 @@ class TarWriter:
 
     def close(self) -> int:
         """Writes the end marker; returns the size of the whole tar in bytes."""
-        end = self.size + 2 * BLOCK
-        self._file.write(bytes(2 * BLOCK + -end % RECORD))
-        self.size = end + -end % RECORD
+        self.size += self._file.write(ending(self.size))
         return self.size
 
 
-def _header(name: str, size: int) -> bytes:
+def ending(size: int) -> bytes:
+    """What follows the last member of a tar that has `size` bytes so far: its padding, and zeros to the end."""
+    end = size + -size % BLOCK + 2 * BLOCK
+    return bytes(end + -end % RECORD - size)
+
+
+def header(name: str, size: int) -> bytes:
     """The 512 bytes before a member: those of an empty one, with name, size and sum filled in.
 
     To have tarfile make each takes as long as hashing 50 KB, and a frame store has dozens of members a sample.

@@ -1,6 +1,7 @@
 """Every byte of a shard directory read again and every frame decoded, by worker processes under watch.
 
-Headers are checked by their own sums, members by CRC-32, original videos by the sha256 of their source, too.
+Members are checked by CRC-32 and by the sha256 of what was stored; what stands between them byte by byte in tars of
+ours, by sums and places in those of others; the index by its digest and by the sha256 in the manifest.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from vtr.data import captions, image, pyav_reader, video
+from vtr.checkpoint import sha256
+from vtr.data import captions, image, index_file, pyav_reader, video
+from vtr.data.between import check_others, check_ours
 from vtr.data.crew import Beat, Lost, run_tasks
 from vtr.data.index import ShardIndex
+from vtr.data.manifest import MANIFEST, noted
 from vtr.data.pyav_packets import demuxed
 from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS
-from vtr.data.tarheaders import BLOCK, read_entries
 from vtr.errors import DataError, InputError, VideoError
-
-COSTS = ("truncated", "bad-header")  # problems of headers that say the tar is damaged; others stand in foreign tars
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def verify(
         for task, result in results:
             found[task.number] = result
             done.append(result)
-    problems = [problem for number in sorted(found) for problem in found[number].problems]
+    problems = _index(index) + [problem for number in sorted(found) for problem in found[number].problems]
     sums = {name: sum(getattr(one, name) for one in done) for name in ("samples", "members", "bytes", "frames")}
     return Verified(**sums, problems=tuple(problems))
 
@@ -91,7 +92,7 @@ def verify_shard(task: VerifyTask, beat: Beat) -> Verified:
     index = _open(task.root, task.only)
     shard = index.shards[task.number]
     samples = np.flatnonzero(index.shard_of == task.number).tolist()
-    problems = _headers(index, task.number, samples)
+    problems = _between(index, task.number, samples)
     members = size = frames = 0
     for item, i in enumerate(samples):
         try:
@@ -102,7 +103,7 @@ def verify_shard(task: VerifyTask, beat: Beat) -> Verified:
             with beat.native(item):
                 frames += _decode(index, i, data)
         except VideoError as error:
-            problems.append({"shard": shard.name, "key": index.key(i), "kind": error.kind, "message": error.message})
+            problems.append(_problem(shard.name, index.key(i), error.kind, error.message))
     return Verified(len(samples), members, size, frames, tuple(problems))
 
 
@@ -111,36 +112,54 @@ def _open(root: Path, only: tuple[str, ...] | None) -> ShardIndex:
     return ShardIndex(root, only)
 
 
-def _headers(index: ShardIndex, number: int, samples: list[int]) -> list[dict[str, str]]:
-    """What is wrong with the headers of a tar, or between them and the index."""
+def _between(index: ShardIndex, number: int, samples: list[int]) -> list[dict[str, str]]:
+    """What is wrong with a tar beside its members, or between it and the index."""
     name = index.shards[number].name
+    members = [(index.key(i), member) for i in samples for member in index.members(i)]
+    shards = noted(index.root, "shards")
+    ours = isinstance(shards, list) and any(isinstance(one, dict) and one.get("name") == name for one in shards)
+    found = check_ours if ours else check_others
+    return [_problem(name, one.name, one.kind, one.message) for one in found(index.root / name, members)]
+
+
+def _index(index: ShardIndex) -> list[dict[str, str]]:
+    """What is wrong with the index itself: it says what it should hold, and so does the manifest."""
+    path = index.root / index_file.NAME
     try:
-        entries, found = read_entries(index.root / name)
+        header, table = index_file.read_whole(path)
+        sound = index_file.digest_of(table, header.shards) == header.digest
+        found = [] if sound else ["its rows are not those that it has the digest of"]
     except DataError as error:
-        return [{"shard": name, "key": "", "kind": "bad-tar", "message": error.message}]
-    problems = [
-        {"shard": name, "key": one.name, "kind": one.kind, "message": one.message} for one in found if one.kind in COSTS
-    ]
-    places = {entry.offset: entry.size for entry in entries}
-    for i in samples:
-        for member in index.members(i):
-            if places.get(member.offset) != member.size:
-                message = f"{index.key(i)}.{member.ext} is not where the index says, at byte {member.offset - BLOCK}"
-                problems.append({"shard": name, "key": index.key(i), "kind": "bad-header", "message": message})
-    return problems
+        found = [error.message]
+    if (written := noted(index.root, "index", "sha256")) is not None and sha256(path) != written:
+        found.append(f"it is not the one that {MANIFEST} names (sha256)")
+    if (index.root / MANIFEST).is_file() and written is None:
+        found.append(f"{MANIFEST} beside it is damaged")
+    return [_problem(index_file.NAME, "", "bad-index", message) for message in found]
+
+
+def _problem(shard: str, key: str, kind: str, message: str) -> dict[str, str]:
+    return {"shard": shard, "key": key, "kind": kind, "message": message}
 
 
 def _decode(index: ShardIndex, i: int, data: Mapping[str, bytes]) -> int:
     """Decodes all frames of sample `i`; returns how many. Raises VideoError when it cannot, or they are too few."""
     promised, decoder = int(index.fact(i, "frames")), index.fact(i, "decoder")
+    about = captions.json_of(data)
+    if (written := about.get("stored_sha256")) is not None:
+        kept = b"".join(bytes_ for ext, bytes_ in data.items() if ext != "json")
+        if hashlib.sha256(kept).hexdigest() != written:
+            raise VideoError("corrupt", f"{index.key(i)} is not what was stored (sha256)")
     if decoder in ("image", "jpeg"):
         pictures = [bytes_ for ext, bytes_ in data.items() if ext.rsplit(".", 1)[-1] in IMAGE_EXTS]
         for picture in pictures:
             image.decode(picture, index.limits)
+        if decoder == "image" and index.fact(i, "store") == "video":
+            _check_source(index, i, pictures[0])
         return _as_promised(len(pictures), promised)
     stored = next(bytes_ for ext, bytes_ in data.items() if ext.rsplit(".", 1)[-1] in VIDEO_EXTS)
-    if not _is_remade(data) and hashlib.sha256(stored).hexdigest() != index.fact(i, "sha256"):
-        raise VideoError("corrupt", f"{index.key(i)} is not the video that was sharded (sha256)")
+    if not _is_remade(about):
+        _check_source(index, i, stored)
     if not promised:  # sharded without a look at it
         promised = video.probe(stored, index.limits).frames
     with demuxed(stored, index.limits) as packets:
@@ -150,13 +169,17 @@ def _decode(index: ShardIndex, i: int, data: Mapping[str, bytes]) -> int:
     return _as_promised(count, promised)
 
 
+def _check_source(index: ShardIndex, i: int, stored: bytes) -> None:
+    if hashlib.sha256(stored).hexdigest() != index.fact(i, "sha256"):
+        raise VideoError("corrupt", f"{index.key(i)} is not the file that was sharded (sha256)")
+
+
 def _as_promised(count: int, promised: int) -> int:
     if count != promised:
         raise VideoError("corrupt", f"{count} frames are there, the index says {promised}")
     return count
 
 
-def _is_remade(data: Mapping[str, Any]) -> bool:
+def _is_remade(about: Mapping[str, Any]) -> bool:
     """Whether the stored video is a re-encoding of ours; the sha256 of the index is then that of its source."""
-    about = captions.json_of(data)
     return "original" in about and about.get("store") == "video"
