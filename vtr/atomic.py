@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from vtr.errors import BusyError, WorkError
+from vtr.errors import BusyError, InputError, WorkError
 
 AHEAD = 8 << 20  # bytes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -71,6 +71,19 @@ def replacing_all(paths: Sequence[Path], remove: Sequence[Path] = ()) -> Iterato
                 path.unlink()
     for folder in folders:
         sync_folder(folder)
+
+
+def check_writable(path: Path) -> None:
+    """Raises InputError unless a file can be written at `path`: to be called before the work that it is for."""
+    if path.is_dir():
+        raise InputError(f"{path} is a directory, a file is to be written there", "name a file")
+    temporary = _beside(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        why = f"{path.parent} is not there" if not path.parent.exists() else error.strerror
+        raise InputError(f"{path} cannot be written: {why}", "name a file in a folder where you may write") from error
 
 
 class Syncing:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from vtr import compute, recipe
 from vtr.config import Config
-from vtr.data.mixture import Samples
+from vtr.data.manifest import warnings_of
+from vtr.data.mixture import Mixture, Samples
 from vtr.data.tokenizer import whereabouts
 from vtr.errors import ConfigError, VtrError, WorkError
 from vtr.footprint import USABLE, footprint, memory_bytes
@@ -86,17 +87,27 @@ def report(config: Config, index: Samples, processes: int, device: str = "auto")
 def before_run(
     config: Config, index: Samples, accelerator: Any, precision: str, spread: bool, *, known: bool = True
 ) -> None:
-    """Raises what `feeds` does; says on stderr where memory may not suffice. Without `known`, an objective of one's own
-    that nothing is known about, it cannot say.
+    """Raises what `feeds` does; says on stderr what the data lack of what is published, and if memory may not suffice.
+
+    Without `known`, an objective of one's own that nothing is known about, it cannot tell the memory.
     """
     world, where = accelerator.num_processes, accelerator.device
     feeds(config, index, world)
-    if not (accelerator.is_main_process and known):
+    if not accelerator.is_main_process:
+        return
+    for one in index.indices if isinstance(index, Mixture) else (index,):
+        for line in warnings_of(one.root):
+            _warn(line)
+    if not known:
         return
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if where.type == "cpu" else 1
     clips = min(config.train.batch_size, len(index)) // world
     try:
         fits(config, clips, where, precision, beside=beside, shares=world if spread else 1)
     except WorkError as error:
-        line = f"warning: {error.message}; {error.hint}"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(line, style="yellow", markup=False)
+        _warn(f"{error.message}; {error.hint}")
+
+
+def _warn(line: str) -> None:
+    plain = "".join(char if char.isprintable() else " " for char in line)  # file names are anybody's
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"warning: {plain}", style="yellow", markup=False)

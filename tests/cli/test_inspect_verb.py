@@ -71,3 +71,29 @@ def test_what_is_refused(cli: Cli, shards: Path, tmp_path: Path) -> None:
     refused(cli("inspect", shards, "--caption-key", "alt"), 2, "--caption-key says how an index is made", "--index")
     refused(cli("inspect", shards, "--batch-size", "4"), 2, "--batch-size alone feeds nobody")
     refused(cli("inspect", shards / "{0..3}.tar", "--index"), 2, "0.tar does not exist")
+
+
+def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(cli: Cli, shards: Path, tmp_path: Path) -> None:
+    nowhere = tmp_path / "none" / "sheet.png"
+    refused(
+        cli("inspect", shards, "--verify", "--sheet", nowhere), 2,
+        f"{nowhere} cannot be written: {nowhere.parent} is not there", "a folder where you may write",
+    )  # fmt: skip
+    refused(cli("inspect", shards, "--sheet", tmp_path), 2, f"{tmp_path} is a directory")
+    refused(cli("inspect", shards, "--sheet", shards / "000000.tar" / "x.png"), 2, "x.png cannot be written")
+
+
+def test_damage_is_told_in_full_beside_who_can_be_fed(cli: Cli, shards: Path) -> None:
+    from vtr.data.index import ShardIndex
+
+    index, tar = ShardIndex.open(shards), shards / "000000.tar"
+    data = bytearray(tar.read_bytes())
+    for sample in (0, 3):
+        data[index.members(sample)[1].offset + 60] ^= 1
+    tar.write_bytes(data)
+    found = cli("inspect", shards, "--verify", "--world-size", 1, "--json")
+    assert found.code == 1
+    told = json.loads(found.out)
+    assert [one["key"] for one in told["verified"]["problems"]] == ["clip-000", "clip-003"]
+    assert "of 5 samples tried 2 cannot be read: clip-000 (corrupt" in told["feed"]["problems"][0]
+    assert told["feed"]["clips_per_s"] > 0

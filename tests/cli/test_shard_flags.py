@@ -125,3 +125,58 @@ def test_limits_are_flags_that_the_error_names(cli: Cli, table: Path, tmp_path: 
     (tmp_path / "b" / "manifest.json").unlink()
     assert cli("inspect", tmp_path / "b", "--index", "--max-gop", 24, "--max-pixels", 176 * 144).code == 0
     assert ShardIndex.open(tmp_path / "b").limits == limits
+
+
+def test_a_part_of_a_benchmark_is_announced_before_anything_is_written(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text(
+        "video_id,sentence\n" + "".join(f"video{n},caption {n}\n" for n in range(3))
+    )
+    make_video(tmp_path / "video0.mp4")
+    make_video(tmp_path / "video1.mp4", 1)
+    how = ("shard", "msrvtt", tmp_path, tmp_path / "out", "--split", "1k-A-test", "--workers", 1)
+    part = "1k-A-test is not the whole official set: the annotations have 3 videos (published: 1000)"
+    missing = "1 of 3 media files are not there and will be skipped: video2.mp4"
+    planned = cli(*how, "--plan-only")
+    assert planned.code == 0
+    assert [planned.err.count(words) for words in (part, missing)] == [1, 1]
+    assert len(json.loads(cli(*how, "--plan-only", "--json").out)["warnings"]) == 2
+    task = cli(*how, "--task", 0, "--num-tasks", 1, "--max-skipped", 0.4)
+    assert (task.code, task.err.count(part)) == (0, 1), "of the plan"
+    few = cli("shard", "msrvtt", tmp_path, tmp_path / "few", "--split", "1k-A-test", "--workers", 1)
+    assert few.code == 1
+    assert few.err.index(part) < few.err.index(missing) < few.err.index("1 of 3 samples were skipped")
+    whole = cli(*how, "--max-skipped", 0.4, "--json")
+    assert [whole.err.count(words) for words in (part, missing)] == [1, 1], "and not twice"
+    assert json.loads(whole.out)["nothing_to_do"]
+    seen = cli("inspect", tmp_path / "out")
+    assert (seen.code, seen.err.count(part), seen.err.count(missing)) == (0, 1, 1)
+    assert len(json.loads(cli("inspect", tmp_path / "out", "--json").out)["warnings"]) == 2
+
+
+def test_a_folder_with_other_files_is_no_place_for_shards(cli: Cli, table: Path, tmp_path: Path) -> None:
+    for name in ("thesis.tex", "figure.png", "a", "b"):
+        (tmp_path / name).write_text("mine")
+    before = tree(tmp_path)
+    for flags in ((), ("--plan-only",), ("--task", 0, "--num-tasks", 2)):
+        refused(
+            cli("shard", "table", table, tmp_path, "--workers", 1, *flags), 2,
+            f"{tmp_path} has other files in it: a, b, figure.png and 1 more", f"such as {tmp_path / 'shards'}",
+        )  # fmt: skip
+        assert {name: data for name, data in tree(tmp_path).items() if name != ".lock"} == before
+    (tmp_path / "new" / "lost+found").mkdir(parents=True)
+    (tmp_path / "new" / ".hidden").write_text("")
+    how = ("shard", "table", table, tmp_path / "new", "--workers", 1)
+    assert cli(*how).code == 0
+    (tmp_path / "new" / "notes.txt").write_text("later")
+    assert "nothing to do" in cli(*how).out, "what is put there later does not matter"
+
+
+def test_a_task_that_is_given_again_leaves_nothing_behind(cli: Cli, table: Path, tmp_path: Path) -> None:
+    how = ("shard", "table", table, tmp_path / "out", "--per-shard", 2, "--workers", 1, "--num-tasks", 2)
+    for task in (0, 1):
+        assert cli(*how, "--task", task).code == 0
+    whole = tree(tmp_path / "out")
+    assert ".lock" not in whole
+    for task in (0, 1):
+        assert "nothing to do" in cli(*how, "--task", task).out
+        assert tree(tmp_path / "out") == whole

@@ -24,15 +24,17 @@ def shard(
     limit: int | None = None,
     root: Path | None = None,
     reading: Callable[[int], None] | None = None,
+    announce: Callable[[str], None] | None = None,
     **how: Any,
 ) -> ShardSummary:
     """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`.
 
-    `reading` hears how many samples have been read of `source`.
+    `reading` hears how many samples have been read of `source`; `announce`, before anything is written, each thing that
+    it lacks of what is published.
     """
     from vtr.data.shards import write_shards
 
-    read, given = _reading(reader, source, split, limit, root, reading)
+    read, given = _reading(reader, source, split, limit, root, reading, announce)
     samples, census = read()
     return write_shards(samples, Path(out), reader=reader, source=source, options=given, census=census, **how)
 
@@ -46,12 +48,13 @@ def plan_shards(
     limit: int | None = None,
     root: Path | None = None,
     reading: Callable[[int], None] | None = None,
+    announce: Callable[[str], None] | None = None,
     **how: Any,
 ) -> PlanSummary:
     """Notes in `out` what `shard` would do, for `shard_task` to do; `how` goes to `vtr.data.tasks.note`."""
     from vtr.data import tasks
 
-    read, given = _reading(reader, source, split, limit, root, reading)
+    read, given = _reading(reader, source, split, limit, root, reading, announce)
     return tasks.note(read, Path(out), reader=reader, source=source, options=given, **how)
 
 
@@ -66,12 +69,13 @@ def shard_task(
     limit: int | None = None,
     root: Path | None = None,
     reading: Callable[[int], None] | None = None,
+    announce: Callable[[str], None] | None = None,
     **how: Any,
 ) -> TaskSummary:
     """Every `num_tasks`-th shard, from `task` on; the last task to end completes `out` as `shard` would have."""
     from vtr.data import tasks
 
-    read, given = _reading(reader, source, split, limit, root, reading)
+    read, given = _reading(reader, source, split, limit, root, reading, announce)
     return tasks.write_task(read, Path(out), task, num_tasks, reader=reader, source=source, options=given, **how)
 
 
@@ -104,8 +108,8 @@ def inspect_shards(
     With `recipe`, whether that training is "ready" to go on them, here, in `world_size` processes or one: see
     `vtr.readiness`.
     """
-    from vtr.atomic import replacing
-    from vtr.data import facts, feed
+    from vtr.atomic import check_writable, replacing
+    from vtr.data import facts, feed, manifest
     from vtr.data import sheet as contact
     from vtr.data import verify as verifying
     from vtr.data.crew import cores
@@ -113,8 +117,10 @@ def inspect_shards(
 
     if world_size is None and batch_size is not None and recipe is None:
         raise InputError("--batch-size alone feeds nobody", "add --world-size, the number of training processes")
+    if sheet is not None:
+        check_writable(Path(sheet))
     index = ShardIndex.open(path)
-    found = facts.describe(index)
+    found = facts.describe(index) | {"warnings": manifest.warnings_of(index.root)}
     if world_size is not None:
         found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
     if recipe is not None:
@@ -141,6 +147,7 @@ def _reading(
     limit: int | None,
     root: Path | None,
     tell: Callable[[int], None] | None,
+    announce: Callable[[str], None] | None,
 ) -> tuple[Callable[[], tuple[Any, Any]], dict[str, Any]]:
     """A function that gives the samples of `source` and their census, and the options that a plan remembers."""
     from vtr.data import annotations
@@ -149,6 +156,10 @@ def _reading(
 
     def read() -> tuple[Any, Any]:
         samples = annotations.read(reader, source, options)
-        return samples, annotations.take_census(reader, source, options, samples).record()
+        census = annotations.take_census(reader, source, options, samples)
+        if announce is not None:
+            for warning in census.warnings():
+                announce(warning)
+        return samples, census.record()
 
     return read, {"split": split, "limit": limit}

@@ -195,6 +195,8 @@ def _show(found: dict[str, Any]) -> None:
     for name, text in _lines(found):
         table.add_row(name, text)
     Console(soft_wrap=True, highlight=False).print(table)
+    for warning in found["warnings"]:
+        warn(warning)
     for problem in found.get("verified", {}).get("problems", [])[:PROBLEMS]:
         warn("{shard}: {key}: {kind}: {message}".format(**problem))
     for problem in found.get("feed", {}).get("problems", []):

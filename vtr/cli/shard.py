@@ -100,17 +100,23 @@ def shard(
     how["limits"] = limits_of(given)
     if plan_only:
         with _progress() as (reading, _):
-            plan = api.plan_shards(reader, source, out, reading=reading, **how)
+            plan = api.plan_shards(reader, source, out, reading=reading, announce=warn, **how)
         print_json(dataclasses.asdict(plan)) if as_json else _show_plan(plan)
         return
     how |= {"workers": workers, "max_skipped": max_skipped, "time_limit_s": time_limit}
+    announced: list[str] = []
+
+    def announce(warning: str) -> None:
+        announced.append(warning)
+        warn(warning)
+
     with _progress() as (reading, show):
-        how["reading"] = reading
+        how |= {"reading": reading, "announce": announce}
         if task is None or num_tasks is None:
             done: ShardSummary | TaskSummary = api.shard(reader, source, out, ray=ray, progress=show, **how)
         else:
             done = api.shard_task(reader, source, out, task, num_tasks, progress=show, **how)
-    _show(done, as_json)
+    _show(done, announced, as_json)
 
 
 @contextmanager
@@ -128,12 +134,13 @@ def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[Progress], No
         )
 
 
-def _show(done: ShardSummary | TaskSummary, as_json: bool) -> None:
+def _show(done: ShardSummary | TaskSummary, announced: list[str], as_json: bool) -> None:
     from vtr.data.tasks import TaskSummary
 
     whole = done.whole if isinstance(done, TaskSummary) else done
     for warning in () if whole is None else whole.warnings:
-        warn(warning)
+        if warning not in announced:  # a task reads what was planned, and takes no census of its own
+            warn(warning)
     if as_json:
         print_json(dataclasses.asdict(done))
         return

@@ -143,6 +143,28 @@ def summarize(
     )
 
 
+def noted(out: Path, *names: str) -> Any:
+    """What the manifest of `out` says under `names`, one inside the other; None where it says nothing there."""
+    try:
+        found = plainjson.loads((out / MANIFEST).read_bytes())
+        for name in names:
+            found = found[name]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found
+
+
+def warnings_of(out: Path) -> list[str]:
+    """How the data set of the shards in `out` differs from what is published; nothing where no manifest says so."""
+    return list(warnings_in(noted(out, "census")))
+
+
+def warnings_in(census: Any) -> tuple[str, ...]:
+    """Those that the record of a census has; it may come from a file of anybody."""
+    found = census.get("warnings") if isinstance(census, Mapping) else None
+    return tuple(line for line in found if isinstance(line, str)) if isinstance(found, list) else ()
+
+
 def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
     """Raises WorkError when more than the share `max_skipped` of the samples was skipped, or all of them."""
     skipped = sum(summary.skipped.values())

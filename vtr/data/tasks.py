@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vtr.atomic import locked
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.limits import Limits
-from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize
-from vtr.data.oneshard import PARTS, ShardTask
+from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize, warnings_in
+from vtr.data.oneshard import PARTS, Part, ShardTask
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, make_plan
 from vtr.data.planfile import StoredPlan, read_plan, write_samples
@@ -31,12 +32,16 @@ Read = Callable[[], tuple[Sequence[Sample], Mapping[str, JSON]]]  # the samples 
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """A plan that was noted: how many `samples` in how many `shards`. `file` holds them, where they are files."""
+    """A plan that was noted: how many `samples` in how many `shards`. `file` holds them, where they are files.
+
+    `warnings`: how the data set differs from what is published.
+    """
 
     out: Path
     samples: int
     shards: int
     file: Path | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def note(
         if read_finished(out, plan, source) is None:
             note_plan(out, plan, source, census)
             file = write_samples(out, plan)
-    return PlanSummary(out, len(plan.samples), len(plan.digests), file)
+    return PlanSummary(out, len(plan.samples), len(plan.digests), file, warnings_in(census))
 
 
 def write_task(
@@ -113,19 +118,24 @@ def write_task(
     store, limits, how = settled(reader, options, store, limits)
     with at_work(out, shared=True):
         plan, census = _plan(read, out, how, per_shard, source)
-        if isinstance(plan, Plan) and (manifest := read_finished(out, plan, source)) is not None:
-            before = summarize(out, manifest, nothing_to_do=True)
-            return TaskSummary(out, task, num_tasks, 0, 0, 0, 0, 0, 0, None, before)
-        mine = range(task, len(plan.digests), num_tasks)
+        manifest = read_finished(out, plan, source) if isinstance(plan, Plan) else None
+        mine = [] if manifest is not None else range(task, len(plan.digests), num_tasks)
         tasks = [ShardTask(out, n, plan.shard(n), plan.digests[n], store, limits) for n in mine]
-        lock = out / PARTS / f"task-{task}-of-{num_tasks}.lock"
-        with locked(lock, f"task {task} of {num_tasks} of {out}"):
-            parts = done_parts(tasks)
-            continued = len(parts)
-            for one in tasks:
-                if one.number not in parts:
-                    one.remove_leftovers()
-            work(tasks, parts, workers, time_limit_s, progress)
+        parts: dict[int, Part] = {}
+        continued = 0
+        if manifest is None:
+            with locked(out / PARTS / f"task-{task}-of-{num_tasks}.lock", f"task {task} of {num_tasks} of {out}"):
+                parts = done_parts(tasks)
+                continued = len(parts)
+                for one in tasks:
+                    if one.number not in parts:
+                        one.remove_leftovers()
+                work(tasks, parts, workers, time_limit_s, progress)
+    if manifest is not None:
+        with suppress(BusyError), at_work(out):
+            pass  # a lock that was shared stays behind; who holds it alone takes it away
+        before = summarize(out, manifest, nothing_to_do=True)
+        return TaskSummary(out, task, num_tasks, 0, 0, 0, 0, 0, 0, None, before)
     left, whole = _finish(out, plan, source, store, census)
     skipped = sum(len(part.skipped) for part in parts.values())
     shards = [part.shard for part in parts.values() if part.shard is not None]

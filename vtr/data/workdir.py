@@ -20,6 +20,7 @@ from vtr.data.oneshard import PARTS
 from vtr.data.plan import Plan, read_record, refuse_other
 from vtr.errors import DataError
 
+MOUNTED = "lost+found"  # of a disk that is all of a directory
 LOCK = ".lock"
 PLAN = "plan.json"
 
@@ -54,7 +55,7 @@ def _clear(out: Path) -> None:
 def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | None = None) -> bool:
     """Notes the plan, or sees that an earlier run or another task had the same; whether there was one.
 
-    Raises DataError when it was another, or when the tars of `out` are not ours.
+    Raises DataError when it was another, or when `out` holds what no run of ours has left there.
     """
     path = out / PARTS / PLAN
     if path.is_file():
@@ -65,6 +66,17 @@ def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | N
             f"{out} has tars but no {MANIFEST}: they were not made by vtr shard, or not by it alone",
             f"shard into another directory; to use them as they are: vtr inspect {out} --index",
         )
+    if others := [name for name in sorted(entry.name for entry in out.iterdir()) if not _may_be_there(name)]:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        raise DataError(
+            f"{out} has other files in it: {', '.join(others[:3])}{more}",
+            f"give a directory that is new or empty, such as {out / 'shards'}",
+        )
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, json.dumps({**plan.record(), "source": source, "census": dict(census or {})}).encode())
     return False
+
+
+def _may_be_there(name: str) -> bool:
+    """What a new shard directory may hold: what we begin with, which is hidden as other hidden files are."""
+    return name.startswith(".") or name == MOUNTED
