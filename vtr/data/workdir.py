@@ -66,7 +66,7 @@ def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | N
             f"{out} has tars but no {MANIFEST}: they were not made by vtr shard, or not by it alone",
             f"shard into another directory; to use them as they are: vtr inspect {out} --index",
         )
-    if others := [name for name in sorted(entry.name for entry in out.iterdir()) if not _may_be_there(name)]:
+    if others := sorted(entry.name for entry in out.iterdir() if not _may_be_there(entry)):
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         raise DataError(
             f"{out} has other files in it: {', '.join(others[:3])}{more}",
@@ -77,6 +77,6 @@ def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | N
     return False
 
 
-def _may_be_there(name: str) -> bool:
-    """What a new shard directory may hold: what we begin with, which is hidden as other hidden files are."""
-    return name.startswith(".") or name == MOUNTED
+def _may_be_there(entry: Path) -> bool:
+    """What a new shard directory may hold: what we begin with, hidden as other hidden files are; and other shards."""
+    return entry.name.startswith(".") or entry.name == MOUNTED or (entry / MANIFEST).is_file()
