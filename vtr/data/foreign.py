@@ -29,6 +29,7 @@ from vtr.data.patterns import Tars
 from vtr.data.workdir import LOCK
 from vtr.errors import DataError, WorkError
 
+
 @dataclass(frozen=True)
 class IndexSummary:
     """The index of foreign tars: what is in it, what was left out by kind, and what else was found in the tars."""
@@ -58,8 +59,8 @@ def write_index(
 
     `caption_key` is the json field that holds the captions, when it is none of the usual; `split` what samples are
     labelled with whose json does not say. `progress` hears how many of how many tars are done. Raises DataError when no
-    sample is left, or the index that is there is of other tars, too; WorkError when more than the share `max_skipped` is
-    left out (the index is written all the same).
+    sample is left, or the index that is there is of other tars, too; WorkError when more than the share `max_skipped`
+    is left out (the index is written all the same).
     """
     root, limits = tars.root, limits or Limits()
     read_with = {"caption_key": caption_key} if caption_key is not None else {}

@@ -185,7 +185,7 @@ class ShardIndex:
 
     def sums(self, first: int, end: int) -> npt.NDArray[np.uint32]:
         """The CRC-32 of all members of the samples `first` to `end` - 1, in their order."""
-        return self._crc32[self._starts[first] : self._starts[end]]
+        return self._places.sums(first, end)
 
     def read(self, i: int, exts: Iterable[str] | None = None) -> dict[str, bytes]:
         """The bytes of sample `i` by extension, in the order of the tar; only those of `exts` when given.

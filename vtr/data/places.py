@@ -39,6 +39,10 @@ class Places:
             if exts is None or name in exts  # before the rest, for of many stored frames few are wanted
         ]
 
+    def sums(self, first: int, end: int) -> npt.NDArray[np.uint32]:
+        """The CRC-32 of all members of the samples `first` to `end` - 1, in their order."""
+        return self._crc32[self._starts[first] : self._starts[end]]
+
     def inside(self, ends: npt.NDArray[np.int64], shard_of: npt.NDArray[np.int32]) -> bool:
         """Whether every member is a part of its tar: `ends` are the sizes of all, `shard_of` (N,) says which it is."""
         count = int(self._starts[-1]) if len(shard_of) else 0
