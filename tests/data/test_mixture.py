@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections import Counter
 from fractions import Fraction
 from itertools import chain, islice
@@ -184,3 +185,18 @@ def test_training_on_a_mixture_resumes_and_refuses_other_shares(
         api.pretrain(config, [f"{shards}=0.6", f"{pictures}=0.4"], tmp_path / "b")
     tuned = api.finetune(tmp_path / "a", mix, tmp_path / "c", overrides={"train.steps": 2})
     assert tuned.name == "step-00000002"
+
+
+def test_a_damaged_sample_tells_whose_it_is(shards: Path, tmp_path: Path) -> None:
+    """Two directories may have the same key."""
+    for name in ("a", "b"):
+        index = ShardIndex.open(shutil.copytree(shards, tmp_path / name))
+        with (tmp_path / name / index.info(3).shard).open("r+b") as file:
+            file.seek(index.members(3)[1].offset + 50)
+            file.write(bytes(8))
+    dataset = ClipDataset(open_shards([tmp_path / "a", tmp_path / "b"]), ClipShape(frames=2, size=32, resize=36))
+    found = [dataset[0, 3], dataset[0, len(dataset) // 2 + 3]]
+    assert found[0].key == found[1].key
+    assert [item.error[::2] for item in found if item.error] == [
+        ("corrupt", str(tmp_path / "a")), ("corrupt", str(tmp_path / "b")),
+    ]  # fmt: skip
