@@ -54,6 +54,13 @@ def test_the_hint_is_measured_on_the_videos_themselves(index: ShardIndex) -> Non
     assert Reading().lines() == []
 
 
+def test_what_was_not_timed_has_no_rate() -> None:
+    seen = Reading()
+    seen.count("pyav", None)
+    assert seen.lines(100.0) == ["clips read: 1 by pyav per core"]
+    assert seen.record() == {"clips": {"pyav": 1}, "clips_per_core_s": {}}
+
+
 def test_a_frame_store_needs_no_hint(tmp_path: Path, words) -> None:
     from shard_helpers import make_samples
 

@@ -41,10 +41,10 @@ class Reading:
         return sum(self.timed[path] for path in chosen) / seconds if seconds else 0.0
 
     def record(self) -> dict[str, Any]:
-        """As plain data: clips by path, and clips a second per core by path."""
+        """As plain data: clips by path, and clips a second per core by path, where any was timed."""
         return {
             "clips": dict(self.clips),
-            "clips_per_core_s": {path: round(self.rate(path), 2) for path in self.clips},
+            "clips_per_core_s": {path: round(self.rate(path), 2) for path in self.clips if self.timed[path]},
         }
 
     def lines(self, frame_store: float = 0.0) -> list[str]:
@@ -52,10 +52,12 @@ class Reading:
         if not self.clips:
             return []
         parts = ", ".join(
-            f"{count} by {path} ({self.rate(path):.0f}/s)" for path, count in self.clips.most_common() if count
+            f"{count} by {path}" + (f" ({self.rate(path):.0f}/s)" if self.timed[path] else "")
+            for path, count in self.clips.most_common()
+            if count
         )
         lines = [f"clips read: {parts} per core"]
-        if frame_store > 2 * self.rate(*OF_VIDEO):
+        if frame_store > 2 * self.rate(*OF_VIDEO) > 0:
             lines.append(
                 f"from a frame store one core would read about {frame_store:.0f}/s instead of "
                 f"{self.rate(*OF_VIDEO):.0f}/s: vtr shard --store frames"
