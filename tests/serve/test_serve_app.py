@@ -143,6 +143,7 @@ def test_a_real_server_on_a_free_port(embeddings: Path) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_embedding_ends_in_the_page(run: Path, test_shards: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vtr", "embed", run, "--shards", test_shards, "--out", tmp_path / "e", "--device",
                "cpu", "--serve", "--port", "0", "--json"]  # fmt: skip
