@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,9 +90,19 @@ def test_it_is_evaluated_like_a_run(saved, test_shards, tmp_path):
     assert api.evaluate(embeddings=tmp_path / "e", draws=0)["t2v"] == found["t2v"]
 
 
+@pytest.mark.slow
+def test_the_command_line_takes_it(saved, test_shards):
+    command = [str(Path(sys.executable).with_name("vtr")), "eval", f"st:{saved}", "--shards", str(test_shards)]
+    done = subprocess.run([*command, "--json", "--device", "cpu"], check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert (found["model"], found["frames"], found["videos"]) == (f"st:{saved},frames=4,size=32", 4, 12)
+
+
 def test_frames_and_size_may_be_given(saved):
     opened = open_image_text(f"st:{saved},frames=2,size=64")
     assert (opened.config.data.frames, opened.config.data.size) == (2, 64)
+    with pytest.raises(InputError, match=r"cannot embed clips of 2 frames of 64 x 64 pixels: (?s:.*)leave out frames="):
+        opened.model.encode_video(torch.zeros(1, 2, 3, 64, 64, dtype=torch.uint8))
     with pytest.raises(ConfigError, match=r"'frames=0' in .* is no option"):
         open_image_text(f"st:{saved},frames=0")
 

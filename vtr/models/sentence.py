@@ -25,13 +25,22 @@ class SentenceModel(nn.Module):
         self.model, self.zeros, self.rest, self.embed_dim = model, zeros, rest, embed_dim
 
     def encode_video(self, clips: Tensor) -> Tensor:
-        """(B,T,3,H,W) uint8 -> (B,E). Raises InputError: pixels that are normalised already."""
+        """(B,T,3,H,W) uint8 -> (B,E). Raises InputError: normalised pixels, clips of a shape that it does not take."""
         if clips.is_floating_point():
             raise InputError(f"the clips are {clips.dtype}", "give this model uint8: it normalises them itself")
         given = [{"video": clip} for clip in clips.cpu()]
-        found: Tensor = self.model.encode_document(
-            given, batch_size=len(given), convert_to_tensor=True, show_progress_bar=False, processing_kwargs=FREE
-        )
+        try:
+            found: Tensor = self.model.encode_document(
+                given, batch_size=len(given), convert_to_tensor=True, show_progress_bar=False, processing_kwargs=FREE
+            )
+        except (RuntimeError, ValueError, IndexError) as error:
+            if "memory" in str(error):  # told of by itself
+                raise
+            frames, _, height, width = clips.shape[1:]
+            raise InputError(
+                f"the model cannot embed clips of {frames} frames of {height} x {width} pixels: {error}",
+                "leave out frames= and size=, or give what it was trained with: st:DIR,frames=16,size=288",
+            ) from error
         return found.flatten(1)  # of some models (B,1,E)
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> Tensor:
