@@ -36,7 +36,7 @@ class Work:
     size: tuple[int, int] = (854, 480)
     batch: int = 32
     slow_batch: int = 8
-    from_frames: int = 20
+    from_frames: int = 15
     from_video: int = 6
     workers: int = 2
 
@@ -54,16 +54,19 @@ def measure(bench: Bench) -> Measured:
     both are held to one core. Each turn has ratios of its own, of which the median counts: what else the machine does
     then falls on both sides.
     """
+    from vtr.data.parcels import PLACES
+
     work = SMALL if bench.small else Work()
     indices, words = write_stores(bench, work)
     frames, video = (_dataset(indices[name]) for name in ("frames", "video"))
+    first = 1 if bench.small else PLACES  # from then on the memory of batches is used again, as in a long run
     speeds: dict[str, list[float]] = {name: [] for name in ("frames", "video", "one_worker", "bare")}
     for turn in range(bench.repeats):
         bench.tell(f"turn {turn + 1}/{bench.repeats}")
-        speeds["frames"].append(loader_speed(frames, words, work.batch, work.workers, work.from_frames))
+        speeds["frames"].append(loader_speed(frames, words, work.batch, work.workers, work.from_frames, first))
         speeds["video"].append(loader_speed(video, words, work.slow_batch, work.workers, work.from_video))
         with one_core():
-            speeds["one_worker"].append(loader_speed(frames, words, work.batch, 1, work.from_frames))
+            speeds["one_worker"].append(loader_speed(frames, words, work.batch, 1, work.from_frames, first))
             speeds["bare"].append(bare_speed(frames, work))
     median = {name: statistics.median(values) for name, values in speeds.items()}
     return {
@@ -107,8 +110,10 @@ def _ratio(above: list[float], below: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def loader_speed(dataset: ClipDataset, words: CaptionTokenizer, batch: int, workers: int, timed: int) -> float:
-    """Clips a second in full flow, over `timed` batches after the first of each worker.
+def loader_speed(
+    dataset: ClipDataset, words: CaptionTokenizer, batch: int, workers: int, timed: int, first: int = 1
+) -> float:
+    """Clips a second in full flow, over `timed` batches after the `first` of each worker.
 
     More batches are asked for than are timed: as much is begun before the clock starts as is left over when it stops.
     """
@@ -118,7 +123,7 @@ def loader_speed(dataset: ClipDataset, words: CaptionTokenizer, batch: int, work
     slots = mixed_slots(dataset.index.parts(), 0, batch, 0)
     with workers_watched():
         made = batches(dataset, slots, words, workers)
-        for _ in range(workers):
+        for _ in range(first * workers):
             next(made)
         begin = time.perf_counter()
         count = sum(len(found) for found, _ in islice(made, timed))
