@@ -5,7 +5,9 @@ SOI FFD8 | segment: FF marker, length 2, body | ... | SOF0..2: FF C0-C2, length,
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from vtr.data.limits import Limits
 # Start of frame: baseline, extended, progressive. What else there is (lossless, arithmetic) is left to PIL.
 FRAMES = (0xC0, 0xC1, 0xC2)
 EXIF = 0xE1
+RGB = 3  # torchvision.io.ImageReadMode.RGB
 
 
 def decode(data: bytes, limits: Limits) -> npt.NDArray[np.uint8] | None:
@@ -27,22 +30,34 @@ def decode(data: bytes, limits: Limits) -> npt.NDArray[np.uint8] | None:
         return None
     height, width = size
     limits.check("max_pixels", height * width, f"a picture of {width}x{height}")
+    operator = _operator()
+    if operator is None:
+        return None
     import torch
 
     try:
-        from torchvision.io import ImageReadMode, decode_jpeg
-    except ImportError:  # newer releases leave pictures to another package
-        return None
-    try:
-        with warnings.catch_warnings():
-            # It is to leave torchvision one day; until then nothing installed by default is as fast.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            # A bytearray, for torch warns of memory that it must not write to.
-            picture = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        # A bytearray, for torch warns of memory that it must not write to.
+        picture = operator(torch.frombuffer(bytearray(data), dtype=torch.uint8), RGB)
     except RuntimeError:
         return None
     # It has decoded rows of pixels and shows them as planes: back to rows costs nothing.
     return np.asarray(picture.permute(1, 2, 0).numpy())
+
+
+@cache
+def _operator() -> Callable[[Any, int], Any] | None:
+    """torchvision's operator itself: of a small picture, the function around it takes longer than the decoding.
+
+    None where there is none: newer releases may leave pictures to another package.
+    """
+    try:
+        import torch
+        import torchvision.io  # noqa: F401  (registers it)
+
+        operator: Callable[[Any, int], Any] = torch.ops.image.decode_jpeg.default
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+    return operator
 
 
 def plain_size(data: bytes) -> tuple[int, int] | None:
