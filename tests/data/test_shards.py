@@ -185,8 +185,11 @@ def test_what_cannot_be_decoded_is_named_and_counted(samples: list[Sample], tmp_
     assert [index.key(i) for i in range(len(index))] == [sample.key for sample in samples]
     assert [s.name for s in index.shards] == ["000000.tar", "000001.tar", "000002.tar", "000003.tar"]
     assert not (out / "000004.tar").exists()
-    with pytest.raises(WorkError, match="5 of 15 samples were skipped"):
+    told = (out / "skipped.jsonl").read_text()
+    (out / "skipped.jsonl").write_text("edited by hand\n" + told)
+    with pytest.raises(WorkError, match=r"5 of 15 samples were skipped, .*; first: edited by hand; cut\.mp4 \("):
         shard(mixed, out, per_shard=3)
+    (out / "skipped.jsonl").write_text(told)
     summary = shard(mixed, out, per_shard=3, max_skipped=0.34)
     assert summary.nothing_to_do
     assert summary.skipped == {"empty": 1, "missing": 1, "no-caption": 1, "not-video": 1, "truncated": 1}

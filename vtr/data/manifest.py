@@ -173,7 +173,7 @@ def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
     if share <= max_skipped and summary.samples:
         return
     lines = (summary.out / SKIPPED).read_text(encoding="utf-8").splitlines()[:3]
-    examples = "; ".join("{video} ({kind}: {message})".format(**json.loads(line)) for line in lines)
+    examples = "; ".join(_example(line) for line in lines)
     kinds = ", ".join(f"{count} {kind}" for kind, count in summary.skipped.items())
     hint = f"{summary.out / SKIPPED} names them all"
     if summary.samples:
@@ -184,6 +184,14 @@ def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
         f"{skipped} of {total} samples were skipped, more than {max_skipped:.3g} of them: {kinds}; first: {examples}",
         hint,
     )
+
+
+def _example(line: str) -> str:
+    """A line of `skipped.jsonl` in words; as it stands where somebody has changed it."""
+    try:
+        return "{video} ({kind}: {message})".format(**plainjson.loads(line))
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _counts(values: Any) -> dict[str, int]:

@@ -8,7 +8,6 @@ vtr shard ... --task 2 --num-tasks 3 shards 2 5 8 ...      and writes the index
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,16 @@ from pathlib import Path
 from vtr.atomic import locked
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.limits import Limits
-from vtr.data.manifest import MANIFEST, ShardSummary, finish, read_finished, refuse_skipped, summarize, warnings_in
+from vtr.data.manifest import (
+    MANIFEST,
+    ShardSummary,
+    finish,
+    noted,
+    read_finished,
+    refuse_skipped,
+    summarize,
+    warnings_in,
+)  # fmt: skip
 from vtr.data.oneshard import PARTS, Part, ShardTask
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, make_plan
@@ -25,7 +33,7 @@ from vtr.data.planfile import StoredPlan, read_plan, write_samples
 from vtr.data.shards import Progress, check_arguments, done_parts, settled, work
 from vtr.data.store import Store
 from vtr.data.workdir import at_work, note_plan
-from vtr.errors import BusyError, InputError
+from vtr.errors import BusyError, DataError, InputError
 
 Read = Callable[[], tuple[Sequence[Sample], Mapping[str, JSON]]]  # the samples and their census
 
@@ -183,6 +191,9 @@ def _finish(
             except FileNotFoundError:
                 if not (out / MANIFEST).is_file():
                     raise
-            return 0, summarize(out, json.loads((out / MANIFEST).read_bytes()), nothing_to_do=False)
+            manifest = noted(out)
+            if manifest is None:
+                raise DataError(f"{out / MANIFEST} is damaged", f"remove {out} and shard again")
+            return 0, summarize(out, manifest, nothing_to_do=False)
     except BusyError:  # a task that is still there; it comes here when it ends
         return len(tasks) - len(done_parts(tasks)), None
