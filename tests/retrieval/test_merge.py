@@ -60,7 +60,32 @@ def test_a_file_of_text_that_was_moved(tmp_path: Path) -> None:
     assert lines(three) == [[("r.txt:1", "a"), ("r.txt:2", "b")]], "its lines are called after it"
     (tmp_path / "e").mkdir()
     four = merged(three, text(tmp_path / "e/r.txt", "a", "other"))
-    assert lines(four) == [*lines(three), [("r.txt:2", "other")]], "a second file beside the first"
+    assert lines(four) == [*lines(three), [("e/r.txt:1", "a"), ("e/r.txt:2", "other")]], "a second beside the first"
+
+
+def test_a_file_of_text_that_shares_a_line_with_one_that_has_gone(tmp_path: Path) -> None:
+    one = merged(EMPTY, text(tmp_path / "one.txt", "a", "b", "c"))
+    (tmp_path / "one.txt").unlink()
+    two = merged(one, text(tmp_path / "two.txt", "x", "b"))
+    assert lines(two) == [*lines(one), [("two.txt:1", "x"), ("two.txt:2", "b")]]
+    (tmp_path / "two.txt").unlink()
+    three = merged(two, text(tmp_path / "three.txt", "a", "b", "c"))
+    assert [Path(part.root).name for part in three.parts] == ["three.txt", "two.txt"], "b is not of both"
+
+
+def test_files_of_text_of_one_name(tmp_path: Path) -> None:
+    """Their lines have ids of their own, and each stays while its own file has it."""
+    rows = ("a", "b", "mine\tc")
+    plan = EMPTY
+    for folder in ("x/d", "e", "y/d"):
+        plan = merged(plan, text(tmp_path / folder / "c.txt", *rows))
+    ids = [[name for name, _ in part] for part in lines(plan)]
+    assert ids == [["c.txt:1", "c.txt:2", "mine"], ["e/c.txt:1", "e/c.txt:2", "mine"],
+                   ["y/d/c.txt:1", "y/d/c.txt:2", "mine"]]  # fmt: skip
+    for folder in ("e", "x/d", "y/d"):
+        assert merged(plan, of_text(tmp_path / folder / "c.txt")) == plan
+    less = merged(plan, text(tmp_path / "x/d/c.txt", "a"))
+    assert lines(less) == [lines(plan)[0][:1], *lines(plan)[1:]]
 
 
 def test_a_folder_that_was_moved_and_a_file_that_was_changed_in_it(tmp_path: Path) -> None:
@@ -78,6 +103,20 @@ def test_a_folder_that_was_moved_and_a_file_that_was_changed_in_it(tmp_path: Pat
     assert unchanged(two, three) == []
     (new / "a.txt").write_text("another one")
     assert unchanged(three, merged(three, of_videos(new))) == [1], "the part of c.mp4 alone"
+
+
+def test_a_folder_that_shares_a_file_with_one_that_has_gone(tmp_path: Path) -> None:
+    for name in ("a/intro", "a/bolt", "b/intro", "b/snow"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.mp4").write_bytes(b"the same")
+    one = merged(EMPTY, of_videos(tmp_path / "a"))
+    shutil.rmtree(tmp_path / "a")
+    two = merged(one, of_videos(tmp_path / "b"))
+    assert (two.parts[0], unchanged(one, two)) == (one.parts[0], [0])
+    assert [(part.root, [item[0] for item in part.items]) for part in two.parts[1:]] == [
+        (str(tmp_path / "b"), ["intro.mp4", "snow.mp4"])
+    ]
+    assert merged(two, of_videos(tmp_path / "b")) == two
 
 
 @pytest.fixture
@@ -116,6 +155,15 @@ def test_tars_that_were_moved_are_the_same(tars: Path) -> None:
     assert (unchanged(one, two), {part.root for part in two.parts}) == ([0, 1, 2], {str(moved)})
     changed = merged(one, of_shards(shard(moved, 8)))
     assert (len(changed.parts), unchanged(one, changed)) == (4, [0, 1, 2])
+
+
+def test_one_tar_of_shards_that_have_gone_leaves_the_others(tars: Path, tmp_path: Path) -> None:
+    one = merged(EMPTY, of_shards(tars))
+    shutil.rmtree(tars)
+    two = merged(one, of_shards(shard(tmp_path / "b", 2)))
+    assert [len(part.items) for part in two.parts] == [1, 1, 1]
+    assert unchanged(one, two) == [0, 1, 2]
+    assert merged(two, of_shards(tmp_path / "b")) == two
 
 
 def test_what_was_planned_is_not_what_is_there_now(tars: Path) -> None:

@@ -4,7 +4,7 @@
     a video file    by its path; one that has gone stays
     a line of text  by its id and words; the lines that a file has no more go
 
-A folder or file of text that was moved is known by what is in it.
+What was moved is known by what is in it: all that was embedded of it is in the new place, and the old one is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from vtr.data.index import ShardIndex
 from vtr.data.remote import url_of
-from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan
+from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan, printable
 
 LINES = 100_000  # in a part
 
@@ -33,21 +33,23 @@ def merged(plan: Plan, new: Sequence[Part]) -> Plan:
 
 
 def _follow(parts: list[Part], new: Sequence[Part]) -> None:
-    """Parts of a root that is not there any more, some of which `new` has, are below the root of `new` now."""
+    """Parts of a root that is not there any more are below the root of `new` now, if all that they hold is there."""
     kind, root = new[0].kind, new[0].root
-    has = _marks(new)
-    others = {part.root for part in parts if part.kind == kind} - {root}
-    for other in others:
-        if url_of(other) is None and not Path(other).exists():
-            own = [n for n, part in enumerate(parts) if (part.kind, part.root) == (kind, other)]
-            if has & _marks(parts[n] for n in own):
-                for n in own:
-                    parts[n] = replace(parts[n], root=root)
+    has = _marks(new) - _marks(part for part in parts if (part.kind, part.root) == (kind, root))
+    for other in dict.fromkeys(part.root for part in parts if part.kind == kind and part.root != root):
+        if url_of(other) is not None or Path(other).exists():
+            continue
+        own = [n for n, part in enumerate(parts) if (part.kind, part.root) == (kind, other)]
+        marks = _marks(parts[n] for n in own)
+        if marks and marks <= has:
+            has -= marks  # what one source was is not another as well
+            for n in own:
+                parts[n] = replace(parts[n], root=root)
 
 
-def _marks(parts: Iterable[Part]) -> set[Any]:
+def _marks(parts: Iterable[Part]) -> Counter[Any]:
     """What items are known by wherever they are: a tar's digest, a file's name and size, a line's words."""
-    return {item[:2] if part.kind == FILES else item[-1] for part in parts for item in part.items}
+    return Counter(item[:2] if part.kind == FILES else item[-1] for part in parts for item in part.items)
 
 
 def _put_tars(parts: list[Part], new: Sequence[Part]) -> None:
@@ -105,11 +107,9 @@ def _put_files(parts: list[Part], new: Sequence[Part]) -> None:
 
 def _put_lines(parts: list[Part], new: Sequence[Part]) -> None:
     root = new[0].root
-    texts = [n for n, part in enumerate(parts) if part.kind == TEXT_LINES]
-    elsewhere = {item for n in texts if parts[n].root != root for item in parts[n].items}
-    wanted = [item for part in new for item in part.items if item not in elsewhere]
+    wanted = _told_apart(parts, root, [item for part in new for item in part.items])
     left = Counter(wanted)
-    own = {n: list(parts[n].items) for n in texts if parts[n].root == root}
+    own = {n: list(part.items) for n, part in enumerate(parts) if (part.kind, part.root) == (TEXT_LINES, root)}
     stale = []
     for n, items in own.items():
         for place, item in enumerate(items):
@@ -130,3 +130,20 @@ def _put_lines(parts: list[Part], new: Sequence[Part]) -> None:
         parts[n] = replace(parts[n], items=tuple(items))
     rest = fresh[len(stale) :]
     parts += [Part(TEXT_LINES, root, tuple(rest[at : at + LINES])) for at in range(0, len(rest), LINES)]
+
+
+def _told_apart(parts: Sequence[Part], root: str, lines: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """`lines` with FOLDER/FILE:NUMBER for FILE:NUMBER where files of that name in other folders came before `root`."""
+    roots = list(dict.fromkeys([*(part.root for part in parts if part.kind == TEXT_LINES), root]))
+    path = Path(root).parts
+    others = [Path(other).parts for other in roots[: roots.index(root)] if Path(other).name == path[-1]]
+    if not others:
+        return lines
+    length = next(n for n in range(2, len(path) + 1) if all(path[-n:] != other[-n:] for other in others))
+    own, apart = f"{printable(path[-1])}:", f"{printable(Path(*path[-length:]))}:"
+    return [
+        (apart + name.removeprefix(own), words)
+        if name.startswith(own) and name.removeprefix(own).isdigit()
+        else (name, words)
+        for name, words in lines
+    ]
