@@ -94,7 +94,7 @@ def speeds(asked: argparse.Namespace) -> dict[str, float]:
     batch_size = {name: min(config_of(name, asked).train.batch_size, len(index)) for name in VARIANTS}
 
     def work(config: Config, masked: bool) -> Callable[[], None]:
-        words = build.make_tokenizer(config, captions_of(index)[0])
+        words = build.make_tokenizer(config, captions_of(index))
         objective = make_objective(config, build.make_model(config, words).train(), words)
         optimizer = make_optimizer(config, objective, config.train.batch_size)
         some = [(0, i) for i in range(min(config.train.batch_size, len(index)))]
@@ -151,7 +151,7 @@ def probed(run: dict[str, Any], asked: argparse.Namespace) -> dict[str, float]:
     """R@1 (percent, text to video) by view of the clips, among those whose captions tell of an order of events."""
     from vtr.build import clip_shape, load_model
     from vtr.data.index import ShardIndex
-    from vtr.retrieval.embed import captions_of, embed_captions
+    from vtr.retrieval.embed import embed_captions
     from vtr.retrieval.views import embed_views
 
     kept = asked.work / "probes.json"
@@ -160,11 +160,11 @@ def probed(run: dict[str, Any], asked: argparse.Namespace) -> dict[str, float]:
         return known[run["out"]]
     loaded, index = load_model(run["out"], "cpu"), ShardIndex.open(asked.work / "test")
     seen = embed_views(loaded.embedder, index, clip_shape(loaded.config), loaded.tokenizer, probe=True)
-    texts = embed_captions(loaded.embedder, loaded.tokenizer, captions_of(index)[0])
     rows = [i for i in range(len(index)) if " then " in index.captions(i)[0]]
+    texts = embed_captions(loaded.embedder, loaded.tokenizer, [index.captions(i)[0] for i in rows])
     found = {}
     for view in VIEWS:
-        similar = texts[rows] @ seen.vectors[view][rows].T
+        similar = texts @ seen.vectors[view][rows].T
         found[view] = 100 * float((similar.argmax(1) == range(len(rows))).mean())
     kept.write_text(json.dumps(known | {run["out"]: found | {"clips": len(rows)}}, indent=1))
     return found

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from vtr.config import Config
 from vtr.data.cache import FrameCache
 from vtr.data.loader import ClipDataset, batches, workers_watched
 from vtr.data.mixture import Samples
-from vtr.data.order import mixed_slots
+from vtr.data.order import Part, mixed_slots, steps_of
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.models.embedder import Embedder, Model
@@ -88,7 +87,7 @@ def run(
                 f"{part}.{key}": value for part, keys in recipe.to_dict(config).items() for key, value in keys.items()
             }
             accelerator.init_trackers("vtr", settings, {"wandb": {"dir": str(out), "name": out.name}})
-        plan = make_plan(config, len(index), record)
+        plan = make_plan(config, index.parts(), record)
         freeze(model, config.optim.freeze)
         epoch = max(1, len(index) // plan.batch_size)
         objective = (
@@ -164,11 +163,11 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
 
 
-def make_plan(config: Config, samples: int, record: dict[str, Any]) -> Plan:
+def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any]) -> Plan:
     """How many steps of what; a batch is never larger than the data set, for no clip may be its own negative."""
     settings = config.train
-    batch = min(settings.batch_size, samples)
-    steps = settings.steps or max(1, settings.min_steps, math.ceil(settings.epochs * samples / batch))
+    batch = min(settings.batch_size, sum(len(part.numbers) for part in parts))
+    steps = settings.steps or max(settings.min_steps, steps_of(parts, batch, settings.epochs))
     return Plan(
         steps=steps,
         batch_size=batch,

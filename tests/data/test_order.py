@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from itertools import chain, islice
 
 import numpy as np
 import pytest
 
-from vtr.data.order import epoch_order, evaluation_slots, training_slots
+from vtr.data.order import (
+    Part,
+    epoch_order,
+    evaluation_slots,
+    mixed_slots,
+    steps_of,
+    training_slots,
+    turn,
+    turns,
+)  # fmt: skip
 from vtr.errors import ConfigError
 
 CASES = 40
@@ -81,3 +92,33 @@ def test_a_batch_divides_among_the_processes() -> None:
 def test_evaluation_sees_every_sample_once_in_order() -> None:
     assert evaluation_slots(5, 2) == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
     assert evaluation_slots(4, 8) == [[(0, 0), (0, 1), (0, 2), (0, 3)]]
+
+
+@pytest.mark.parametrize(("images", "videos", "batch", "epochs"), [(40, 6, 16, 1), (1000, 30, 64, 1), (50, 1000, 96, 2),
+                                                                    (10, 10, 8, 1), (24, 60, 32, 0.5)])  # fmt: skip
+def test_an_epoch_of_images_and_videos_shows_each_of_both(images: int, videos: int, batch: int, epochs: float) -> None:
+    """Batches are of one kind, so some come twice, but none is left out; and not a step more than that takes."""
+    whole = int(max(1, epochs))
+    numbers = np.arange(images + videos)
+    both = [
+        Part(own, np.zeros(len(own), np.int32), Fraction(len(own)), still)
+        for own, still in ((numbers[:videos], False), (numbers[videos:], True))
+    ]
+    steps = steps_of(both, batch, epochs)
+    shown = np.zeros(len(numbers), np.int64)
+    for slots in islice(mixed_slots(both, 0, batch, 0), steps):
+        for _, number in slots:
+            shown[number] += 1
+    if epochs >= 1:
+        assert shown.min() >= whole
+    least = [turns(steps - 1, [part.weight for part in both])[n] * batch < epochs * len(part.numbers)
+             for n, part in enumerate(both)]  # fmt: skip
+    assert any(least) or steps == math.ceil(epochs * len(numbers) / batch)
+    assert turns(steps, [part.weight for part in both]) == [
+        sum(turn(step, [part.weight for part in both])[0] == n for step in range(steps)) for n in (0, 1)
+    ]
+
+
+def test_one_s_own_weights_are_no_promise_to_show_all() -> None:
+    both = [Part(np.arange(10), np.zeros(10, np.int32), Fraction(n)) for n in (9, 1)]
+    assert steps_of(both, 4, 1) == 5

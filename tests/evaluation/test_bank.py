@@ -49,6 +49,14 @@ def test_a_bank_of_vectors_is_not_of_the_test(tmp_path):
     for bank, how in (("test", "all of it is"), ("more", "it has every one of them")):
         with pytest.raises(DataError, match=f"is of the captions that are tested: {how}"):
             api.evaluate(embeddings=tmp_path / "test", bank=tmp_path / bank)
+    assert found["shared_captions"] == 0
+    nearly = np.load(tmp_path / "test" / "text.npy")
+    nearly[0] += 1  # the test's own but for one
+    (tmp_path / "nearly").mkdir()
+    np.save(tmp_path / "nearly" / "text.npy", nearly)
+    result = api.evaluate(embeddings=tmp_path / "test", bank=tmp_path / "nearly", draws=0)
+    assert result["columns"]["+QB-Norm"]["bank"]["shared_captions"] == 5
+    assert any(note.endswith("nearly, 5 of them in the words of the test, too") for note in rows.notes(result))
     (tmp_path / "bank" / "captions.txt").write_text("".join(f"caption {i}\n" for i in range(9)))
     (tmp_path / "test" / "captions.txt").write_text("".join(f"caption {i}\n" for i in range(6)))
     (tmp_path / "test" / "videos.txt").write_text("".join(f"v{i}\n" for i in range(6)))

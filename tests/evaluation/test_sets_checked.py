@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 
+import numpy as np
 import pytest
 from test_evaluation import CPU, coco, sharded
 
@@ -71,3 +72,13 @@ def test_what_was_lost_at_sharding_is_expected_and_named(run, tmp_path):
         (tmp_path / "less" / name).write_text(text)
         with pytest.raises(DataError, match=rf"{name} is damaged"):
             api.evaluate(run, tmp_path / "less", **CPU)
+
+
+def test_shards_of_another_set_are_no_source_for_embeddings(test_shards, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, width in (("video", (4, 8)), ("text", (4, 8))):
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal(width))
+    (tmp_path / "videos.txt").write_text("a\nb\nc\nd\n")
+    np.save(tmp_path / "caption_video.npy", np.arange(4))
+    with pytest.raises(DataError, match=r"has none of the ids of these embeddings: not 'a', but "):
+        api.evaluate(embeddings=tmp_path, shards=test_shards)

@@ -17,18 +17,27 @@ def ranks_of(rank, gallery=100):
 
 
 def test_the_interval_is_that_of_resampled_queries():
-    """The same draws, each resample written out in full."""
+    """The same draws of the queries by rank, each resample written out in full."""
     rng = np.random.default_rng(1)
     ranks = ranks_of(rng.integers(1, 40, 51))
     found = stats.intervals(ranks, seed=4, draws=300)
     draws, drawn = np.random.default_rng([4, 0]), []
     for _ in range(300):
         again = draws.integers(0, 51, 51)
-        drawn.append(summarize(ranks_of(ranks.better[again] + 1)))
+        drawn.append(summarize(ranks_of(np.sort(ranks.better)[again] + 1)))
     for name in ("R@1", "R@5", "R@10", "MdR", "MnR"):
         low, high = np.percentile([one[name] for one in drawn], [2.5, 97.5])
         assert found[name] == pytest.approx((low, high))
         assert low <= summarize(ranks)[name] <= high
+
+
+def test_the_order_of_the_rows_changes_nothing():
+    rng = np.random.default_rng(5)
+    rank, cluster = rng.integers(1, 30, 200), rng.integers(0, 60, 200)
+    moved, renamed = rng.permutation(200), rng.permutation(60)
+    again = stats.intervals(ranks_of(rank[moved]), renamed[cluster[moved]])
+    for name, ends in stats.intervals(ranks_of(rank), cluster).items():
+        assert again[name] == pytest.approx(ends), name
 
 
 def test_queries_of_one_video_are_drawn_together():

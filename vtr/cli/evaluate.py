@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text
+from vtr.cli.app import app, counting, examples, print_json, print_text, say
 
 COMPARE = "compare"
 comparing = typer.Typer(rich_markup_mode="rich")
@@ -145,6 +145,9 @@ def _show(result: Any, format: str) -> None:
 
     if format != "rich":
         print_text(formats.TEXTS[format](result))
+        if format == "csv":  # which has no place for them
+            for note in rows.notes(result):
+                say(f"note: {formats.printable(note)}")
         return
     console = Console()
     console.print(results_table(result))

@@ -3,11 +3,14 @@
 Epochs follow each other in one endless list of slots: `epoch 0 | epoch 1 | ...`; global batch g takes the slots from
 g * B, and rank r its contiguous part. Nothing is dropped at the end of an epoch: a batch may straddle two. So the state
 of the loader is one number, whatever the processes and workers, and each epoch shows each sample once. Several
-directories, and the images and videos of one, are parts with such a list each, which take turns by their weights.
+directories, and the images and videos of one, are parts with such a list each, which take turns by their weights; how
+many steps an epoch is then, `steps_of` says.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -107,6 +110,42 @@ def turn(number: int, weights: Sequence[Fraction]) -> tuple[int, int]:
         number -= before  # the rest share the turns that are left
         rest -= weight
     return len(weights) - 1, number
+
+
+def turns(number: int, weights: Sequence[Fraction]) -> list[int]:
+    """How many of the first `number` turns each has had, by the rule of `turn`."""
+    rest, had = sum(weights, Fraction()), []
+    for weight in weights[:-1]:
+        had.append(number * weight.numerator * rest.denominator // (weight.denominator * rest.numerator))
+        number -= had[-1]
+        rest -= weight
+    return [*had, number]
+
+
+def steps_of(parts: Sequence[Part], batch: int, epochs: float) -> int:
+    """The steps that `epochs` take: with one part, or with weights of one's own, as many slots as there are samples.
+
+    The images and videos of one directory, or directories that weigh what they hold, take the steps until each sample
+    has been shown so often: batches are of one kind, so what comes round sooner is shown again.
+    """
+    samples = sum(len(part.numbers) for part in parts)
+    least = max(1, math.ceil(epochs * samples / batch))
+    if len(parts) == 1 or len({part.weight / len(part.numbers) for part in parts}) > 1:
+        return least
+    kinds = [kind for still in (False, True) if (kind := [part for part in parts if part.still is still])]
+    shares = [sum((part.weight for part in kind), Fraction()) for kind in kinds]
+
+    def shown(steps: int) -> bool:
+        return all(
+            slots >= epochs * len(part.numbers)
+            for kind, had in zip(kinds, turns(steps, shares), strict=True)
+            for part, slots in zip(kind, turns(had * batch, [part.weight for part in kind]), strict=True)
+        )
+
+    most = least
+    while not shown(most):
+        most *= 2
+    return bisect_left(range(most + 1), True, lo=least, key=shown)
 
 
 def evaluation_slots(count: int, batch: int, still: npt.NDArray[np.bool_] | None = None) -> list[list[tuple[int, int]]]:

@@ -55,7 +55,7 @@ def of_model(
         raise InputError("several shard directories are for splits of action protocols", "give --shards once")
     words = None if asked.bank is None else bank.of_shards(asked.bank, [Path(at) for at in shards])
     parts = [embedded(loaded, protocol, Path(at), asked, batch, workers, progress, together=together) for at in shards]
-    texts = None if asked.bank is None or words is None else bank.embedded(loaded, asked.bank, words)
+    texts = None if asked.bank is None or words is None else bank.embedded(loaded, asked.bank, *words)
     shape = clip_shape(loaded.config)
     about = {
         **_model(loaded.meta),

@@ -33,22 +33,28 @@ class Bank:
     about: dict[str, Any]
 
 
-def of_shards(at: Path, tests: Sequence[Path]) -> Named:
-    """The captions of the shards `at`, by id. Raises DataError: they are those of one of the shards `tests`."""
+def of_shards(at: Path, tests: Sequence[Path]) -> tuple[Named, int]:
+    """The captions of the shards `at`, by id, and how many of them are said in the test, too.
+
+    Raises DataError: they are those of one of the shards `tests`.
+    """
     from vtr.data.index import ShardIndex
 
     bank = _named(ShardIndex.open(at))
+    tested: set[str] = set()
     for test in tests:
-        _refuse(at, bank, _named(ShardIndex.open(test)))
-    return bank
+        named = _named(ShardIndex.open(test))
+        _refuse(at, bank, named)
+        tested.update(text for _, text in named)
+    return bank, _shared(bank, tested)
 
 
-def embedded(loaded: Loaded, at: Path, captions: Named) -> Bank:
+def embedded(loaded: Loaded, at: Path, captions: Named, shared: int) -> Bank:
     """The bank of what `of_shards` gave."""
     from vtr.retrieval.embed import embed_captions
 
     vectors = embed_captions(loaded.embedder, loaded.tokenizer, [text for _, text in captions])
-    return Bank(vectors, _about(at, captions))
+    return Bank(vectors, _about(at, captions, shared))
 
 
 def of_embeddings(at: Path, test: paired.Paired) -> Bank:
@@ -62,7 +68,10 @@ def of_embeddings(at: Path, test: paired.Paired) -> Bank:
         _refuse(at, captions, [(test.ids[row], text) for row, text in zip(test.owner, test.captions, strict=True)])
     else:
         _refuse_all(at, {row.tobytes() for row in unit}, {row.tobytes() for row in test.text})
-    return Bank(unit, _about(at, captions) | {"vectors_sha256": paired.vectors_sha256(vectors)})
+    # Of texts without words, their vectors say whether they are the same.
+    tested = {row.tobytes() for row in test.text}
+    shared = max(_shared(captions, set(test.captions)), sum(row.tobytes() in tested for row in unit))
+    return Bank(unit, _about(at, captions, shared) | {"vectors_sha256": paired.vectors_sha256(vectors)})
 
 
 def _named(index: ShardIndex) -> Named:
@@ -87,11 +96,18 @@ def _texts(at: Path) -> tuple[Floats, Named]:
     return rows.vectors, list(zip(rows.ids, texts, strict=True))
 
 
-def _about(at: Path, captions: Named) -> dict[str, Any]:
+def _shared(bank: Named, tested: Collection[str]) -> int:
+    return sum(bool(text) and text in tested for _, text in bank)
+
+
+def _about(at: Path, captions: Named, shared: int) -> dict[str, Any]:
     texts = sorted(text for _, text in captions)
     lines = "".join(f"{json.dumps(text)}\n" for text in texts)
     digest = hashlib.sha256(lines.encode()).hexdigest() if any(texts) else None
-    return {"path": str(at), "captions": len(captions), "captions_sha256": digest, "vectors_sha256": None}
+    return {
+        "path": str(at), "captions": len(captions), "shared_captions": shared, "captions_sha256": digest,
+        "vectors_sha256": None,
+    }  # fmt: skip
 
 
 def _refuse(at: Path, bank: Named, test: Named) -> None:

@@ -140,6 +140,11 @@ def given(found: Paired, protocol: Protocol | None, asked: Asked, shards: Path |
         index = ShardIndex.open(shards)
         row_of = {index.key(i): i for i in range(len(index))}
         rows = np.array([row_of.get(name, -1) for name in found.ids])
+        if not (rows >= 0).any():
+            raise DataError(
+                f"{shards} has none of the ids of these embeddings: not {found.ids[0]!r}, but {index.key(0)!r}",
+                "give the shards that were embedded, or leave out --shards",
+            )
         labels = np.where(rows >= 0, index.facts("split")[rows], "").tolist()
         images = int((index.facts("decoder")[rows] == IMAGE).sum()) if (rows >= 0).all() else None
     checked = protocols.check(

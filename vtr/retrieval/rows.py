@@ -79,7 +79,9 @@ def notes(record: Mapping[str, Any]) -> list[str]:
     for column, numbers in record["columns"].items():
         found.append(f"{column} assumes {numbers['assumes']}")
         if bank := numbers.get("bank"):
-            found.append(f"the bank of {column}: {_counted(bank['captions'], 'caption', 'captions')} of {bank['path']}")
+            also = f", {shared} of them in the words of the test, too" if (shared := bank["shared_captions"]) else ""
+            said = _counted(bank["captions"], "caption", "captions")
+            found.append(f"the bank of {column}: {said} of {bank['path']}{also}")
     if record["published"]:
         found.append("theirs: as the papers report them, not measured here")
         cautions = {f"{row['model']}: {row['note']}" for row in record["published"] if row["note"]}

@@ -58,6 +58,9 @@ def drawn(ranks: Ranks, cluster: Rows | None = None, *, seed: int = 0, draws: in
     number = _numbered(cluster, len(ranks.better))
     count = int(number.max()) + 1
     sums = np.stack([np.bincount(number, rows, count) for rows in (*values.values(), np.ones(len(number)))], axis=1)
+    # In an order of their outcomes: whoever writes the same rows in another order is to get the same interval.
+    place = np.lexsort((np.bincount(number, ranks.expected() ** 2, count), *sums.T))
+    sums, number = sums[place], np.argsort(place)[number]
     order = np.argsort(ranks.expected(), kind="stable")
     sorted_rank, sorted_number = ranks.expected()[order], number[order]
     means, medians = np.empty((draws, len(values))), np.empty(draws)
