@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vtr.errors import InputError
 from vtr.finder import Finder
@@ -18,10 +18,29 @@ def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None]) ->
 
     Raises InputError: the port is taken, or fastapi and uvicorn are not installed.
     """
-    try:
+    with _bound(port) as listener:
         import uvicorn
 
         from vtr.serve.app import make_app
+
+        config = uvicorn.Config(make_app(finder, title), log_level="warning", access_log=False, lifespan="off")
+        listener.listen(128)
+        tell(f"http://{HOST}:{listener.getsockname()[1]}")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def check(port: int) -> None:
+    """Raises InputError as `serve` would: to be called before the work that the page is to show."""
+    with _bound(port):
+        pass
+
+
+@contextlib.contextmanager
+def _bound(port: int) -> Iterator[socket.socket]:
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise InputError(f"--serve needs {error.name}, which is not installed", "pip install 'vtr[serve]'") from error
     with socket.socket() as listener:
@@ -32,8 +51,4 @@ def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None]) ->
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             why = "is taken" if taken else f"cannot be used: {error}"
             raise InputError(f"port {port} {why}", "give another --port, or --port 0 for any free one") from error
-        config = uvicorn.Config(make_app(finder, title), log_level="warning", access_log=False, lifespan="off")
-        listener.listen(128)
-        tell(f"http://{HOST}:{listener.getsockname()[1]}")
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+        yield listener
