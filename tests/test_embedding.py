@@ -77,6 +77,53 @@ def test_a_changed_file_is_embedded_anew(run: Path, folder: Path, tmp_path: Path
                                atol=1e-5)  # fmt: skip
 
 
+@pytest.mark.parametrize("layout", ["parquet", "npy"])
+def test_rows_of_videos_that_have_gone_stay(run: Path, folder: Path, tmp_path: Path, layout: str) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    how = {**HOW, "videos": videos, "captions": True, "segments": "1s/0.5s", "format": layout, "dtype": "float16"}
+    api.embed(run, None, tmp_path / "e", **how)
+    before = store.read(tmp_path / "e")
+    (videos / "v03.mp4").unlink()
+    (videos / "v03.txt").unlink()
+    (videos / "v00.txt").write_text("other words\n")
+    found = api.embed(run, None, tmp_path / "e", **how)
+    assert (found.added, found.skipped, found.gone) == (1, [], ["v03.mp4"])
+    after = store.read(tmp_path / "e")
+    assert (after.ids, after.modality, after.source) == (before.ids, before.modality, before.source)
+    np.testing.assert_array_equal(after.start_s, before.start_s)
+    own = [row for row, name in enumerate(before.ids) if name == "v03.mp4"]
+    assert after.take(own).captions == before.take(own).captions
+    np.testing.assert_array_equal(after.vectors[own], before.vectors[own])
+    again = api.embed(run, None, tmp_path / "e", **how)
+    assert (again.added, again.gone) == (0, ["v03.mp4"])
+    (videos / "v03.mp4").symlink_to("/a disk that is not there/v03.mp4")
+    assert api.embed(run, None, tmp_path / "e", **how).gone == ["v03.mp4"]
+    (videos / "v03.mp4").unlink()
+    anew = api.embed(run, None, tmp_path / "e", overwrite=True, **how)
+    assert (anew.gone, "v03.mp4" in store.read(tmp_path / "e").ids) == ([], False)
+
+
+def test_sources_that_have_gone_before_the_end(run: Path, folder: Path, shards: Path, tmp_path: Path) -> None:
+    """What is missing is named, with the ways out; both lead out."""
+    where, out = shutil.copytree(shards, tmp_path / "s"), tmp_path / "e"
+    api.embed(run, where, out, **HOW)
+    (out / "emb-00001.parquet").unlink()  # as if it had been killed before
+    where.rename(tmp_path / "t")
+    (tmp_path / "q.txt").write_text("a dog\n")
+    with pytest.raises(DataError, match=r"/s has gone, and 1 parts of it are not embedded in .*/e yet\n.*put it back .*"
+                                        r"or give --overwrite"):  # fmt: skip
+        api.embed(run, None, out, text=tmp_path / "q.txt", **HOW)
+    (tmp_path / "t").rename(where)
+    assert api.embed(run, None, out, text=tmp_path / "q.txt", **HOW).rows == 25
+    videos = shutil.copytree(folder, tmp_path / "v")
+    api.embed(run, None, tmp_path / "f", videos=videos, **HOW)
+    (tmp_path / "f" / "emb-00001.parquet").unlink()
+    shutil.rmtree(videos)
+    with pytest.raises(DataError, match="/v has gone, and 1 parts of it"):
+        api.embed(run, None, tmp_path / "f", text=tmp_path / "q.txt", **HOW)
+    assert api.embed(run, None, tmp_path / "f", text=tmp_path / "q.txt", overwrite=True, **HOW).rows == 1
+
+
 def test_captions_beside_are_followed(run: Path, folder: Path, tmp_path: Path) -> None:
     videos = shutil.copytree(folder, tmp_path / "v")
     api.embed(run, None, tmp_path / "e", videos=videos, captions=True, **HOW)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from vtr.atomic import explain_os_error, locked, remove_leftovers
 from vtr.build import load_model
 from vtr.data.spans import Segments
 from vtr.errors import DataError, InputError, WorkError
-from vtr.retrieval import parts, store
+from vtr.retrieval import gone, parts, store
 from vtr.retrieval.merge import merged
 from vtr.retrieval.parquet import NAMES
 from vtr.retrieval.plan import PLAN, Options, Part, Plan, planned, read, refuse_other
@@ -32,7 +32,7 @@ class Exported:
     """What an export holds, and what was embedded now: `added` parts with `new` rows, `clips` of them of videos.
 
     `seconds` is what that took, once the model was loaded; processes that are started here load it for themselves.
-    `skipped`: {id, kind, message} of each.
+    `skipped`: {id, kind, message} of each. `gone`: the videos whose files have gone and whose rows stay.
     """
 
     out: Path
@@ -43,6 +43,7 @@ class Exported:
     new: int = 0
     clips: int = 0
     seconds: float = 0.0
+    gone: Sequence[str] = ()
 
     @property
     def clips_per_s(self) -> float | None:
@@ -73,11 +74,13 @@ def export(
     if overwrite:  # made beside the old one, which is there until the new one is whole
         job = replace(job, out=out / ANEW)
     with _held(out, main=rank == 0):
+        given = sources() if rank == 0 else []
         if rank == 0:
-            _merged(job.out, Plan(options, loaded.meta), sources(), anew=overwrite).write(job.out)
+            _merged(job.out, Plan(options, loaded.meta), given, anew=overwrite).write(job.out)
         barrier()
         plan = planned(job.out)
         left = [number for number in range(len(plan.parts)) if not parts.is_done(job.out, plan, number)]
+        gone.refuse_missing(job.out, plan, left)
         barrier()  # all have looked before any writes: they share the same list
         begin = time.monotonic()
         if world > 1 or processes == 1 or len(left) < 2:
@@ -92,7 +95,10 @@ def export(
         skipped = parts.finish(job.out, plan)
         if overwrite:
             store.move(job.out, out)
-    return _summary(out, plan, left, seconds, skipped, max_skipped)
+    roots, again = {part.root for part in given}, set(left)
+    asked = [number for number, part in enumerate(plan.parts) if number in again or part.root in roots]
+    found = _summary(out, plan, left, seconds, skipped, max_skipped)
+    return replace(found, gone=gone.named(plan, asked, skipped))
 
 
 def _check(out: Path, options: Options, processes: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from vtr.build import Loaded, clip_shape, load_model
 from vtr.data.child import obey_parent
 from vtr.errors import WorkError
-from vtr.retrieval import parts
+from vtr.retrieval import gone, parts
 from vtr.retrieval.maker import Maker
 from vtr.retrieval.plan import Plan, planned
 
@@ -43,7 +43,7 @@ class Job:
             self.batch, self.workers, self.time_limit_s, progress,
         )  # fmt: skip
         for number, rows, skipped in maker.parts(plan, numbers):
-            parts.write(self.out, plan, number, rows, skipped)
+            parts.write(self.out, plan, number, *gone.kept(self.out, plan, number, rows, skipped))
 
 
 def launched() -> tuple[int, int, Callable[[], None]]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,36 @@ def test_embed_as_npy_with_captions(cli: Cli, run: Path, test_shards: Path, tmp_
     again = json.loads(cli(*given, "--json").out)
     assert (again["added"], again["new"], again["clips_per_s"]) == (0, 0, None)
     assert cli(*given, "--overwrite").code == 0
+
+
+def test_embed_refuses_a_port_that_is_taken_before_it_begins(
+    cli: Cli, run: Path, test_shards: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn", reason="the search page is an extra: pip install 'vtr[serve]'")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = cli("embed", run, "--shards", test_shards, "--out", tmp_path / "e", "--serve", "--port", port, *CPU)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: port {port} is taken\nhint: give another --port")
+    assert not (tmp_path / "e").exists()
+
+
+def test_embed_names_videos_that_have_gone(cli: Cli, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    for name, scene in zip("abc", synthetic.scenes(5, "train"), strict=False):
+        (tmp_path / "v" / f"{name}.mp4").write_bytes(synthetic.encode(synthetic.render(scene)))
+    given = ("embed", run, "--videos", tmp_path / "v", "--out", tmp_path / "e", *CPU)
+    assert (first := cli(*given)).code == 0
+    assert "gone" not in first.err
+    (tmp_path / "v/a.mp4").unlink()
+    (tmp_path / "v/b.txt").write_text("a caption")
+    told = "1 video has gone, its rows stay: a.mp4; --overwrite leaves it out\n"
+    assert (second := cli(*given)).code == 0
+    assert second.err.endswith(told)
+    (tmp_path / "v/b.mp4").unlink()
+    third = cli(*given, "--json")
+    assert (third.code, json.loads(third.out)["gone"]) == (0, ["a.mp4", "b.mp4"])
+    assert third.err.endswith("2 videos have gone, their rows stay: a.mp4, b.mp4; --overwrite leaves them out\n")
 
 
 def test_search_json(cli: Cli, embeddings: Path) -> None:

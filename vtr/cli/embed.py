@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, warn
+from vtr.cli.app import app, counting, examples, print_json, print_text, say, warn
 from vtr.cli.search import tell
 
 
@@ -44,6 +44,10 @@ def embed(
     """Write the normalised vector of every video, with the model it came from; run again, add what is new."""
     from vtr import api
 
+    if serve:  # what would end it is said before hours of work
+        from vtr.serve.server import check
+
+        check(port)
     with counting("videos") as progress:
         found = api.embed(
             run, shards, out, videos=videos, text=text, segments=segments, format=format, dtype=dtype,
@@ -53,12 +57,18 @@ def embed(
         )  # fmt: skip
     if found.skipped:
         warn(f"{len(found.skipped)} videos could not be decoded: {out / 'skipped.jsonl'} names them")
+    if found.gone:
+        names = ", ".join(found.gone[:3]) + (f" and {len(found.gone) - 3} more" if len(found.gone) > 3 else "")
+        one = len(found.gone) == 1
+        has, its, it = ("video has", "its", "it") if one else ("videos have", "their", "them")
+        say(f"{len(found.gone)} {has} gone, {its} rows stay: {names}; --overwrite leaves {it} out")
     if not found.files:  # another process of several tells
         return
     files = [str(file) for file in found.files]
     record = {
         "out": str(out), "files": files, "rows": found.rows, "added": found.added, "new": found.new,
         "clips": found.clips, "seconds": found.seconds, "clips_per_s": found.clips_per_s, "skipped": found.skipped,
+        "gone": list(found.gone),
     }  # fmt: skip
     if not as_json:
         if verbose:
