@@ -215,6 +215,30 @@ def test_interrupted_and_changed(tmp_path: Path) -> None:
     assert index(tmp_path).samples == 4
 
 
+def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    for n in range(3):
+        add_tar(tmp_path / f"{n}.tar", [(f"{n}.jpg", jpeg(n)), (f"{n}.txt", b"word " * 50)])
+    index(tmp_path)
+    whole, path = tree(tmp_path), tmp_path / index_file.NAME
+    sound = path.read_bytes()
+    for at in [*range(10, len(sound), len(sound) // 6), len(sound) - 6]:
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0x11]) + sound[at + 1 :])
+        index(tmp_path)
+        assert index_file.read_whole(path)[1].num_rows == 3
+        assert ShardIndex.open(tmp_path).captions(2) == [("word " * 50).strip()]
+    path.unlink()
+    index(tmp_path)
+    assert tree(tmp_path) == whole
+    table = index_file.pq.read_table(path)
+    other = table.set_column(0, table.schema.field(0), index_file.pa.array(["a", "b", "c"], "large_string"))
+    meta = index_file.pq.read_schema(path).metadata
+    index_file.pq.write_table(other.replace_schema_metadata(meta), path, write_page_checksum=True)
+    with pytest.raises(DataError, match="damaged: its rows are not those that it has the digest of"):
+        index_file.read_whole(path)
+    assert not index(tmp_path).nothing_to_do, "sound pages of other rows"
+    assert tree(tmp_path) == whole
+
+
 def test_another_way_to_read_them_makes_the_index_anew(tmp_path: Path) -> None:
     about = json.dumps({"caption": "usual", "alt": "other"}).encode()
     add_tar(tmp_path / "a.tar", [("0.jpg", jpeg(0)), ("0.json", about)])

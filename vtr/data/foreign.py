@@ -184,8 +184,8 @@ def _already(tars: Tars, before: Header, limits: Limits, read_with: Mapping[str,
     if max(stat.st_mtime_ns for stat in now.values()) > path.stat().st_mtime_ns:  # sizes of tars are rounded
         return None
     try:
-        table = pq.read_table(path, columns=["captions", "decoder", "shard"])
-    except (OSError, pa.ArrowException):
+        _, table = index_file.read_whole(path)
+    except DataError:
         return None
     table = table.filter(pc.is_in(table.column("shard"), pa.array(tars.names)))
     return replace(_summary(tars, table, Counter(), Counter()), nothing_to_do=True)

@@ -52,6 +52,8 @@ SCHEMA = pa.schema(
 )
 # Columns of few distinct values, by their path in the file.
 REPEATING = {name: name for name in ("shard", "split", "decoder", "store")} | {"member_ext": "member_ext.list.element"}
+# What pyarrow raises while it reads a damaged file: its own errors, and those of Python, for a name that is gone, say.
+DAMAGE = (pa.ArrowException, OSError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError)
 # What decides which bytes and captions a training step sees; measured facts such as fps do not.
 CONTENT = ("key", "shard", "member_ext", "member_offset", "member_size", "member_crc32", "captions", "sha256")
 
@@ -115,7 +117,7 @@ def read_header(path: Path) -> Header:
         schema = pq.read_schema(path)
         meta = plainjson.loads(schema.metadata[META])
         number = meta["format"]
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise DataError(
             f"{path} is no shard index: {_first_line(error)}", "make it anew: vtr inspect DIR --index"
         ) from error
@@ -145,12 +147,23 @@ def read_header(path: Path) -> Header:
 
 
 def read_whole(path: Path) -> tuple[Header, pa.Table]:
-    """The index at `path` with all rows, its pages checked by their sums. Raises DataError when it is damaged."""
+    """The index at `path` with all rows, checked by the sums of its pages and by its digest.
+
+    Raises DataError when it is damaged.
+    """
     header = read_header(path)
     try:
-        return header, pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
+        sound = digest_of(table, header.shards) == header.digest
+    except DAMAGE as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
+    if not sound:
+        raise DataError(
+            f"{path} is damaged: its rows are not those that it has the digest of",
+            "make it anew: vtr inspect DIR --index",
+        )
+    return header, table
 
 
 def read_column(path: Path, name: str) -> pa.Array:
@@ -164,7 +177,7 @@ def read_column(path: Path, name: str) -> pa.Array:
         found = pa.chunked_array(chunks).unify_dictionaries().combine_chunks() if chunks else None
         if found is not None:
             found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
-    except (pa.ArrowException, OSError, IndexError) as error:
+    except DAMAGE as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
     if found is None or found.null_count:
         raise DataError(f"{path} is damaged: its {name} has no values", "make it anew: vtr inspect DIR --index")

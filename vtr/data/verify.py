@@ -125,12 +125,11 @@ def _between(index: ShardIndex, number: int, samples: list[int]) -> list[dict[st
 def _index(index: ShardIndex) -> list[dict[str, str]]:
     """What is wrong with the index itself: it says what it should hold, and so does the manifest."""
     path = index.root / index_file.NAME
+    found = []
     try:
-        header, table = index_file.read_whole(path)
-        sound = index_file.digest_of(table, header.shards) == header.digest
-        found = [] if sound else ["its rows are not those that it has the digest of"]
+        index_file.read_whole(path)
     except DataError as error:
-        found = [error.message]
+        found.append(error.message)
     if (written := noted(index.root, "index", "sha256")) is not None and sha256(path) != written:
         found.append(f"it is not the one that {MANIFEST} names (sha256)")
     if (index.root / MANIFEST).is_file() and written is None:
