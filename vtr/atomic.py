@@ -141,7 +141,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
-    """Holds the lock file `path`; the kernel drops it however the process ends. It is removed at the end.
+    """Holds the lock file `path`; the kernel drops it however the process ends. The last removes it.
 
     Raises BusyError at once when another process holds it; `what` names the thing that is locked.
     """
@@ -157,7 +157,7 @@ def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
             try:
                 yield
             finally:
-                if not shared:
+                if not shared or _is_last(handle, path):
                     path.unlink(missing_ok=True)
             return
         finally:
@@ -170,6 +170,11 @@ def _try_lock(handle: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_last(handle: int, path: Path) -> bool:
+    """Whether nobody shares this lock any more; it is then held alone. The kernel lets go in between, so look again."""
+    return _try_lock(handle, fcntl.LOCK_EX) and _is_same_file(handle, path)
 
 
 def _is_same_file(handle: int, path: Path) -> bool:

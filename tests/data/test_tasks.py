@@ -85,6 +85,23 @@ def test_the_number_of_samples_a_shard_is_taken_from_the_plan(samples: list[Samp
     assert (done.shards, done.samples, done.left) == (1, 3, 6)
 
 
+def test_a_task_that_is_given_again_at_the_end_has_nothing_to_do(samples: list[Sample], tmp_path: Path) -> None:
+    few, (plain, made) = samples[:6], (tmp_path / "plain", tmp_path / "made")
+    note(lambda: (few, {}), plain, **WHAT)
+    write_task(lambda: (few, {}), made, 0, 2, workers=1, **WHAT)  # a plan without a file of samples
+    for out in (plain, made):
+        for task in (0, 1, 1):
+            again = write_task(
+                lambda: (few, {}), out, task, 2, workers=1, reader="table", source="t.csv", max_skipped=1.0
+            )
+            assert not (out / ".lock").exists()
+        assert again.whole is not None
+        assert again.whole.nothing_to_do
+    with pytest.raises(DataError, match="per_shard was 3 and is 4"):
+        run(few, plain, 1, 2, per_shard=4)
+    assert not (plain / ".lock").exists(), "nor after an error"
+
+
 def test_another_plan_is_refused(samples: list[Sample], tmp_path: Path) -> None:
     note(lambda: (samples, {}), tmp_path, **WHAT)
     for other, message in (

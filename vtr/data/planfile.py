@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from vtr import plainjson
 from vtr.atomic import replacing
 from vtr.data.annotations.sample import JSON, Sample
+from vtr.data.manifest import noted
 from vtr.data.oneshard import PARTS
 from vtr.data.plan import Plan, read_record, refuse_arguments
 from vtr.data.workdir import PLAN
@@ -101,6 +102,18 @@ def read_plan(out: Path, arguments: Mapping[str, JSON], per_shard: int | None, s
     census = record.pop("census")
     del record["source"]
     return StoredPlan(path, record, census)
+
+
+def planned_per_shard(out: Path) -> int | None:
+    """How many samples a shard the plan of `out` has, be it done or begun; None where it does not say."""
+    planned = noted(out, "plan", "arguments", "per_shard")
+    if planned is None:
+        try:
+            arguments = read_record(out / PARTS / PLAN).get("arguments")
+        except FileNotFoundError:
+            return None
+        planned = arguments.get("per_shard") if isinstance(arguments, dict) else None
+    return planned if type(planned) is int and planned > 0 else None
 
 
 def _row(sample: Sample) -> dict[str, Any]:

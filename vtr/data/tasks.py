@@ -9,7 +9,6 @@ vtr shard ... --task 2 --num-tasks 3 shards 2 5 8 ...      and writes the index
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from vtr.data.manifest import (
 from vtr.data.oneshard import PARTS, Part, ShardTask
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, make_plan
-from vtr.data.planfile import StoredPlan, read_plan, write_samples
+from vtr.data.planfile import StoredPlan, planned_per_shard, read_plan, write_samples
 from vtr.data.shards import Progress, check_arguments, done_parts, settled, work
 from vtr.data.store import Store
 from vtr.data.workdir import at_work, note_plan
@@ -140,8 +139,6 @@ def write_task(
                         one.remove_leftovers()
                 work(tasks, parts, workers, time_limit_s, progress)
     if manifest is not None:
-        with suppress(BusyError), at_work(out):
-            pass  # a lock that was shared stays behind; who holds it alone takes it away
         before = summarize(out, manifest, nothing_to_do=True)
         return TaskSummary(out, task, num_tasks, 0, 0, 0, 0, 0, 0, None, before)
     left, whole = _finish(out, plan, source, store, census)
@@ -164,7 +161,7 @@ def _plan(
     if not finished and (stored := read_plan(out, how, per_shard, source)) is not None:
         return stored, stored.census
     samples, census = read()
-    plan = make_plan(samples, per_shard, how)
+    plan = make_plan(samples, planned_per_shard(out) if per_shard is None else per_shard, how)
     if not finished:
         note_plan(out, plan, source, census)
     return plan, census
