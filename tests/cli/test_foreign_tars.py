@@ -55,6 +55,19 @@ def test_they_train_like_our_own(cli: Cli, nano: Path, tmp_path: Path, layout: s
     assert json.loads(words.out)["videos"] == 12, words
 
 
+def test_keys_with_dots_are_explained(cli: Cli, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "0.mp4", 0).read_bytes()
+    for name, keys in (("dots", ["clip.0", "clip.1"]), ("two", ["a", "b"])):
+        (tmp_path / name).mkdir()
+        with webdataset.ShardWriter(str(tmp_path / name / "%05d.tar"), verbose=0) as writer:
+            for key in keys:
+                writer.write({"__key__": key, "mp4": video, "txt": "words"} | ({"2.mp4": video} if key == "a" else {}))
+    refused(cli("inspect", tmp_path / "dots", "--index", "--workers", 1), 2, "ends at the first dot; write them without")
+    done = cli("inspect", tmp_path / "two", "--index", "--workers", 1)
+    assert (done.code, "1 several-videos" in done.out) == (0, True)
+    assert "1 sample(s) have several videos, the first is used: keys end at a name's first dot" in done.err
+
+
 def test_a_pattern_of_some_tars_wherever_shards_are_named(cli: Cli, nano: Path, run: Path, tmp_path: Path) -> None:
     tars = write(tmp_path / "tars", "webdataset")
     assert cli("inspect", f"{tars}/{{00000..00002}}.tar", "--index", "--workers", 1).code == 0

@@ -170,17 +170,44 @@ def test_captions_stand_in_many_places() -> None:
     assert captions.read(both) == ["a", "b"]
     assert captions.read({"json": b'{"caption": "a"}', "txt": b"c\n"}) == ["c"]
     assert captions.read({"json": b'{"text": ["a", "", 3]}'}) == ["a"]
+    assert captions.read({"title.txt": b"a"}) == ["a"]
     assert captions.read({"caption": "\ufeffü".encode()}) == ["ü"]
     assert captions.read({"json": b'{"alt": "a"}', "txt": b"c"}, "alt") == ["a"]
     for members, field, kind, words in (
         ({"json": b'{"alt": "a"}'}, "title", "no-caption", "no text under 'title'; it has alt"),
         ({"txt": b"  "}, None, "no-caption", "none of its members txt"),
+        ({}, None, "no-caption", "no member txt, caption or json; a key ends at the first dot"),
+        ({"a.txt": b"a", "b.txt": b"b"}, None, "no-caption", r"which of a\.txt, b\.txt is its caption\?"),
         ({"json": b"[" * 100_000}, None, "bad-caption", "its json cannot be read"),
         ({"txt": b"a" * (1 << 21)}, None, "bad-caption", "its txt has 2097152 bytes"),
     ):
         with pytest.raises(VideoError, match=words) as caught:
             captions.read(members, field)
         assert caught.value.kind == kind
+
+
+def test_dots_in_names(tmp_path: Path) -> None:
+    data = videos(tmp_path, 1)[0]
+    add_tar(tmp_path / "named" / "a.tar", [("x.video.mp4", data), ("x.caption.txt", b"named")])
+    index(tmp_path / "named")
+    assert ShardIndex.open(tmp_path / "named").captions(0) == ["named"]
+    both = [(f"clip.v{n}.{ext}", bytes_) for n in (1, 2) for ext, bytes_ in (("mp4", data), ("txt", b"x"))]
+    add_tar(tmp_path / "both" / "a.tar", both)
+    words = (
+        r"2 samples, clip\.v1 and clip\.v2 among them, fall into one: the key of a WebDataset sample ends at the first "
+        r"dot; write them without one, as clip_v1"
+    )
+    with pytest.raises(DataError, match=words):
+        index(tmp_path / "both")
+    (tmp_path / "writer").mkdir()
+    with webdataset.ShardWriter(str(tmp_path / "writer" / "%06d.tar"), verbose=0) as writer:
+        for n in range(3):
+            writer.write({"__key__": f"clip.{n}", "mp4": data, "txt": "x"})
+        writer.write({"__key__": "other", "mp4": data, "v2.mp4": data, "txt": "x"})
+    with pytest.raises(WorkError, match=r"1 of 2 samples are left out of the index of .*: 1 dots-in-key"):
+        index(tmp_path / "writer")
+    summary = index(tmp_path / "writer", max_skipped=0.5, split="val")
+    assert (summary.skipped, summary.remarks["several-videos"]) == ({"dots-in-key": 1}, 1)
 
 
 @pytest.mark.parametrize("store", [VideoStore(), FrameStore(frames=3, short_side=96), SmallVideoStore(short_side=96)])

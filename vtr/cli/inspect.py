@@ -185,6 +185,8 @@ def _show_index(summary: IndexSummary) -> None:
         print_text(f"left out {sum(summary.skipped.values())} ({kinds}): see {summary.root / 'skipped.jsonl'}")
     if summary.remarks:
         print_text("also in the tars: " + ", ".join(f"{count} {kind}" for kind, count in summary.remarks.items()))
+    if several := summary.remarks.get("several-videos"):
+        warn(f"{several} sample(s) have several videos, the first is used: keys end at a name's first dot, as in a.1.mp4")
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ webdataset.ShardWriter  clip.mp4 clip.txt | clip.mp4 clip.json {"caption": ...}
 video2dataset           0001.mp4 0001.txt 0001.json {"caption": ..., "url": ...}
 img2dataset             0001.jpg 0001.txt 0001.json {"caption": ..., "url": ...}
 vtr                     clip.json {"captions": [...], "caption": ...} clip.mp4
+with names of its own   clip.video.mp4 clip.caption.txt
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ MAX_BYTES = 1 << 20
 
 def wanted(ext: str) -> bool:
     """Whether a member with this extension may hold captions."""
-    return ext in (*TEXTS, "json")
+    return ext == "json" or ext.rsplit(".", 1)[-1] in TEXTS
 
 
 def read(members: Mapping[str, bytes], field: str | None = None) -> list[str]:
     """The captions of a sample, from its members by extension; `field` of the json alone when given.
 
     A list of captions in the json comes before a text, and a text before the json's one caption, which is the same.
+    A text with a name of its own (`caption.txt`) comes last, and counts only where it is the one.
     Raises VideoError `no-caption` when there is none, `bad-caption` when a text or the json cannot be read.
     """
     about = _json(members["json"]) if "json" in members else {}
@@ -44,7 +46,16 @@ def read(members: Mapping[str, bytes], field: str | None = None) -> list[str]:
     for name in FIELDS:
         if found := _texts(about.get(name)):
             return found
-    raise VideoError("no-caption", f"none of its members {', '.join(members) or '(none)'} holds a caption")
+    named = [ext for ext in members if "." in ext]
+    if len(named) > 1:
+        raise VideoError(
+            "no-caption", f"which of {', '.join(named)} is its caption? Call that one txt, right after the key"
+        )
+    if named and (text := _decoded(members[named[0]], named[0]).strip()):
+        return [text]
+    if not members:
+        raise VideoError("no-caption", "it has no member txt, caption or json; a key ends at the first dot of a name")
+    raise VideoError("no-caption", f"none of its members {', '.join(members)} holds a caption")
 
 
 def json_of(members: Mapping[str, bytes]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from vtr.data.crew import Beat
 from vtr.data.limits import Limits
 from vtr.data.prepared import Prepared
 from vtr.data.store import VideoStore
-from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
-from vtr.data.tarheaders import AFTER_END, Entry
+from vtr.data.tar import CAPTION_EXTS, IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
+from vtr.data.tarheaders import AFTER_END, Entry, Problem
 from vtr.errors import DataError, VideoError
 
 PARTS = ".indexing"
@@ -65,15 +65,13 @@ def index_tar(task: IndexTask, beat: Beat) -> str:
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     path = task.root / task.name
-    remarks: Counter[str] = Counter()
     samples: list[TarSample] = []
+    harmless: list[Problem] = []
     try:
         found = scan(path, task.limits.max_bytes)
         samples = found.samples
-        for problem in found.problems:
-            remarks[problem.kind] += problem.kind in HARMLESS
-            if problem.kind not in HARMLESS:
-                skipped.append(_entry(task, problem.name, problem.kind, problem.message))
+        harmless = [problem for problem in found.problems if problem.kind in HARMLESS]
+        skipped += [_entry(task, p.name, p.kind, p.message) for p in found.problems if p.kind not in HARMLESS]
     except DataError as error:
         skipped.append(_entry(task, "", "bad-tar", error.message))
     if samples:
@@ -83,7 +81,9 @@ def index_tar(task: IndexTask, beat: Beat) -> str:
                     rows.append(_row(task, file.fileno(), sample, item, beat))
                 except VideoError as error:
                     skipped.append(_entry(task, sample.key, error.kind, error.message))
-    meta = {"digest": task.digest(), "skipped": skipped, "remarks": +remarks, "bytes": path.stat().st_size}
+    left_out = {entry["key"] for entry in skipped}
+    remarks = Counter(p.kind for p in harmless if p.kind != "several-videos" or p.name not in left_out)
+    meta = {"digest": task.digest(), "skipped": skipped, "remarks": remarks, "bytes": path.stat().st_size}
     table = index_file.rows_to_table(rows).replace_schema_metadata({META: json.dumps(meta)})
     with replacing(task.part) as part:
         pq.write_table(table, part)
@@ -94,6 +94,7 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
     """The index row of one sample. Raises VideoError when it is to be left out."""
     if item in task.lost:
         raise VideoError(*task.lost[item])
+    _refuse_merged(sample)
     texts = {ext: entry for ext, entry in sample.members.items() if captions.wanted(ext)}
     data = {ext: _bytes(handle, entry) for ext, entry in texts.items()}
     written = captions.read(data, task.caption_key)
@@ -121,6 +122,22 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
         "store": store,
         **facts,
     }
+
+
+def _refuse_merged(sample: TarSample) -> None:
+    """Raises VideoError for `clip.v1.mp4 clip.v1.txt clip.v2.mp4 clip.v2.txt`: two samples that have one key."""
+    parts: dict[str, set[bool]] = {}
+    for ext in sample.members:
+        name, _, last = ext.rpartition(".")
+        parts.setdefault(name, set()).add(last in CAPTION_EXTS)
+    merged = [name for name, found in parts.items() if len(found) == 2]
+    if len(merged) > 1 and "" not in merged:
+        key = sample.key.rsplit("/", 1)[-1]
+        raise VideoError(
+            "dots-in-key",
+            f"{len(merged)} samples, {key}.{merged[0]} and {key}.{merged[1]} among them, fall into one: the key of a "
+            f"WebDataset sample ends at the first dot; write them without one, as {key}_{merged[0].replace('.', '_')}",
+        )
 
 
 def _bytes(handle: int, entry: Entry) -> bytes:
