@@ -138,8 +138,9 @@ def test_directories_are_numbered_through(shards: Path, test_shards: Path) -> No
 def test_shares_are_for_all_or_for_none(shards: Path, test_shards: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"test has no weight, others have one\n.*DIR=WEIGHT"):
         open_shards([f"{shards}=0.5", test_shards])
-    with pytest.raises(InputError, match=r"gives .* no share"):
-        open_shards([f"{shards}=0", f"{test_shards}=1"])
+    for weight in ("0", "-1", "-0.5"):
+        with pytest.raises(InputError, match=r"gives .* no share\n.*a weight above 0"):
+            open_shards([f"{shards}={weight}", f"{test_shards}=1"])
     with pytest.raises(InputError, match="no shards to train on"):
         open_shards([])
     with pytest.raises(DataError, match="nothing does not exist"):

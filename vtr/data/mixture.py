@@ -118,9 +118,9 @@ def open_shards(shards: Path | str | Sequence[Path | str]) -> Samples:
 
 def _weighted(shards: Path | str) -> tuple[str, Fraction | None]:
     """`DIR=0.7` as (DIR, 7/10); a path that is there as it stands has no weight."""
-    match = re.fullmatch(r"(.+)=(\d+(?:\.\d+)?)", str(shards))
+    match = re.fullmatch(r"(.+)=(-?\d+(?:\.\d+)?)", str(shards))
     if match is None or Path(shards).exists():
         return str(shards), None
-    if not (weight := Fraction(match[2])):
+    if (weight := Fraction(match[2])) <= 0:
         raise InputError(f"{shards} gives {match[1]} no share", "give a weight above 0, or leave it out")
     return match[1], weight

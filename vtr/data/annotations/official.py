@@ -159,7 +159,7 @@ def read_official(benchmark: Benchmark, source: str, options: ReaderOptions, sam
     if not samples:
         asked = ", ".join(splits)
         raise DataError(f"{source} has no sample of {asked}: its annotation files are empty", HELP)
-    refuse_duplicates(samples, source)
+    refuse_duplicates(samples, source, f"its annotation files are to name every video once; {HELP}")
     return samples
 
 

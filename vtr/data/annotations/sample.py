@@ -116,14 +116,14 @@ def refuse_links_out(root: Path, paths: Iterable[Path]) -> None:
             )
 
 
-def refuse_duplicates(samples: Iterable[Sample], where: str) -> None:
-    """Raises DataError when two samples share a key, naming both videos."""
+def refuse_duplicates(samples: Iterable[Sample], where: str, hint: str = "rename one of them") -> None:
+    """Raises DataError when two samples share a key, naming both videos; `hint` is what the user may do."""
     seen: dict[str, str] = {}
     for sample in samples:
         if sample.key in seen:
             raise DataError(
                 f"{where}: two videos have the key {sample.key!r}: {seen[sample.key]!r} and {sample.source!r}",
-                "rename one of them, or give every video its own name in a `key` column",
+                hint,
             )
         seen[sample.key] = sample.source
 

@@ -78,7 +78,7 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
     if options.root is None:  # a table comes with the folder around it, --root is the user's own word
         relative = [group for group in groups.values() if not Path(group.video).is_absolute()]
         refuse_links_out(root, (root / group.video for group in relative))
-    refuse_duplicates(samples, source)
+    refuse_duplicates(samples, source, "rename one of them, or give every video its own name in a `key` column")
     return select(samples, options, source, named_splits=named_splits)
 
 
