@@ -248,6 +248,25 @@ def test_bad_arguments(samples: list[Sample], tmp_path: Path) -> None:
     assert [path.name for path in foreign.iterdir()] == ["a.tar"]
 
 
+def test_files_of_others_stay(samples: list[Sample], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    mine = [".parts/notes.txt", ".parts/own/000000.parquet", ".parts/a.parquet", ".parts/b.tmp-1", ".c.tmp-2"]
+    for name in mine:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(name)
+    (out / ".parts" / "000000.tar.tmp-1").write_text("begun by a run of ours")
+    for _ in range(2):
+        shard(samples[:3], out)
+        assert all((out / name).read_text() == name for name in mine)
+        assert sorted(path.name for path in (out / ".parts").iterdir()) == ["a.parquet", "b.tmp-1", "notes.txt", "own"]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "a.tmp-1").touch()
+    with pytest.raises(DataError, match=r"has other files in it: a\.tmp-1"):
+        shard(samples[:3], foreign)
+    assert (foreign / "a.tmp-1").exists()
+
+
 def test_without_checking_any_bytes_are_stored(tmp_path: Path) -> None:
     (tmp_path / "x.avi").write_bytes(b"not a video")
     summary = shard(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -25,6 +24,7 @@ from vtr.data.foreign_tar import PARTS, IndexTask, index_tar, read_part
 from vtr.data.index_file import Header, Shard
 from vtr.data.limits import Limits
 from vtr.data.manifest import MANIFEST, SKIPPED
+from vtr.data.ours import remove_parts
 from vtr.data.patterns import Tars
 from vtr.data.workdir import LOCK
 from vtr.errors import DataError, WorkError
@@ -133,7 +133,7 @@ def _finish(tars: Tars, tasks: Sequence[IndexTask], read_with: Mapping[str, str]
         if counts[task.name]
     ]
     index_file.write_index(root / index_file.NAME, table, shards, tasks[0].limits, read_with)
-    shutil.rmtree(root / PARTS, ignore_errors=True)
+    remove_parts(root / PARTS)
     remarks: Counter[str] = Counter()
     for meta in metas:
         remarks.update(meta["remarks"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from vtr.data.annotations.sample import JSON
 from vtr.data.index_file import Shard
 from vtr.data.limits import limits_of
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
+from vtr.data.ours import remove_parts
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, refuse_other
 from vtr.data.present import check_shards
@@ -92,7 +92,7 @@ def finish(
         "plan": dict(record),
     }
     write_bytes(out / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-    shutil.rmtree(out / PARTS, ignore_errors=True)
+    remove_parts(out / PARTS)
     return manifest
 
 
@@ -122,7 +122,7 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
     check_shards(out, shards)
     if not (out / index_file.NAME).is_file() or sha256(out / index_file.NAME) != written:
         raise DataError(f"{out / index_file.NAME} is not the one that was written", f"remove {out} and shard again")
-    shutil.rmtree(out / PARTS, ignore_errors=True)  # a run that was killed while it removed them
+    remove_parts(out / PARTS)  # a run that was killed while it removed them
     return manifest
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from vtr.atomic import explain_os_error, locked, remove_leftovers, write_bytes
+from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.data.annotations.sample import JSON
 from vtr.data.manifest import MANIFEST
 from vtr.data.oneshard import PARTS
+from vtr.data.ours import remove_begun
 from vtr.data.plan import Plan, read_record, refuse_other
 from vtr.errors import DataError
 
@@ -48,8 +49,8 @@ def at_work(out: Path, *, shared: bool = False) -> Iterator[None]:
 
 
 def _clear(out: Path) -> None:
-    remove_leftovers(out)
-    remove_leftovers(out / PARTS)
+    remove_begun(out)
+    remove_begun(out / PARTS)
 
 
 def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | None = None) -> bool:
