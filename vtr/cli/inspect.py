@@ -186,7 +186,7 @@ def _show_index(summary: IndexSummary) -> None:
     if summary.remarks:
         print_text("also in the tars: " + ", ".join(f"{count} {kind}" for kind, count in summary.remarks.items()))
     if several := summary.remarks.get("several-videos"):
-        warn(f"{several} sample(s) have several videos, the first is used: keys end at a name's first dot, as in a.1.mp4")
+        warn(f"samples with several videos, of which the first is used: {several}; keys end at a name's first dot")
 
 
 def _show(found: dict[str, Any]) -> None:
