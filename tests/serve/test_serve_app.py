@@ -89,6 +89,8 @@ def test_a_video_comes_out_of_its_tar_in_ranges(client: Any, test_shards: Path) 
     whole = client.get(url)
     assert (whole.status_code, whole.content, whole.headers["accept-ranges"]) == (200, data, "bytes")
     assert whole.headers["content-type"] == "video/mp4"
+    head = client.head(url, headers={"Range": "bytes=0-9"})
+    assert (head.status_code, head.content, head.headers) == (200, b"", whole.headers)
     for asked, wanted in (("0-9", (0, 9)), ("10-", (10, len(data) - 1)), ("-7", (len(data) - 7, len(data) - 1)),
                           (f"5-{len(data) + 99}", (5, len(data) - 1))):  # fmt: skip
         part = client.get(url, headers={"Range": f"bytes={asked}"})

@@ -101,8 +101,10 @@ def test_typing_playing_and_the_keyboard(open_browser: Callable[..., Any], addre
     browser.get(address)
     until(browser, "document.querySelectorAll('#examples button').length")
     assert browser.switch_to.active_element.get_attribute("id") == "query", "one can type at once"
-    browser.switch_to.active_element.send_keys("a red circle")
+    browser.switch_to.active_element.send_keys("/a red/blue circle")
     until(browser, "document.querySelectorAll('#hits article').length == 3")
+    typed = browser.execute_script("return document.getElementById('query').value")
+    assert typed == "a red/blue circle", "the / that goes to the box is no part of the text, one amid it is"
     assert "3 videos" in until(browser, "document.getElementById('status').textContent")
     text = browser.find_element(By.ID, "hits").text
     assert "several <i>things</i> move" in text, "a caption is text, never markup"

@@ -71,20 +71,22 @@ def make_app(finder: Finder, title: str) -> FastAPI:
         found = best_videos(lambda rows: finder.like(row, rows), k, but=(own["source"], own["id"]))
         return {"like": _with_media(own), "hits": [_with_media(hit) for hit in found]}
 
-    @app.get("/video/{row}")
+    @app.api_route("/video/{row}", methods=["GET", "HEAD"])
     def play(row: int, request: Request) -> Response:
         known(row)
         place = media.place(row)
         if place is None or not place.kind:
             raise HTTPException(404, "no browser plays this video, or it is not where it was embedded")
-        asked = None if "if-range" in request.headers else request.headers.get("range")  # it has no validator to match
-        span = range_of(asked, place.size)
+        plain = "if-range" in request.headers or request.method == "HEAD"  # it has no validator to match
+        span = range_of(None if plain else request.headers.get("range"), place.size)
         if span is None:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{place.size}"})
         first, last, code = span
         headers = {"Accept-Ranges": "bytes", "Content-Length": str(last - first + 1)}
         if code == PARTIAL:
             headers["Content-Range"] = f"bytes {first}-{last}/{place.size}"
+        if request.method == "HEAD":
+            return Response(headers=headers, media_type=place.kind)
         return StreamingResponse(place.read(first, last), code, headers, media_type=place.kind)
 
     @app.get("/frame/{row}/{number}.jpg")

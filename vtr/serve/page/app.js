@@ -245,7 +245,7 @@ document.addEventListener("keydown", (event) => {
   const typing = document.activeElement === by("query");
   const focus = (place) => { event.preventDefault(); cards[Math.max(0, Math.min(cards.length - 1, place))]?.focus(); };
   const across = cards.filter((one) => one.offsetTop === cards[0]?.offsetTop).length || 1;
-  if (event.key === "/" && !typing) { event.preventDefault(); by("query").focus(); by("query").select(); }
+  if (event.key === "/" && !(typing && by("query").value)) { event.preventDefault(); by("query").focus(); by("query").select(); }
   else if (event.key === "Escape" && at >= 0) by("query").focus();
   else if (event.key === "ArrowDown" && typing && cards.length) focus(0);
   else if (at < 0 || typing) return;
