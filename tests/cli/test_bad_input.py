@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,12 @@ def test_a_video_that_is_none(cli: Cli, clip: Path, content: str | None, kind: s
     source = clip.with_name("captions.csv")
     source.write_text("video,caption\nclip.mp4,a dog\nbad.mp4,a cat\n")
     out = clip.parent / "out"
-    refused(cli("shard", "table", source, out, "--workers", 1), 1, "1 of 2", kind, "bad.mp4", "skipped.jsonl")
+    found = cli("shard", "table", source, out, "--workers", 1)
+    if content is None:
+        warned, _, rest = found.err.partition("\n")
+        assert warned == "warning: table: 1 of 2 media files are not there and will be skipped: bad.mp4"
+        found = replace(found, err=rest)
+    refused(found, 1, "1 of 2", kind, "bad.mp4", "skipped.jsonl")
     named = json.loads((out / "skipped.jsonl").read_text())
     assert (named["kind"], named["key"]) == (kind, "bad")
     again = cli("shard", "table", source, out, "--workers", 1, "--max-skipped", 0.5)

@@ -14,7 +14,7 @@ from vtr.cli.search import tell
 
 @app.command(
     epilog=examples(
-        "vtr embed runs/mac-ft --videos ~/Videos --segments 4s/2s --out embeddings --serve",
+        "vtr embed runs/mac-ft --videos ~/Videos --segments 4s/2s --out mine --serve",
         "vtr embed runs/mac-ft --shards shards/test --out npy --format npy --captions",
     )
 )
