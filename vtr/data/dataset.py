@@ -170,15 +170,14 @@ class ClipDataset(Dataset[Item]):
     def _clip(self, draw: Draw) -> tuple[Tensor, str, float | None]:
         shape, cache, i, rng = self.shape, self.cache, draw.sample, draw.rng
         if cache is not None and cache.has_room(i):
-            return self._cached(i, draw.have, draw.numbers, cache, rng)
+            return self._cached(draw, cache)
         encoded = stored.fetch(self.index, i, draw.numbers, shape.decoder)
         clock = self._clock()
         frames = self._decode(i, encoded, shape.at_least)
         return self.crop(frames, rng), encoded.decoder, clock()
 
-    def _cached(
-        self, i: int, have: int, numbers: list[int], cache: FrameCache, rng: np.random.Generator | None
-    ) -> tuple[Tensor, str, float | None]:
+    def _cached(self, draw: Draw, cache: FrameCache) -> tuple[Tensor, str, float | None]:
+        i, have = draw.sample, draw.have
         held, path, clock = cache.get(i), "cache", self._clock()
         if held is None:
             encoded = stored.fetch(self.index, i, range(have), self.shape.decoder)
@@ -188,7 +187,7 @@ class ClipDataset(Dataset[Item]):
             decoded = self._decode(i, encoded, shrink=shrink if large else None)
             held, path = shrink(decoded), encoded.decoder
             cache.put(i, held)
-        return self.crop(held[numbers], rng), path, clock()
+        return self.crop(held[draw.numbers], draw.rng), path, clock()
 
     def _clock(self) -> Callable[[], float | None]:
         """A function that tells the processor seconds since now, or None: asking costs as much as a picture."""

@@ -64,13 +64,13 @@ def of_embeddings(at: Path, test: paired.Paired) -> Bank:
     """
     vectors, captions = _texts(at)
     unit = paired.unit_rows(vectors)
+    own, tested = [row.tobytes() for row in unit], {row.tobytes() for row in test.text}
     if test.named and any(text for _, text in captions):
         _refuse(at, captions, [(test.ids[row], text) for row, text in zip(test.owner, test.captions, strict=True)])
     else:
-        _refuse_all(at, {row.tobytes() for row in unit}, {row.tobytes() for row in test.text})
+        _refuse_all(at, own, tested)
     # Of texts without words, their vectors say whether they are the same.
-    tested = {row.tobytes() for row in test.text}
-    shared = max(_shared(captions, set(test.captions)), sum(row.tobytes() in tested for row in unit))
+    shared = max(_shared(captions, set(test.captions)), sum(row in tested for row in own))
     return Bank(unit, _about(at, captions, shared) | {"vectors_sha256": paired.vectors_sha256(vectors)})
 
 
