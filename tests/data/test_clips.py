@@ -120,6 +120,13 @@ def test_one_crop_and_one_flip_for_the_whole_clip() -> None:
     assert 8 < flips < 32
 
 
+def test_pictures_apart_are_cropped_as_those_in_one_array() -> None:
+    frames = picture(40, 50, 3)
+    for seed in range(20):
+        apart = training_crop([np.asfortranarray(frame) for frame in frames], 32, 0.5, True, generator(seed))
+        assert torch.equal(apart, training_crop(frames, 32, 0.5, True, generator(seed)))
+
+
 def test_no_flip_unless_asked_for() -> None:
     """Captions say left and right."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, None, :, None], (1, 200, 200, 3))

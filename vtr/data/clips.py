@@ -8,13 +8,18 @@ Source: Frozen in Time (arXiv:2104.00650), section 3.3 for segments; its release
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# T pictures (H,W,3) uint8 of one size: in one array (T,H,W,3), or each for itself.
+Pictures: TypeAlias = npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
 
 
 def segment_frames(count: int, frames: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
@@ -112,16 +117,17 @@ def _cropped(planes: Tensor, resize: int, size: int, mode: str) -> Tensor:
     return planes[..., top : top + size, left : left + size]
 
 
-def training_crop(
-    frames: npt.NDArray[np.uint8], size: int, crop_min: float, flip: bool, rng: np.random.Generator
-) -> Tensor:
-    """(T,H,W,3) uint8 -> (T,3,size,size) uint8: one random crop and flip for the whole clip.
+def training_crop(frames: Pictures, size: int, crop_min: float, flip: bool, rng: np.random.Generator) -> Tensor:
+    """T of (H,W,3) uint8 -> (T,3,size,size) uint8: one random crop and flip for the whole clip.
 
     The crop covers `crop_min` to 1 of the picture, in a proportion of 3:4 to 4:3 (RandomResizedCrop).
     """
-    height, width = frames.shape[1:3]
+    height, width = frames[0].shape[:2]
     top, left, h, w = _random_box(height, width, crop_min, rng)
-    planes = _resize(_planes(frames[:, top : top + h, left : left + w]), (size, size))
+    cut = np.empty((len(frames), h, w, 3), np.uint8)
+    for row, frame in zip(cut, frames, strict=True):
+        row[:] = frame[top : top + h, left : left + w]
+    planes = _resize(_planes(cut), (size, size))
     return planes.flip(-1) if flip and rng.random() < 0.5 else planes
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data import image, jpeg, video
+from vtr.data.clips import Pictures
 from vtr.data.decord_reader import Shrink
 from vtr.data.limits import DEFAULT, Limits
 from vtr.data.tar import IMAGE_EXTS
@@ -58,7 +59,15 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
 
 
 def decode(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) -> npt.NDArray[np.uint8]:
-    """(T, H, W, 3) uint8 RGB of what `fetch` read. Needs no index: this is where native code may hang or crash.
+    """(T, H, W, 3) uint8 RGB of what `fetch` read: `pictures` in one array."""
+    found = pictures(encoded, at_least, shrink)
+    return found if isinstance(found, np.ndarray) else np.stack(found)
+
+
+def pictures(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) -> Pictures:
+    """T pictures (H, W, 3) uint8 RGB of what `fetch` read. Needs no index: native code may hang or crash here.
+
+    Those of a frame store are apart, as they were decoded: whoever crops them has no use for a copy of the whole.
 
     An image is decoded at a fraction of its size as long as its short side stays `at_least` so long (0: as it is);
     `shrink` makes the pictures of a video smaller as they come, see `video.read_frames`.
@@ -66,11 +75,11 @@ def decode(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) ->
     """
     limits = encoded.limits
     if encoded.decoder == "image":
-        return np.stack([image.decode(encoded.parts[0], limits, at_least)] * len(encoded.numbers))
+        return [image.decode(encoded.parts[0], limits, at_least)] * len(encoded.numbers)
     if encoded.decoder == "jpeg":
         decoded = [decode_jpeg(part, limits) for part in encoded.parts]
         place = {number: n for n, number in enumerate(sorted(set(encoded.numbers)))}
-        return np.stack([decoded[place[number]] for number in encoded.numbers])
+        return [decoded[place[number]] for number in encoded.numbers]
     return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits, shrink)
 
 
