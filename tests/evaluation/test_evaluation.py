@@ -232,6 +232,7 @@ def test_a_video_without_text_is_a_distractor(tmp_path):
         ({"shards": []}, "no shards to evaluate on"),
         ({"shards": ["TEST", "TEST"]}, "several shard directories are for splits of action protocols"),
         ({"embeddings": "somewhere"}, "nothing, or two things, to evaluate"),
+        ({"protocol": "hmdb51", "dsl": True, "vtm": True}, "--dsl and --vtm: of retrieval"),
     ],
 )
 def test_what_does_not_fit_is_refused(run, test_shards, given, message):
@@ -240,10 +241,8 @@ def test_what_does_not_fit_is_refused(run, test_shards, given, message):
         api.evaluate(run, shards, **CPU, **given)
 
 
-def test_embeddings_refuse_what_needs_a_model(embeddings, run, actions, test_shards):
+def test_embeddings_refuse_what_needs_a_model(embeddings, test_shards):
     with pytest.raises(InputError, match="change what is embedded"):
         api.evaluate(embeddings=embeddings, probe=True)
     with pytest.raises(RunError):
         api.evaluate(embeddings, test_shards)
-    with pytest.raises(InputError, match="QB-Norm and DSL are of retrieval"):
-        api.evaluate(run, actions[0], protocol="hmdb51", allow_partial=True, dsl=True, **CPU)

@@ -195,5 +195,7 @@ def test_a_torn_file_and_a_folder_without_texts(tmp_path, embeddings):
     (tmp_path / "text.npy").write_bytes((tmp_path / "text.npy").read_bytes()[:90])
     with pytest.raises(DataError, match="cannot be read as npy"):
         paired.read(tmp_path)
+    with pytest.raises(DataError, match="is a file, of several that belong together"):
+        paired.read(tmp_path / "video.npy")
     with pytest.raises(DataError, match="of modality 'video' alone, evaluation needs texts and videos"):
         paired.read(embeddings)

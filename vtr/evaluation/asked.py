@@ -14,6 +14,7 @@ class Asked:
     """How to evaluate. `captions`: the caption rule for own data; `prompt`: what a class name stands in.
 
     `vtm`: rerank the first `vtm_top` candidates of each query by the matching head of a pretraining by SimVTP.
+    Raises InputError: what is asked for does not go together, or there is no such protocol.
     """
 
     protocol: str = protocols.OWN
@@ -34,3 +35,9 @@ class Asked:
         if self.vtm_top < 1:
             raise InputError(f"--vtm-top {self.vtm_top} reranks nothing", f"{rerank.TOP} is usual")
         stats.check_seed(self.seed)
+        protocol = protocols.known(self.protocol)
+        if protocol is not None and protocol.rule == "classes":
+            tricks = {"--bank": self.bank is not None, "--dsl": self.dsl, "--vtm": self.vtm}
+            given = " and ".join(flag for flag, on in tricks.items() if on)
+            if given:
+                raise InputError(f"{given}: of retrieval, not of choosing among class names", f"leave out {given}")

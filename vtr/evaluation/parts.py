@@ -60,8 +60,6 @@ def embedded(
 
     index = ShardIndex.open(at)
     rule = protocols.rule_of(protocol, asked.captions)
-    if asked.vtm and rule == "classes":
-        raise InputError("reranking is of retrieval, not of choosing among class names", "leave out --vtm")
     by = matcher(loaded) if asked.vtm else None  # what has none is refused before the work
     own = [index.captions(i) for i in range(len(index))]
     labels, still = index.facts("split"), index.facts("decoder") == IMAGE

@@ -79,6 +79,10 @@ def read(directory: Path) -> Paired:
 
     Raises DataError: none of these, a torn file, a caption of no video, shapes that do not fit.
     """
+    if directory.name in (VIDEO, TEXT) and directory.is_file():
+        raise DataError(
+            f"{directory} is a file, of several that belong together", f"give its folder, {directory.parent}"
+        )
     if (directory / VIDEO).is_file() or (directory / TEXT).is_file():
         found = _plain(directory)
     else:

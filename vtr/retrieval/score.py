@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr.errors import DataError, InputError
+from vtr.errors import DataError
 from vtr.retrieval import stats
 from vtr.retrieval.exact import Floats, Rows
 from vtr.retrieval.hubness import DSL_BETA, QB_BETA, dual_softmax, qb_norm
@@ -94,13 +94,9 @@ class Scored:
 def score(parts: list[Part], *, bank: Floats | None = None, dsl: bool = False) -> list[Scored]:
     """`raw` first, then +QB-Norm if there is a `bank` (K, E) of texts, +DSL if asked for, +VTM rerank of matches.
 
-    Raises InputError: a trick that does not fit the protocol. DataError: what the metrics refuse.
+    Tricks are of retrieval: among class names there are none. Raises DataError: what the metrics refuse.
     """
     actions = parts[0].actions
-    if actions and (dsl or bank is not None):
-        raise InputError(
-            "QB-Norm and DSL are of retrieval, not of choosing among class names", "leave out --bank and --dsl"
-        )
     found = [Scored(RAW, [_raw(part) for part in parts], [_clusters(part) for part in parts], actions)]
     if bank is not None:
         ranks = [{"t2v": qb_norm(p.paired.text, p.paired.video, p.paired.owner, bank)} for p in parts]
