@@ -36,6 +36,24 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000009", "step-00000010"]
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_torn_later_ones_never_cost_the_one_that_is_whole(tmp_path: Path, keep: int) -> None:
+    """A run that goes on from step 30 because 40 and 50 are torn, and is stopped at 35."""
+    for step in (30, 40, 50):
+        checkpoint.save(tmp_path, step, write, keep=3)
+    for torn in checkpoint.steps(tmp_path)[1:]:
+        (torn / WEIGHTS).write_bytes(b"torn")
+    path = checkpoint.save(tmp_path, 35, write, keep=keep)
+    assert checkpoint.newest(tmp_path) == path
+    assert [path.name[-2:] for path in checkpoint.steps(tmp_path)] == ["30", "35"][-keep:]
+
+
+def test_what_was_just_saved_stays_whatever_is_later(tmp_path: Path) -> None:
+    later = checkpoint.save(tmp_path, 40, write, keep=1)
+    path = checkpoint.save(tmp_path, 35, write, keep=1)
+    assert checkpoint.steps(tmp_path) == [path, later]
+
+
 def test_the_same_step_again_takes_the_place_of_the_old(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 3, write, keep=2)
     path = checkpoint.save(tmp_path, 3, lambda folder: write(folder, "b"), keep=2)

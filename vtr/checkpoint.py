@@ -24,7 +24,8 @@ BEST = "best"  # of a run, a link to the checkpoint that scored best
 def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
     """Lets `write(folder)` fill a new checkpoint, gives it its name when whole, and keeps the newest `keep`.
 
-    Raises WorkError when the disk is full; older checkpoints are then untouched.
+    Later ones that are torn, of a run that went on from an older one, go: they must not count as the newest.
+    Raises WorkError when the disk is full; all other checkpoints are then untouched.
     """
     final = run / FOLDER / f"step-{step:08d}"
     aside = final.with_name(f".{final.name}.tmp-{os.getpid()}")
@@ -47,9 +48,12 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
         raise explain_os_error(error, f"while writing {final.name}", run) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    for later in steps(run):
+        if later.name > final.name and check(later) is not None:
+            shutil.rmtree(later, ignore_errors=True)
     best = (run / BEST).resolve()
     for old in steps(run)[:-keep]:
-        if old.resolve() != best:
+        if old != final and old.resolve() != best:
             shutil.rmtree(old, ignore_errors=True)
     return final
 

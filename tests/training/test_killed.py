@@ -19,14 +19,14 @@ STEPS = 60
 FILES = ("model.safetensors", "trained.safetensors", "state/optimizer.pt", "state/trainer.json")
 
 
-def train(recipe_file: str, shards: str, out: str) -> None:
+def train(recipe_file: str, shards: str, out: str, keep: int = 3) -> None:
     """In a process of its own: with a checkpoint at every third step, and an average of the weights."""
     import torch
 
     from vtr import api, recipe
 
     torch.set_num_threads(1)
-    given = {"train.steps": STEPS, "train.save_every": 3, "train.keep": 3, "train.ema": 0.9}
+    given = {"train.steps": STEPS, "train.save_every": 3, "train.keep": keep, "train.ema": 0.9}
     api.pretrain(recipe.override(recipe.load(recipe_file), given), shards, out)
 
 
@@ -46,9 +46,9 @@ def undisturbed(server, nano: Path, shards: Path, tmp_path_factory: pytest.TempP
     return last(out)
 
 
-def run(server, nano: Path, shards: Path, out: Path, kill_at: float | None = None) -> None:
+def run(server, nano: Path, shards: Path, out: Path, kill_at: float | None = None, keep: int = 3) -> None:
     """Trains to the end, or is killed at a place in the run: -0.5 is half a second after its start, 7.3 in step 8."""
-    process = server.Process(target=train, args=(str(nano), str(shards), str(out)))
+    process = server.Process(target=train, args=(str(nano), str(shards), str(out), keep))
     process.start()
     if kill_at is None:
         process.join()
@@ -118,6 +118,27 @@ def test_thirty_moments(server, nano, shards, tmp_path, undisturbed) -> None:
     seen = kill_and_go_on(server, nano, shards, tmp_path, undisturbed, 30, 2)
     print(seen)
     assert seen["torn"] >= 10
+
+
+def test_a_run_with_torn_checkpoints_that_is_stopped(server, nano, shards, tmp_path, undisturbed) -> None:
+    """It goes on from before them, is asked to stop before it has come as far again, and keeps what it saved then."""
+    out, log = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
+    run(server, nano, shards, out, keep=STEPS)
+    for path in checkpoint.steps(out)[1:]:
+        (path / checkpoint.WEIGHTS).write_bytes(b"torn")
+    process = server.Process(target=train, args=(str(nano), str(shards), str(out), 1))
+    process.start()
+    while not 5 < log.read_bytes().count(b"\n") < STEPS:  # it begins anew after step 3
+        assert process.is_alive()
+        time.sleep(0.001)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 1, "stopped"
+    (left,) = checkpoint.steps(out)
+    assert left.name < f"step-{STEPS:08d}"
+    assert checkpoint.check(left) is None
+    run(server, nano, shards, out)
+    assert last(out) == undisturbed
 
 
 def test_a_run_that_is_begun_anew_is_never_half_there(nano: Path, shards: Path, tmp_path: Path) -> None:
