@@ -161,6 +161,26 @@ def test_modules_of_a_sentence_transformer(mark: Path, run: Path, tmp_path: Path
     hub.sentence_transformer(tmp_path / "st")
 
 
+@pytest.mark.parametrize("kind", ["code beside it", "code on the path", "no name", "no list"])
+def test_modules_of_a_model_of_sentence_transformers(
+    mark: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused by us, before the library is asked: those before 6.0 import what a directory names."""
+    pytest.importorskip("sentence_transformers")
+    folder = tmp_path / "st"
+    folder.mkdir()
+    (folder / "evil.py").write_text(CODE.format(str(mark)))
+    (folder / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "evil.Evil"}}))
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "planted.py").write_text(CODE.format(str(mark)))
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    sound = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
+    bad = {"code beside it": "evil.Evil", "code on the path": "planted.Evil", "no name": None, "no list": 5}[kind]
+    (folder / "modules.json").write_text(json.dumps(5 if bad == 5 else [sound, {**sound, "type": bad}]))
+    with pytest.raises(RunError, match=r"wants code that is no part of sentence-transformers|modules\.json is damaged"):
+        build.load_model(f"st:{folder}", "cpu")
+
+
 def test_code_in_a_recipe(mark: Path, shards: Path, nano: Path, tmp_path: Path) -> None:
     command = shell(mark)
     path = tmp_path / "r.toml"
