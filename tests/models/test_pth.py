@@ -7,6 +7,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -84,7 +86,6 @@ class Planted:
 
 def open_calls(path: Path) -> list[Any]:
     import builtins
-    import subprocess
 
     command = f"touch {path}"
     return [
@@ -199,6 +200,69 @@ def test_shared_lists_are_walked_once(tmp_path: Path) -> None:
     for _ in range(40):
         root = root[1]
     assert torch.equal(root[0], torch.ones(1))
+
+
+# A tuple that holds the one before it twice, forty times over: 2^40 values in 200 bytes, and in place 40 of the memo.
+TWICE = b"\x80\x04)" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(40)) + b"q\x280"
+ENDLESS = {
+    "a key": TWICE + b"}h\x28K\x02s.",
+    "one of several keys": TWICE + b"}(K\x01K\x01h\x28K\x02u.",
+    "in a set": TWICE + b"\x8f(h\x28\x90.",
+    "in a frozen set": TWICE + b"(h\x28\x91.",
+    "in a set by a call": TWICE + b"cbuiltins\nset\n]h\x28a\x85R.",
+    "by a state": TWICE + b"ccollections\nOrderedDict\n)R}h\x28K\x02sb.",
+    "deep": b"\x80\x04})" + b"\x85" * 1_000_000 + b"K\x02s.",
+    "often": b"\x80\x04(" + b"K\x01" * 9_000 + b"tq\x000}" + b"h\x00K\x02s" * 200_000 + b".",
+    "long": b"\x80\x04\x8b"
+    + struct.pack("<i", 100_000)
+    + b"\x01" * 100_000
+    + b"q\x000}"
+    + b"h\x00K\x02s" * 900_000
+    + b".",
+}
+
+
+def test_tuples_that_take_for_ever_to_hash_or_to_print(tmp_path: Path) -> None:
+    """In a process of its own: before, each of these hung or crashed it."""
+    for n, pickled in enumerate(ENDLESS.values()):
+        raw(tmp_path / f"{n}.pth", pickled, legacy=n % 2 == 1)
+    parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {})
+    keys = TWICE + b"]h\x28a."
+    (tmp_path / f"{len(ENDLESS)}.pth").write_bytes(b"".join(pickle.dumps(p, 2) for p in parts) + keys)
+    code = """
+import sys
+from pathlib import Path
+from vtr.errors import DataError
+from vtr.models.pth import read
+for path in sys.argv[1:]:
+    try:
+        read(Path(path))
+        print("read")
+    except DataError as error:
+        print(error.message)
+"""
+    paths = [str(tmp_path / f"{n}.pth") for n in range(len(ENDLESS) + 1)]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=120, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths)
+    assert all("far larger than the file" in line for line in lines), lines
+
+
+def test_tuples_as_torch_and_others_write_them(tmp_path: Path) -> None:
+    betas = (0.9, 0.999)
+    what = {("a", (1, 2)): 1, "groups": [{"betas": betas} for _ in range(5000)], "names": tuple(map(str, range(5000)))}
+    assert read(saved(tmp_path / "x.pth", what)) == what
+    assert len(read(saved(tmp_path / "y.pth", {str(n): torch.zeros(1) for n in range(2000)}))) == 2000
+
+
+def test_tensors_of_too_many_dimensions(tmp_path: Path) -> None:
+    """A product of so many lengths is a number without end."""
+    storage = b"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nK\x01tQ"
+    shape = b"(" + b"\x8a\x08" + b"\xff" * 7 + b"\x1f" + b"2" * 500 + b"t"
+    pickled = b"\x80\x02ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x00" + shape + shape + b"tR."
+    path = raw(tmp_path / "x.pth", pickled, legacy=False)
+    with pytest.raises(DataError, match="impossible shape"):
+        read(path)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

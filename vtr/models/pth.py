@@ -116,7 +116,7 @@ def _read_legacy(data: mmap.mmap) -> tuple[Any, Callable[[Storage], int]]:
     for key in keys:
         storage = storages.get(key) if isinstance(key, str) else None
         if storage is None or at + 8 > len(data):
-            raise Refused(f"torn at storage {key!r}"[:80])
+            raise Refused(f"torn at storage {key[:80]!r}" if isinstance(key, str) else "a storage has no name")
         (numel,) = struct.unpack("<q", data[at : at + 8])
         if numel != storage.numel:
             raise Refused(f"storage {key} has {numel} values, {storage.numel} were wanted")

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 import torch
 
 PICKLE_LIMIT = 256 * 2**20  # bytes of pickle, which hold names and shapes but no values
+TUPLE_LIMIT = 10_000  # values in a tuple, those of tuples in it included
+HASHED = 100  # values may be hashed for each opcode, on the average
+DIMENSIONS = 64
 STORAGES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -79,7 +82,7 @@ class View(NamedTuple):
 def unpickle(data: mmap.mmap, start: int, storages: dict[str, Storage] | None = None) -> tuple[Any, int]:
     """(object, where the pickle ends). The opcodes are looked through first: sizes and counters must be honest."""
     data.seek(start)
-    count = 0
+    count, handled, tuples = 0, 0, _Tuples()
     try:
         for opcode, argument, _ in pickletools.genops(data):  # type: ignore[arg-type]
             count += 1
@@ -87,6 +90,9 @@ def unpickle(data: mmap.mmap, start: int, storages: dict[str, Storage] | None = 
                 raise Refused("a counter in it is far too high")
             if opcode.name.startswith("EXT") or data.tell() - start > PICKLE_LIMIT:
                 raise Refused("it holds other things than weights")
+            handled += tuples.after(opcode, argument)
+            if handled > HASHED * (count + TUPLE_LIMIT):
+                raise Refused("its tuples, written out in full, are far larger than the file")
         end = data.tell()
         unpickler = _Unpickler(io.BytesIO(data[start:end]), storages if storages is not None else {})
         return unpickler.load(), end
@@ -94,6 +100,45 @@ def unpickle(data: mmap.mmap, start: int, storages: dict[str, Storage] | None = 
         raise
     except Exception as error:  # whatever a torn or hostile pickle leads to; it can call nothing but the names below
         raise Refused(f"torn or no pickle ({error})"[:200]) from error
+
+
+class _Tuples:
+    """How many values there are in each thing on a pickle's stack, and in its memo, tuples in tuples counted in full.
+
+    A tuple that holds another one twice, forty times over, is short in a file and takes for ever to hash or to print.
+    Lists and dicts count as one value: nobody hashes them.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[int] = []  # 0 is a mark
+        self.memo: dict[int, int] = {}
+
+    def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
+        """Follows an opcode and returns how many values it takes from the stack. Raises Refused: a vast tuple."""
+        name, before, stack = opcode.name, opcode.stack_before, self.stack
+        if "PUT" in name or name == "MEMOIZE":
+            self.memo[len(self.memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+            return 0
+        if "GET" in name or name == "DUP":
+            stack.append(stack[-1] if name == "DUP" else self.memo[int(argument)])
+            return 0
+        taken, fixed = 0, len(before)
+        if pickletools.markobject in before:
+            fixed = before.index(pickletools.markobject)
+            while value := stack.pop():
+                taken += value
+        kept = stack[-fixed] if fixed else 1
+        for _ in range(fixed):
+            taken += stack.pop()
+        if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
+            stack.append(kept)
+            return taken
+        if taken > TUPLE_LIMIT and "LIST" not in name and "DICT" not in name:
+            raise Refused("a tuple in it, written out in full, is far larger than the file")
+        long = argument.bit_length() // 64 if isinstance(argument, int) else 0  # the hash of a number takes its length
+        one = 1 if name in ("LIST", "DICT") else 1 + taken + long
+        stack.extend(0 if kind is pickletools.markobject else one for kind in opcode.stack_after)
+        return taken
 
 
 class _Unpickler(pickle.Unpickler):
@@ -131,7 +176,7 @@ def _known() -> dict[str, Any]:
         numbers = (offset, *shape, *steps)
         if not isinstance(storage, Storage) or len(shape) != len(steps):
             raise Refused("a tensor in it has no storage")
-        if not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
+        if len(shape) > DIMENSIONS or not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
             raise Refused("a tensor in it has an impossible shape")
         reach = offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) + 1
         if math.prod(shape) > storage.numel or (math.prod(shape) and reach > storage.numel):
