@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from vtr.retrieval.plan import Plan, planned
 
 ASIDE = ".clips"
 POLL_S = 0.5
+LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def launched() -> tuple[int, int, Callable[[], None]]:
         return 0, 1, lambda: None
     from accelerate import PartialState
 
-    state = PartialState()
+    # They only wait for each other, one for as long as another has more to embed: gloo does that with GPUs or without.
+    state = PartialState(cpu=True, timeout=LONGEST_WAIT)
     return state.process_index, state.num_processes, state.wait_for_everyone
 
 
