@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -317,15 +319,35 @@ def test_the_same_bytes_from_one_process_and_three(run: Path, shards: Path, tmp_
     assert sum(counted) == 24
 
 
-def test_the_same_bytes_under_accelerates_launcher(run: Path, shards: Path, tmp_path: Path) -> None:
+NOTING = """
+import os
+from vtr.cli.app import main
+from vtr.retrieval import parts
+
+write = parts.write
+
+def noted(directory, plan, number, *rest):
+    write(directory, plan, number, *rest)
+    print(f"process {os.environ['RANK']} wrote part {number}")
+
+parts.write = noted
+main()
+"""
+
+
+def test_processes_of_a_launcher_share_the_parts_and_write_the_same_bytes(
+    run: Path, shards: Path, tmp_path: Path
+) -> None:
     api.embed(run, shards, tmp_path / "a", **HOW)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
-              "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "vtr"]  # fmt: skip
-    given = ["embed", run, "--shards", shards, "--out", tmp_path / "b", "--device", "cpu", "--precision", "fp32",
-             "--batch-size", "4", "-v"]  # fmt: skip
+    (tmp_path / "noting.py").write_text(NOTING)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    given = [tmp_path / "noting.py", "embed", run, "--shards", shards, "--out", tmp_path / "b", "--device", "cpu",
+             "--precision", "fp32", "--batch-size", "4", "-v"]  # fmt: skip
     done = subprocess.run([*launch, *map(str, given)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+    wrote = sorted(line for line in done.stdout.splitlines() if line.startswith("process"))
+    assert wrote == [f"process {rank} wrote part {number}" for rank, number in ((0, 0), (0, 2), (1, 1))]
     assert done.stdout.count("emb-00000.parquet") == 1
 
 
@@ -411,6 +433,50 @@ def test_an_export_is_replaced_by_a_whole_one(run: Path, shards: Path, test_shar
     assert len(store.read(tmp_path / "e")) == 12
     api.embed(run, test_shards, tmp_path / "fresh", format="npy", **HOW)
     assert files_of(tmp_path / "e") == files_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("layout", ["parquet", "npy"])
+def test_an_export_that_is_half_replaced_is_not_searched(
+    run: Path, shards: Path, test_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    how = {"format": layout, "captions": True, **HOW}
+    api.embed(run, shards, tmp_path / "new", **how)
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    api.embed(run, test_shards, tmp_path / "old", **how)
+    left = 0
+
+    def counted(change: Any) -> Any:
+        def changed(*given: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return change(*given, **named)
+
+        return changed
+
+    for name in ("replace", "unlink", "rmdir"):
+        monkeypatch.setattr(Path, name, counted(getattr(Path, name)))
+    found = []
+    for steps in range(100):
+        left = 1000
+        for name in ("e", "e/.anew"):
+            shutil.rmtree(tmp_path / name, ignore_errors=True)
+            shutil.copytree(tmp_path / ("new" if ".anew" in name else "old"), tmp_path / name)
+        left = steps
+        with suppress(KeyboardInterrupt):
+            store.move(tmp_path / "e" / ".anew", tmp_path / "e")
+        steps_left, left = left, 1000
+        try:
+            found.append(len(store.read(tmp_path / "e")))
+        except DataError as error:
+            assert "not embedded to the end" in error.message
+            found.append(0)
+        if steps_left >= 0:
+            break
+    whole = [rows for n, rows in enumerate(found) if n == 0 or rows != found[n - 1]]
+    assert whole == [72, 0, 48], "the old one, neither, the new one"
+    assert files_of(tmp_path / "e") == files_of(tmp_path / "new")
 
 
 def test_sources_that_are_none(run: Path, tmp_path: Path) -> None:

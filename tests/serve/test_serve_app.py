@@ -17,6 +17,7 @@ import pytest
 from serve_helpers import folder_of_videos
 
 from vtr import api
+from vtr.data import synthetic
 from vtr.data.index import ShardIndex
 from vtr.errors import DataError, InputError, RunError, VtrError
 from vtr.finder import Finder
@@ -204,11 +205,30 @@ def test_hits_of_one_video_are_gathered() -> None:
         return {"id": name, "source": "s", "row": row, "score": score, "start_s": 0.0, "end_s": 1.0, "rank": row}
 
     hits = [hit("a", 0, 0.9), hit("a", 1, 0.8), hit("b", 2, 0.7), hit("a", 3, 0.6), hit("c", 4, 0.5)]
-    found = by_video(hits, 2, moments=1)
+    found = by_video(hits, 2, lambda row: "aabac"[row], moments=1)
     assert [(one["id"], one["rank"], [m["row"] for m in one["moments"]]) for one in found] == [
         ("a", 1, [1]),
         ("b", 2, []),
     ]
+
+
+@pytest.mark.parametrize("kind", ["shards", "videos"])
+def test_videos_of_one_name_in_two_places_are_two(run: Path, tmp_path: Path, kind: str) -> None:
+    from vtr.serve.app import make_app
+
+    for n, scene in zip(range(2), synthetic.scenes(5, "train"), strict=False):
+        (tmp_path / f"v{n}").mkdir()
+        (tmp_path / f"v{n}" / "x.mp4").write_bytes(synthetic.encode(synthetic.render(scene)))
+        (tmp_path / f"v{n}" / "x.txt").write_text(synthetic.caption(scene))
+        if kind == "shards":
+            api.shard("folder", str(tmp_path / f"v{n}"), tmp_path / f"s{n}", workers=1)
+            api.embed(run, tmp_path / f"s{n}", tmp_path / "e", **CPU)
+        else:
+            api.embed(run, None, tmp_path / "e", videos=tmp_path / f"v{n}", **CPU)
+    client = client_of(make_app(Finder(tmp_path / "e", device="cpu"), "t"))
+    assert client.get("/api/about").json()["videos"] == 2
+    assert len(client.get("/api/search", params={"q": "a red circle"}).json()) == 2
+    assert [hit["row"] for hit in client.get("/api/like/0").json()["hits"]] == [1]
 
 
 def test_a_long_video_does_not_hide_the_others() -> None:
@@ -217,18 +237,19 @@ def test_a_long_video_does_not_hide_the_others() -> None:
     def hit(name: str, row: int) -> dict[str, Any]:
         return {"id": name, "source": "s", "row": row, "score": -row, "start_s": row, "end_s": row + 1, "rank": row}
 
-    rows = [hit("long", row) for row in range(100 * SPARE)] + [hit(name, 9999) for name in "bcd"]
+    rows = [hit("long", row) for row in range(100 * SPARE)] + [hit(name, 9000 + n) for n, name in enumerate("bcd")]
+    name_of = {row["row"]: row["id"] for row in rows}.get
     asked: list[int] = []
 
     def find(count: int) -> list[dict[str, Any]]:
         asked.append(count)
         return rows[:count]
 
-    assert [one["id"] for one in best_videos(find, 3)] == ["long", "b", "c"]
-    assert [one["id"] for one in best_videos(find, 3, but=("s", "long"))] == ["b", "c", "d"]
-    assert [one["id"] for one in best_videos(find, 9)] == ["long", "b", "c", "d"], "there are no more"
+    assert [one["id"] for one in best_videos(find, 3, name_of)] == ["long", "b", "c"]
+    assert [one["id"] for one in best_videos(find, 3, name_of, but="long")] == ["b", "c", "d"]
+    assert [one["id"] for one in best_videos(find, 9, name_of)] == ["long", "b", "c", "d"], "there are no more"
     asked.clear()
-    assert len(best_videos(find, 1)) == 1
+    assert len(best_videos(find, 1, name_of)) == 1
     assert asked == [SPARE], "one look is enough"
 
 

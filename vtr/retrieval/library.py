@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vtr.retrieval.plan import printable
 
 INDEX_FOLDER = ".index"
 Hit = dict[str, Any]
+Video = Callable[[int], Hashable]
 
 
 class Library:
@@ -61,6 +62,10 @@ class Library:
             for of in zip(scores, places, strict=True)
         ]
 
+    def video(self, row: int) -> tuple[str, ...]:
+        """What tells the video of a row from the others."""
+        return self._origins.video(row)
+
     def hit(self, row: int, score: float, rank: int) -> Hit:
         """One row as plain data. `source` is a video file where one was embedded, else what its shard says."""
         rows, file = self.rows, self._origins.file(row)
@@ -77,11 +82,14 @@ class Library:
         }
 
 
-def by_video(hits: Sequence[Hit], k: int, moments: int = 3) -> list[Hit]:
-    """The best hit of each of at most k videos, with the next best others of it as `moments`, [{start_s, score}]."""
-    best: dict[tuple[str, str], Hit] = {}
+def by_video(hits: Sequence[Hit], k: int, video: Video, moments: int = 3) -> list[Hit]:
+    """The best hit of each of at most k videos, with the next best others of it as `moments`, [{start_s, score}].
+
+    `video` tells the videos of rows apart, as `Library.video` does.
+    """
+    best: dict[Hashable, Hit] = {}
     for hit in hits:
-        key = hit["source"], hit["id"]
+        key = video(hit["row"])
         if key in best:
             if len(best[key]["moments"]) < moments:
                 best[key]["moments"].append({name: hit[name] for name in ("row", "score", "start_s", "end_s")})

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from vtr.retrieval import parts
 from vtr.retrieval.embeddings import Embeddings
-from vtr.retrieval.plan import FILES, Part, printable, read
+from vtr.retrieval.plan import FILES, SHARD, Part, printable, read
 
 
 class Origins:
     """The parts behind the N `rows` of videos in the planned export `directory`; of another export, none."""
 
     def __init__(self, directory: Path, rows: Embeddings) -> None:
-        self._sources = rows.source
+        self._sources, self._ids = rows.source, rows.ids
         plan = read(directory) if directory.is_dir() else None
         counts = [] if plan is None else parts.video_rows(directory, plan)
         self._parts = plan.parts if plan else ()
@@ -28,6 +28,13 @@ class Origins:
         """The part that made a row, None where the export has no plan."""
         number = int(self._part_of[row])
         return None if number < 0 else self._parts[number]
+
+    def video(self, row: int) -> tuple[str, ...]:
+        """What the rows of one video have in common, and no row of another: two folders may both hold an x.mp4."""
+        part, own = self.part(row), (self._sources[row], self._ids[row])
+        if part is None:
+            return own
+        return (part.root, part.items[0][0], *own) if part.kind == SHARD else (part.root, *own)
 
     def file(self, row: int) -> Path | None:
         """The video file that a row was made from, None for a sample of a shard or where nothing is known of it."""

@@ -7,7 +7,7 @@ the number of its row.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vtr.errors import VtrError
 from vtr.finder import Finder
-from vtr.retrieval.library import Hit, by_video
+from vtr.retrieval.library import Hit, Video, by_video
 from vtr.retrieval.media import Media
 
 PAGE = Path(__file__).parent / "page"
@@ -38,6 +38,7 @@ def make_app(finder: Finder, title: str) -> FastAPI:
     """The application over what `finder` searches; `title` names it on the page."""
     library = finder.library
     media = Media(library.path, library.rows)
+    videos = len({library.video(row) for row in range(len(library))})
     app = FastAPI(title="vtr search", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
@@ -53,7 +54,6 @@ def make_app(finder: Finder, title: str) -> FastAPI:
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:
-        videos = len(set(zip(library.rows.source, library.rows.ids, strict=True)))
         captions = [library.hit(row, 0, 0)["caption"] for row in range(min(len(library), 400))]
         return {
             "title": title, "rows": len(library), "videos": videos, "model": library.model,
@@ -62,13 +62,13 @@ def make_app(finder: Finder, title: str) -> FastAPI:
 
     @app.get("/api/search")
     def search(q: str = Query(max_length=2000), k: int = Query(24, ge=1, le=200)) -> list[Hit]:
-        return [_with_media(hit) for hit in best_videos(lambda rows: finder.texts([q], rows)[0], k)]
+        return [_with_media(hit) for hit in best_videos(lambda rows: finder.texts([q], rows)[0], k, library.video)]
 
     @app.get("/api/like/{row}")
     def like(row: int, k: int = Query(24, ge=1, le=200)) -> dict[str, Any]:
         known(row)
         own = library.hit(row, 1.0, 0)
-        found = best_videos(lambda rows: finder.like(row, rows), k, but=(own["source"], own["id"]))
+        found = best_videos(lambda rows: finder.like(row, rows), k, library.video, but=library.video(row))
         return {"like": _with_media(own), "hits": [_with_media(hit) for hit in found]}
 
     @app.api_route("/video/{row}", methods=["GET", "HEAD"])
@@ -118,14 +118,15 @@ def make_app(finder: Finder, title: str) -> FastAPI:
     return app
 
 
-def best_videos(find: Callable[[int], list[Hit]], k: int, but: tuple[str, str] | None = None) -> list[Hit]:
-    """The best k videos, less the (source, id) `but`, of what `find(rows)` gives: of more rows where a long video has
-    many of the best.
+def best_videos(find: Callable[[int], list[Hit]], k: int, video: Video, but: Hashable = None) -> list[Hit]:
+    """The best k videos, less `but`, of what `find(rows)` gives: of more rows where a long video has many of the best.
+
+    `video` tells the videos of rows apart.
     """
     rows = k * SPARE
     while True:
         hits = find(rows)
-        videos = by_video([hit for hit in hits if (hit["source"], hit["id"]) != but], k)
+        videos = by_video([hit for hit in hits if video(hit["row"]) != but], k, video)
         if len(videos) == k or len(hits) < rows:
             return videos
         rows *= SPARE
