@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vtr.errors import InputError
+from vtr.errors import DataError, InputError
 from vtr.retrieval.indexes import make_index
 
 
@@ -73,6 +75,64 @@ def test_many_rows_are_nearly_all_found_in_cells(tmp_path):
     scores, rows = index.search(queries[:2], 50_000)
     assert (rows >= 0).all(), "more than the nearest cells have"
     assert (np.diff(scores, axis=1) <= 1e-6).all()
+
+
+@pytest.fixture
+def lancedb():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("lancedb", reason="lancedb is an extra: pip install 'vtr[lancedb]'")
+
+
+@pytest.mark.parametrize("damage", ["empty", "begun", "manifest", "other"])
+def test_a_table_that_is_not_whole_is_made_anew(tmp_path, lancedb, damage):
+    vectors = unit(60)
+    wanted = make_index("lancedb", vectors, str(tmp_path)).search(vectors[:3], 5)
+    (table,) = tmp_path.iterdir()
+    if damage == "empty":
+        shutil.rmtree(table)
+        table.mkdir()
+    elif damage == "begun":  # as one that was killed leaves it
+        shutil.rmtree(table / "_versions")
+    elif damage == "manifest":
+        for file in (table / "_versions").iterdir():
+            file.write_bytes(b"nothing of that kind")
+    else:
+        lancedb.connect(str(tmp_path)).create_table(table.stem, [{"row": 1}], mode="overwrite")
+    for _ in range(2):
+        found = make_index("lancedb", vectors, str(tmp_path)).search(vectors[:3], 5)
+        np.testing.assert_array_equal(found[1], wanted[1])
+
+
+def test_a_table_whose_rows_are_damaged_says_what_to_do(tmp_path, lancedb):
+    vectors = unit(60)
+    make_index("lancedb", vectors, str(tmp_path))
+    (file,) = tmp_path.glob("*/data/*.lance")
+    file.write_bytes(b"nothing of that kind")
+    with pytest.raises(
+        DataError, match=r"LanceDB table vtr-\w+ in .* cannot be used: .*\n.*remove it: it is made anew"
+    ):
+        make_index("lancedb", vectors, str(tmp_path)).search(vectors[:1], 1)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DataError, match=r"in .*file/x cannot be used: .*\n.*--index-at names another place"):
+        make_index("lancedb", vectors, str(tmp_path / "file" / "x"))
+
+
+def test_several_may_make_one_table_at_once(tmp_path, lancedb):
+    vectors = unit(3000)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: make_index("lancedb", vectors, str(tmp_path)), range(4)))
+    for index in made:
+        assert index.search(vectors[:2], 1)[1].tolist() == [[0], [1]]
+
+
+def test_a_place_where_an_index_cannot_be_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"--index-at zz: the exact index is kept nowhere\n.*leave it out"):
+        make_index("exact", unit(5), "zz")
+    with pytest.raises(InputError, match=r"--index-at s3://x/y: faiss keeps its index on a disk\n.*--index lancedb"):
+        make_index("faiss", unit(5), "s3://x/y")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_index_that_is_none(tmp_path):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.atomic import replacing
+from vtr.data.remote import url_of
 from vtr.errors import DataError, InputError
 from vtr.optional import library
 from vtr.retrieval.exact import Floats, check_rows, widen
@@ -23,6 +25,7 @@ from vtr.retrieval.index import ExactIndex, Hits
 KINDS = ("exact", "faiss", "lancedb")
 FLAT = 100_000  # up to so many rows faiss looks at all; beyond, at the nearest of its cells
 PROBES = 32
+LANCE_FAULTS = (RuntimeError, ValueError, OSError)  # what LanceDB throws, of tables, disks and clouds alike
 _ROWS = 65_536
 
 
@@ -37,13 +40,18 @@ class Index(Protocol):
 def make_index(kind: str, vectors: Floats, at: str, *, alone: bool = False) -> Index:
     """The index called `kind` over unit rows (N,E), kept in the folder (LanceDB: or the address) `at`.
 
-    `alone`: indexes of other rows are removed from that folder.
-    Raises InputError: an unknown kind, or a library that is not installed.
+    `alone`: indexes of other rows are removed from that folder, which is the export's own.
+    Raises InputError: an unknown kind, a library that is not installed, a place where that kind is not kept. DataError:
+    what is kept there is damaged.
     """
-    if kind == "exact":
-        return ExactIndex(vectors)
     if kind not in KINDS:
         raise InputError(f"there is no index {kind!r}", f"choose one of: {', '.join(KINDS)}")
+    if kind == "exact" and at and not alone:
+        raise InputError(f"--index-at {at}: the exact index is kept nowhere", "leave it out, or give --index lancedb")
+    if kind == "faiss" and url_of(at) is not None:
+        raise InputError(f"--index-at {at}: faiss keeps its index on a disk", "name a folder, or give --index lancedb")
+    if kind == "exact":
+        return ExactIndex(vectors)
     finite = np.flatnonzero(check_rows("index", vectors))
     name = f"vtr-{_fingerprint(vectors)}"
     made = Faiss(vectors, finite, Path(at) / f"{name}.faiss") if kind == "faiss" else Lance(vectors, finite, at, name)
@@ -108,11 +116,7 @@ class Lance:
     def __init__(self, vectors: Floats, finite: NDArray[np.int64], at: str, name: str) -> None:
         import pyarrow as pa
 
-        lancedb = library("lancedb", "--index lancedb needs", "lancedb")
-        database = lancedb.connect(at)
-        if name in database.list_tables().tables:
-            self._table = database.open_table(name)
-            return
+        self._at, self._name = at, name
         dim = vectors.shape[1]
         schema = pa.schema([("row", pa.int64()), ("vector", pa.list_(pa.float32(), dim))])
 
@@ -122,17 +126,53 @@ class Lance:
                 column = pa.FixedSizeListArray.from_arrays(flat, dim)
                 yield pa.RecordBatch.from_arrays([pa.array(rows), column], schema=schema)
 
-        self._table = database.create_table(name, pa.RecordBatchReader.from_batches(schema, batches()))
+        def made() -> Any:
+            return database.create_table(name, pa.RecordBatchReader.from_batches(schema, batches()))
+
+        lancedb = library("lancedb", "--index lancedb needs", "lancedb")
+        with self._told():
+            database = lancedb.connect(at)
+            table = _kept(database, name, len(finite))
+            if table is None:
+                try:
+                    table = made()  # also over what a killed one left: a table is there once all of it is
+                except LANCE_FAULTS:  # another process has made it meanwhile, or it is damaged
+                    table = _kept(database, name, len(finite))
+            if table is None:
+                database.drop_table(name)
+                table = made()
+        self._table = table
 
     def search(self, queries: Floats, k: int) -> Hits:
-        """The best k rows of each query."""
-        k = min(k, self._table.count_rows())
-        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        for place, query in enumerate(widen(queries)):
-            found = self._table.search(query).distance_type("dot").limit(k).to_arrow()
-            rows[place] = found.column("row").to_numpy()
-            scores[place] = 1 - found.column("_distance").to_numpy()
+        """The best k rows of each query. Raises DataError: the table is damaged, or cannot be reached."""
+        with self._told():
+            k = min(k, self._table.count_rows())
+            scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+            for place, query in enumerate(widen(queries)):
+                found = self._table.search(query).distance_type("dot").limit(k).to_arrow()
+                rows[place] = found.column("row").to_numpy()
+                scores[place] = 1 - found.column("_distance").to_numpy()
         return scores, rows
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except LANCE_FAULTS as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(
+                f"the LanceDB table {self._name} in {self._at} cannot be used: {why}",
+                "where it is damaged remove it: it is made anew; --index-at names another place",
+            ) from error
+
+
+def _kept(database: Any, name: str, rows: int) -> Any:
+    """The table `name` of that many rows; None where it is not there, or cannot be opened."""
+    try:
+        table = database.open_table(name)
+        return table if table.count_rows() == rows else None
+    except LANCE_FAULTS:
+        return None
 
 
 def _remove_others(folder: Path, name: str) -> None:
