@@ -6,6 +6,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from vtr.atomic import write_bytes
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet, parts
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
@@ -50,24 +51,32 @@ def files_of(path: Path) -> tuple[list[Path], list[Path]]:
 
 def remove(directory: Path) -> None:
     """Removes the export in `directory`, of either layout, and its plan; the plan first, so that no half counts."""
-    for file in [directory / PLAN, directory / parts.SKIPPED_FILE, *directory.glob(parquet.NAMES)]:
-        file.unlink(missing_ok=True)
-    for file in npy.files_in(directory):
-        file.unlink(missing_ok=True)
-    for folder in (*npy.FOLDERS.values(), npy.METADATA, npy.TEXT_METADATA):
-        with suppress(OSError):  # not there, or somebody else's files are in it
-            (directory / folder).rmdir()
+    (directory / PLAN).unlink(missing_ok=True)
+    _remove_files(directory)
 
 
 def move(new: Path, directory: Path) -> None:
-    """Puts the planned export in `new`, a folder on the same disk, into `directory` in the place of what is there."""
-    remove(directory)
-    files = sorted(file for file in new.rglob("*") if file.is_file() and file.name != PLAN)
-    for file in [*files, new / PLAN]:  # the plan last: with it the export is whole
+    """Puts the planned export in `new`, a folder on the same disk, into `directory` in the place of what is there.
+
+    The new plan is there first, and of its first part a file goes first and comes last: what is left by one that was
+    killed meanwhile is not taken for whole.
+    """
+    write_bytes(directory / PLAN, (new / PLAN).read_bytes())
+    _remove_files(directory)
+    files = [file for file in new.rglob("*") if file.is_file() and file.name != PLAN]
+    for file in sorted(files, key=lambda file: (file.suffix.startswith(".json"), file), reverse=True):
         target = directory / file.relative_to(new)
         target.parent.mkdir(exist_ok=True)
         file.replace(target)
     shutil.rmtree(new, ignore_errors=True)
+
+
+def _remove_files(directory: Path) -> None:
+    for file in [*sorted(directory.glob(parquet.NAMES)), *npy.files_in(directory), directory / parts.SKIPPED_FILE]:
+        file.unlink(missing_ok=True)
+    for folder in (*npy.FOLDERS.values(), npy.METADATA, npy.TEXT_METADATA):
+        with suppress(OSError):  # not there, or somebody else's files are in it
+            (directory / folder).rmdir()
 
 
 def count(directory: Path) -> int:
