@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vtr.data.crew import Beat, Lost, run_tasks
-from vtr.errors import VideoError, WorkError
+from vtr.errors import InputError, VideoError, WorkError
 
 
 def square(task: int, beat: Beat) -> tuple[int, int]:
@@ -63,6 +63,12 @@ def test_every_task_is_done_once_by_so_many_workers() -> None:
     assert len({pid for _, (_, pid) in done}) <= 2
     assert run(square, []) == []
     assert len(run(square, [3], workers=5)) == 1
+
+
+def test_without_workers_nothing_would_ever_be_done() -> None:
+    for workers in (0, -1):
+        with pytest.raises(InputError, match=rf"{workers} workers, at least 1 is needed\n.*leave --workers out"):
+            run(square, [3], workers=workers)
 
 
 def test_lost_workers_are_replaced() -> None:

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from vtr.data.child import obey_parent
 from vtr.data.memory import ROOM, bound_memory, keep_memory
-from vtr.errors import VideoError, WorkError
+from vtr.errors import InputError, VideoError, WorkError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,6 +73,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_workers(workers: int) -> None:
+    """Raises InputError for what can be no number of workers."""
+    if workers < 1:
+        raise InputError(f"{workers} workers, at least 1 is needed", "leave --workers out for one a processor")
+
+
 @dataclass(frozen=True)
 class Lost:
     """A worker that ended amid a task. `kind`: `timeout` (ended by us), `crashed` (in native code) or `killed`."""
@@ -111,7 +117,9 @@ def run_tasks(
     When a worker is lost, `on_lost(task, lost)` returns the task to do in its stead, or raises. `on_tick(items)` is
     called a few times a second with the number of items begun in the tasks under way. However this ends (an exception
     of a task, which is raised here, Ctrl-C, a generator that is closed), no worker outlives it.
+    Raises InputError for fewer than 1 worker.
     """
+    check_workers(workers)
     waiting = deque(tasks)
     crew: list[_Worker[T, R]] = []
     try:

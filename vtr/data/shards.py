@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vtr.data import on_cluster
 from vtr.data.annotations.sample import JSON, Sample
-from vtr.data.crew import cores
+from vtr.data.crew import check_workers, cores
 from vtr.data.limits import Limits
 from vtr.data.manifest import ShardSummary, finish, read_finished, refuse_skipped, summarize
 from vtr.data.oneshard import Part, ShardTask, read_part
@@ -94,8 +94,8 @@ def settled(
 
 def check_arguments(workers: int | None, max_skipped: float) -> None:
     """Raises InputError for what can be no number of workers or no share."""
-    if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers, at least 1 is needed", "leave --workers out for one a processor")
+    if workers is not None:
+        check_workers(workers)
     if not 0 <= max_skipped <= 1:
         raise InputError(f"{max_skipped:g} is no share of the samples", "give one from 0 to 1: 0.05 allows 5 %")
 
