@@ -12,3 +12,12 @@ def loads(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def is_unicode(*texts: str) -> bool:
+    """Whether none has half a surrogate pair: JSON can write it, and names that are not UTF-8 are read so."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -20,11 +22,12 @@ from shard_helpers import make_samples, make_video, tree
 from vtr.data import captions, index_file, patterns, stored
 from vtr.data.foreign import IndexSummary, write_index
 from vtr.data.index import ShardIndex
+from vtr.data.manifest import warnings_of
 from vtr.data.shards import write_shards
 from vtr.data.store import FrameStore, VideoStore
 from vtr.data.transcode import SmallVideoStore
 from vtr.data.verify import verify
-from vtr.errors import DataError, VideoError, WorkError
+from vtr.errors import DataError, InputError, VideoError, WorkError
 
 CORPUS = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpus" / "tars"
 
@@ -63,7 +66,7 @@ def test_what_shard_writer_writes(tmp_path: Path) -> None:
             writer.write({"__key__": f"clip{i}", "mp4": data, "txt": f"clip number {i}\n", "cls": 3})
     summary = index(tmp_path / "out")
     assert (summary.tars, summary.samples, summary.captions, summary.skipped) == (3, 5, 5, {})
-    assert summary.remarks == {"ignored": 3}, "the .cls members of each tar"
+    assert summary.remarks == {"ignored": 5}, "the .cls members"
     opened = ShardIndex.open(tmp_path / "out")
     assert [opened.key(i) for i in range(5)] == [f"clip{i}" for i in range(5)]
     assert opened.captions(4) == ["clip number 4"]
@@ -165,6 +168,65 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         index(out, max_skipped=1.0)
 
 
+def pictures(path: Path, count: int) -> Path:
+    """A tar of `count` images with captions."""
+    members = [
+        (f"{path.stem}{n:03}.{ext}", data) for n in range(count) for ext, data in (("jpg", jpeg(n)), ("txt", b"x"))
+    ]
+    return add_tar(path, members)
+
+
+def test_a_tar_that_is_lost_is_more_than_a_sample(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        pictures(tmp_path / f"{name}.tar", 30)
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:6000])
+    (tmp_path / "c.tar").write_bytes(b"")
+    (tmp_path / "d.tar").write_bytes(gzip.compress((tmp_path / "d.tar").read_bytes()))
+    lost = "3 of 4 tars cannot be read to their end, what they held is lost: b.tar, c.tar, d.tar"
+    for _ in range(2):
+        with pytest.raises(WorkError, match=lost) as caught:
+            index(tmp_path, max_skipped=0.2)
+        assert "skipped.jsonl names them; accept that with --max-skipped 0.75" in caught.value.hint
+    assert index(tmp_path, max_skipped=0.75).damaged == ("b.tar", "c.tar", "d.tar")
+    [told] = warnings_of(ShardIndex.open(tmp_path))
+    assert "has 2 tars that its index leaves out: c.tar, d.tar; vtr inspect" in told
+    for name in ("c", "d"):
+        (tmp_path / f"{name}.tar").unlink()
+    with pytest.raises(WorkError, match=r"1 of 2 tars .*: b\.tar"):
+        index(tmp_path, max_skipped=0.1)
+    again = index(tmp_path, max_skipped=0.5)
+    assert (again.nothing_to_do, again.damaged, again.skipped["truncated"]) == (True, ("b.tar",), 1)
+    with pytest.raises(WorkError, match=r"1 of 2 tars .*: b\.tar"):
+        index(tmp_path, max_skipped=0.1)
+    (tmp_path / "skipped.jsonl").write_text("{}")
+    assert not index(tmp_path, max_skipped=0.5).nothing_to_do, "what it left out is not known any more"
+    for limit in (float("nan"), 2):
+        with pytest.raises(InputError, match="is no share of the samples"):
+            index(tmp_path, max_skipped=limit)
+
+
+def test_one_bad_character_costs_one_sample(tmp_path: Path) -> None:
+    good = [("b.jpg", jpeg(1)), ("b.txt", b"bee")]
+    for name, odd, kind, words in (
+        ("latin", {b"caf\xe9.jpg": jpeg(0), b"caf\xe9.txt": b"coffee"}, "bad-key", "are not UTF-8: 'caf"),
+        ("end", {b"a.jpg": jpeg(0), b"a.\xe9.txt": b"coffee"}, "bad-key", "are not UTF-8: 'a'"),
+        ("half", {b"a.jpg": jpeg(0), b"a.json": b'{"caption": "\\ud83d"}'}, "bad-caption", "its caption has half"),
+        ("split", {b"a.jpg": jpeg(0), b"a.json": b'{"text": "x", "split": "\\ud83d"}'}, "bad-caption", "the split"),
+    ):
+        members = [(stem.decode("utf-8", "surrogateescape"), data) for stem, data in odd.items()]
+        add_tar(tmp_path / name / "a.tar", members + good)
+        summary = index(tmp_path / name, max_skipped=0.5)
+        assert (summary.samples, summary.skipped) == (1, {kind: 1})
+        [entry] = [json.loads(line) for line in (tmp_path / name / "skipped.jsonl").read_text().splitlines()]
+        assert words in entry["message"]
+        opened = ShardIndex.open(tmp_path / name)
+        assert (opened.key(0), opened.captions(0)) == ("b", ["bee"])
+        assert verify(opened).samples == 1
+    (tmp_path / "half" / "a.tar").rename(tmp_path / "half" / os.fsdecode(b"\xe9.tar"))
+    with pytest.raises(DataError, match=r"the name of '.udce9\.tar' in .* is not UTF-8"):
+        index(tmp_path / "half")
+
+
 def test_captions_stand_in_many_places() -> None:
     both = {"json": b'{"captions": ["a", "b "], "caption": "a"}', "txt": b"c"}
     assert captions.read(both) == ["a", "b"]
@@ -179,6 +241,8 @@ def test_captions_stand_in_many_places() -> None:
         ({}, None, "no-caption", "no member txt, caption or json; a key ends at the first dot"),
         ({"a.txt": b"a", "b.txt": b"b"}, None, "no-caption", r"which of a\.txt, b\.txt is its caption\?"),
         ({"json": b"[" * 100_000}, None, "bad-caption", "its json cannot be read"),
+        ({"txt": b"fine", "json": b"{"}, None, "bad-caption", "its json cannot be read"),
+        ({"json": b'{"captions": ["a", "\\ud83d"]}'}, None, "bad-caption", "its caption has half a surrogate pair"),
         ({"txt": b"a" * (1 << 21)}, None, "bad-caption", "its txt has 2097152 bytes"),
     ):
         with pytest.raises(VideoError, match=words) as caught:

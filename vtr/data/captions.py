@@ -30,7 +30,8 @@ def read(members: Mapping[str, bytes], field: str | None = None) -> list[str]:
 
     A list of captions in the json comes before a text, and a text before the json's one caption, which is the same.
     A text with a name of its own (`caption.txt`) comes last, and counts only where it is the one.
-    Raises VideoError `no-caption` when there is none, `bad-caption` when a text or the json cannot be read.
+    Raises VideoError `no-caption` when there is none, `bad-caption` when a text or the json cannot be read: damage of
+    the one is not made good by the other.
     """
     about = _json(members["json"]) if "json" in members else {}
     if field is not None:
@@ -84,6 +85,9 @@ def _decoded(data: bytes, ext: str) -> str:
 
 
 def _texts(value: Any) -> list[str]:
-    """The texts that are not empty in a text or a list of texts."""
+    """The texts that are not empty in a text or a list of texts. Raises VideoError for what no file can hold."""
     values = value if isinstance(value, list) else [value]
-    return [text.strip() for text in values if isinstance(text, str) and text.strip()]
+    found = [text.strip() for text in values if isinstance(text, str) and text.strip()]
+    if not plainjson.is_unicode(*found):
+        raise VideoError("bad-caption", "its caption has half a surrogate pair, so it is no Unicode")
+    return found

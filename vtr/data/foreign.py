@@ -17,22 +17,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vtr import plainjson
 from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.data import index_file
 from vtr.data.crew import Lost, run_tasks
-from vtr.data.foreign_tar import PARTS, IndexTask, index_tar, read_part
+from vtr.data.foreign_tar import DAMAGE, PARTS, IndexTask, index_tar, read_part
 from vtr.data.index_file import Header, Shard
 from vtr.data.limits import Limits
 from vtr.data.manifest import MANIFEST, SKIPPED
 from vtr.data.ours import remove_parts
 from vtr.data.patterns import Tars
+from vtr.data.shards import check_arguments
 from vtr.data.workdir import LOCK
 from vtr.errors import DataError, WorkError
 
 
 @dataclass(frozen=True)
 class IndexSummary:
-    """The index of foreign tars: what is in it, what was left out by kind, and what else was found in the tars."""
+    """The index of foreign tars: what is in it, what was left out by kind, and what else was found in the tars.
+
+    `damaged`: the tars of which nobody knows what they held, for they are no tars, end early, or have damaged headers.
+    """
 
     root: Path
     tars: int
@@ -41,7 +46,15 @@ class IndexSummary:
     decoders: dict[str, int]
     skipped: dict[str, int]
     remarks: dict[str, int]
+    damaged: tuple[str, ...] = ()
     nothing_to_do: bool = False
+
+    @property
+    def damage(self) -> str:
+        """What to say of the tars that are damaged."""
+        more = f" and {len(self.damaged) - 3} more" if len(self.damaged) > 3 else ""
+        names = f"{', '.join(self.damaged[:3])}{more}"
+        return f"{len(self.damaged)} of {self.tars} tars cannot be read to their end, what they held is lost: {names}"
 
 
 def write_index(
@@ -60,9 +73,12 @@ def write_index(
     `caption_key` is the json field that holds the captions, when it is none of the usual; `split` what samples are
     labelled with whose json does not say. `progress` hears how many of how many tars are done. Raises DataError when no
     sample is left, or the index that is there is of other tars, too; WorkError when more than the share `max_skipped`
-    is left out (the index is written all the same).
+    of the samples is left out, or of the tars is damaged (the index is written all the same).
     """
+    check_arguments(workers, max_skipped)
     root, limits = tars.root, limits or Limits()
+    if odd := [name for name in tars.names if not plainjson.is_unicode(name)]:
+        raise DataError(f"the name of {odd[0]!r} in {root} is not UTF-8, so no index can hold it", "rename that tar")
     read_with = {"caption_key": caption_key} if caption_key is not None else {}
     read_with |= {"split": split} if split else {}
     tasks = [IndexTask(root, n, name, caption_key, split, limits) for n, name in enumerate(tars.names)]
@@ -71,6 +87,7 @@ def write_index(
             before = _header_there(root / index_file.NAME)
             if before is not None:
                 if (summary := _already(tars, before, limits, read_with)) is not None:
+                    _refuse_losses(summary, max_skipped)
                     return summary
                 _refuse_to_drop(tars, before)
             (root / PARTS).mkdir(exist_ok=True)
@@ -79,15 +96,23 @@ def write_index(
             summary = _finish(tars, tasks, read_with)
     except OSError as error:
         raise explain_os_error(error, "while indexing tars", root) from error
+    _refuse_losses(summary, max_skipped)
+    return summary
+
+
+def _refuse_losses(summary: IndexSummary, max_skipped: float) -> None:
+    """Raises WorkError when more than the share `max_skipped` of the samples is left out, or of the tars damaged."""
     left_out = sum(summary.skipped.values())
     total = left_out + summary.samples
-    if left_out > max_skipped * total:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in summary.skipped.items())
-        raise WorkError(
-            f"{left_out} of {total} samples are left out of the index of {root}: {kinds}",
-            f"{root / SKIPPED} names them; accept that with --max-skipped {math.ceil(100 * left_out / total) / 100:g}",
-        )
-    return summary
+    share = max(left_out / total, len(summary.damaged) / summary.tars)
+    if share <= max_skipped:
+        return
+    kinds = ", ".join(f"{count} {kind}" for kind, count in summary.skipped.items())
+    samples = f"{left_out} of {total} samples are left out of the index of {summary.root}: {kinds}"
+    raise WorkError(
+        samples if left_out > max_skipped * total else f"in {summary.root} {summary.damage}",
+        f"{summary.root / SKIPPED} names them; accept that with --max-skipped {math.ceil(100 * share) / 100:g}",
+    )
 
 
 def _work(
@@ -137,7 +162,7 @@ def _finish(tars: Tars, tasks: Sequence[IndexTask], read_with: Mapping[str, str]
     remarks: Counter[str] = Counter()
     for meta in metas:
         remarks.update(meta["remarks"])
-    return _summary(tars, table, Counter(entry["kind"] for entry in skipped), remarks)
+    return _summary(tars, table, skipped, remarks)
 
 
 def _unique_keys(table: pa.Table) -> pa.Table:
@@ -152,16 +177,31 @@ def _unique_keys(table: pa.Table) -> pa.Table:
     return table.set_column(0, table.schema.field(0), joined.cast(table.schema.field(0).type))
 
 
-def _summary(tars: Tars, table: pa.Table, skipped: Counter[str], remarks: Counter[str]) -> IndexSummary:
+def _summary(tars: Tars, table: pa.Table, skipped: Sequence[Mapping[str, str]], remarks: Counter[str]) -> IndexSummary:
     return IndexSummary(
         root=tars.root,
         tars=len(tars.names),
         samples=len(table),
         captions=int(pc.sum(pc.list_value_length(table.column("captions"))).as_py() or 0),
         decoders=dict(Counter(table.column("decoder").to_pylist()).most_common()),
-        skipped=dict(skipped.most_common()),
+        skipped=dict(Counter(entry["kind"] for entry in skipped).most_common()),
         remarks=dict(remarks.most_common()),
+        damaged=tuple(dict.fromkeys(_tar_of(entry) for entry in skipped if entry["kind"] in DAMAGE)),
     )
+
+
+def _tar_of(entry: Mapping[str, str]) -> str:
+    """The tar that a line of `skipped.jsonl` is about."""
+    return entry["video"].removesuffix(f"/{entry['key']}") if entry["key"] else entry["video"]
+
+
+def _left_out(tars: Tars) -> list[dict[str, str]]:
+    """What the index that is there left out of `tars`; of ours nothing: there stands what sharding skipped."""
+    if (tars.root / MANIFEST).is_file():
+        return []
+    entries = [plainjson.loads(line) for line in (tars.root / SKIPPED).read_bytes().splitlines()]
+    named = set(tars.names)
+    return [entry for entry in entries if _tar_of(entry) in named]
 
 
 def _header_there(path: Path) -> Header | None:
@@ -185,10 +225,10 @@ def _already(tars: Tars, before: Header, limits: Limits, read_with: Mapping[str,
         return None
     try:
         _, table = index_file.read_whole(path)
-    except DataError:
+        table = table.filter(pc.is_in(table.column("shard"), pa.array(tars.names)))
+        return replace(_summary(tars, table, _left_out(tars), Counter()), nothing_to_do=True)
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError):  # what was noted may be anybody's
         return None
-    table = table.filter(pc.is_in(table.column("shard"), pa.array(tars.names)))
-    return replace(_summary(tars, table, Counter(), Counter()), nothing_to_do=True)
 
 
 def _refuse_to_drop(tars: Tars, before: Header) -> None:

@@ -34,6 +34,7 @@ from vtr.errors import DataError, VideoError
 PARTS = ".indexing"
 META = b"vtr.indexing"
 HARMLESS = ("ignored", "no-key", "several-videos", AFTER_END)  # problems of a tar that cost no sample
+DAMAGE = ("bad-tar", "truncated", "bad-header")  # problems that cost nobody knows how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def index_tar(task: IndexTask, beat: Beat) -> str:
                 except VideoError as error:
                     skipped.append(_entry(task, sample.key, error.kind, error.message))
     left_out = {entry["key"] for entry in skipped}
-    remarks = Counter(p.kind for p in harmless if p.kind != "several-videos" or p.name not in left_out)
+    remarks = Counter[str]()
+    for problem in harmless:
+        if problem.kind != "several-videos" or problem.name not in left_out:
+            remarks[problem.kind] += problem.count
     meta = {"digest": task.digest(), "skipped": skipped, "remarks": remarks, "bytes": path.stat().st_size}
     table = index_file.rows_to_table(rows).replace_schema_metadata({META: json.dumps(meta)})
     with replacing(task.part) as part:
@@ -94,6 +98,8 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
     """The index row of one sample. Raises VideoError when it is to be left out."""
     if item in task.lost:
         raise VideoError(*task.lost[item])
+    if not plainjson.is_unicode(sample.key, *sample.members):
+        raise VideoError("bad-key", f"the names of its members are not UTF-8: {sample.key!r}")
     _refuse_merged(sample)
     texts = {ext: entry for ext, entry in sample.members.items() if captions.wanted(ext)}
     data = {ext: _bytes(handle, entry) for ext, entry in texts.items()}
@@ -117,7 +123,7 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
         "member_size": [entry.size for _, entry in members],
         "member_crc32": [zlib.crc32(data[ext]) for ext, _ in members],
         "captions": written,
-        "split": _text(about.get("split")) or task.split,
+        "split": _split(about) or task.split,
         "sha256": _sha256(about) or hashlib.sha256(b"".join(data[ext] for ext in media)).hexdigest(),
         "store": store,
         **facts,
@@ -182,8 +188,13 @@ def _sha256(about: Mapping[str, Any]) -> str:
     return value if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) else ""
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) <= 80 else ""
+def _split(about: Mapping[str, Any]) -> str:
+    value = about.get("split")
+    if not isinstance(value, str) or len(value) > 80:
+        return ""
+    if not plainjson.is_unicode(value):
+        raise VideoError("bad-caption", "the split in its json has half a surrogate pair, so it is no Unicode")
+    return value
 
 
 def _entry(task: IndexTask, key: str, kind: str, message: str) -> dict[str, str]:

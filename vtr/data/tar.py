@@ -77,7 +77,7 @@ def scan(path: Path, max_member: int = MAX_MEMBER) -> TarScan:
     if any(problem.kind in ("truncated", "bad-header") for problem in problems):
         doubtful.add(last)
     for ext, count in ignored.items():
-        problems.append(Problem("ignored", ext, f"{count} members .{ext} are never opened"))
+        problems.append(Problem("ignored", ext, f"{count} members .{ext} are never opened", count))
     whole = [sample for sample in samples.values() if sample.key not in broken]
     return TarScan(_complete(whole, doubtful, problems), problems)
 

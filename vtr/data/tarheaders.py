@@ -38,11 +38,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a tar. `kind` is a short word that reports count by; `name` is a member, a key or ""."""
+    """Something wrong with a tar. `kind` is a short word that reports count by; `name` is a member, a key or "".
+
+    `count`: how many members it is about.
+    """
 
     kind: str
     name: str
     message: str
+    count: int = 1
 
 
 def read_entries(path: Path, max_member: int = MAX_MEMBER) -> tuple[list[Entry], list[Problem]]:

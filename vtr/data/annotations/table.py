@@ -92,7 +92,7 @@ def _gather(groups: dict[str, _Group], row: dict[str, Any], where: str, options:
         raise DataError(f"{where} has an empty video", "give the path of a file, or remove the row")
     if "\0" in video:
         raise DataError(f"{where} has a NUL byte in its video", "give the path of a file")
-    if not _is_unicode(video, str(row.get("key") or ""), str(row.get("split") or "")):
+    if not plainjson.is_unicode(video, str(row.get("key") or ""), str(row.get("split") or "")):
         raise DataError(f"{where} has half a surrogate pair in its video, key or split", "write valid Unicode")
     key = None if row.get("key") in (None, "") else str(row["key"]).strip()
     split = str(row.get("split") or (options.split if "split" not in row else "") or "train").strip()
@@ -119,14 +119,9 @@ def _captions(value: Any, where: str) -> list[str]:
     captions = [caption.strip() if isinstance(caption, str) else "" for caption in values]
     if not captions or not all(captions):
         raise DataError(f"{where} has an empty caption", "write one, or remove the row")
-    if not _is_unicode(*captions):
+    if not plainjson.is_unicode(*captions):
         raise DataError(f"{where} has half a surrogate pair in its caption", "write the caption as valid Unicode")
     return captions
-
-
-def _is_unicode(*texts: str) -> bool:
-    """Whether none has half a surrogate pair, which JSON can write and no file can hold."""
-    return not any("\ud800" <= sign <= "\udfff" for text in texts for sign in text)
 
 
 def _sample(group: _Group, root: Path) -> Sample:
