@@ -96,7 +96,7 @@ def before_run(
     if not accelerator.is_main_process:
         return
     for one in index.indices if isinstance(index, Mixture) else (index,):
-        for line in warnings_of(one.root):
+        for line in warnings_of(one):
             _warn(line)
     if not known:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import shutil
@@ -14,9 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from vtr import api
 from vtr.data import remote, tokenizer
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
+from vtr.data.manifest import warnings_of
 from vtr.data.mixture import open_shards
 from vtr.data.order import mixed_slots
 from vtr.errors import DataError, InputError, VideoError, WorkError
@@ -174,12 +177,30 @@ class TestHttp:
         assert [some.read(i) for i in range(len(some))] == [known.read(i) for i in range(len(known))]
         one = ShardIndex.open(f"{url(server)}/{names[1]}")
         assert {one.info(i).shard for i in range(len(one))} == {names[1]}
-        with pytest.raises(DataError, match=r"00000\d\.tar is not in the index of http"):
+        with pytest.raises(DataError, match=r"00000\d\.tar is not in the index of http") as caught:
             ShardIndex.open(f"{url(server)}/{{000000..000099}}.tar")
+        assert caught.value.hint == "name only what it has"
         with pytest.raises(DataError, match=r"would need a listing(?s:.*)count the tars"):
             ShardIndex.open(f"{url(server)}/*.tar")
         with pytest.raises(DataError, match="names several directories"):
             ShardIndex.open(f"{url(server)}/{{a,b}}/000000.tar")
+
+    def test_what_the_data_lack_is_told(self, server: Server, shards: Path, tmp_path: Path) -> None:
+        server.folder = tmp_path / "copy"
+        shutil.copytree(shards, server.folder)
+        index, manifest = ShardIndex.open(url(server)), server.folder / "manifest.json"
+        about = json.loads(manifest.read_text())
+        for warnings in (["MSR-VTT test is not the whole official set"], []):
+            manifest.write_text(json.dumps({**about, "census": {"warnings": warnings}}))
+            assert warnings_of(index) == warnings == api.inspect_shards(url(server))["warnings"]
+        assert api.inspect_shards(url(server))["path"] == url(server)
+        manifest.write_text(json.dumps({**about, "census": {"warnings": ["partial"]}}))
+        assert warnings_of(index) == ["partial"]
+        manifest.unlink()
+        assert warnings_of(index) == [], "tars of others have none"
+        manifest.mkdir()
+        [told] = warnings_of(ShardIndex.open(f"file://{server.folder}"))
+        assert "manifest.json could not be read in 5 attempts" in told
 
     def test_training_reads_the_same_batches(self, server: Server, shards: Path) -> None:
         found = []

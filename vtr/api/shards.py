@@ -120,7 +120,7 @@ def inspect_shards(
     if sheet is not None:
         check_writable(Path(sheet))
     index = ShardIndex.open(path)
-    found = facts.describe(index) | {"warnings": manifest.warnings_of(index.root)}
+    found = facts.describe(index) | {"warnings": manifest.warnings_of(index)}
     if world_size is not None:
         found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
     if recipe is not None:

@@ -20,7 +20,7 @@ def describe(index: ShardIndex) -> dict[str, Any]:
     captions = index.all_captions()
     frames, height, width = (index.facts(name) for name in ("frames", "height", "width"))
     return {
-        "path": str(index.root),
+        "path": index.where,
         "samples": len(index),
         "captions": len(captions.values),
         "shards": len(index.shards),

@@ -59,7 +59,7 @@ class ShardIndex:
         url = url_of(root)
         self.remote = None if url is None else Remote(url)
         if self.remote is not None:
-            self.remote.fetch_index(index_file.NAME)
+            self.remote.fetch_whole(index_file.NAME)
         self.root = Path(root) if self.remote is None else self.remote.folder  # where the index is
         self.where = str(root) if url is None else url
         header = index_file.read_header(self.root / index_file.NAME)
@@ -120,9 +120,10 @@ class ShardIndex:
         """Leaves the samples of the tars `only`, in the order of the index."""
         wanted = set(only)
         if unknown := [name for name in only if name not in {s.name for s in self.shards}]:
+            again = "" if self.remote is not None else f", or index all of them anew: vtr inspect {self.where} --index"
             raise DataError(
                 f"{unknown[0]} is not in the index of {self.where}, which has {len(self.shards)} tars",
-                f"name only what it has, or index all of them anew: vtr inspect {self.where} --index",
+                f"name only what it has{again}",
             )
         self.only = only
         names = np.array([name in wanted for name in shard.dictionary.to_pylist()])

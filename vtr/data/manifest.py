@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,9 +28,12 @@ from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
 from vtr.data.ours import remove_parts
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, refuse_other
-from vtr.data.present import check_shards
+from vtr.data.present import check_shards, unlisted_tars
 from vtr.errors import DataError, WorkError
 from vtr.version import __version__
+
+if TYPE_CHECKING:
+    from vtr.data.index import ShardIndex
 
 MANIFEST = "manifest.json"
 SKIPPED = "skipped.jsonl"
@@ -154,9 +157,22 @@ def noted(out: Path, *names: str) -> Any:
     return found
 
 
-def warnings_of(out: Path) -> list[str]:
-    """How the data set of the shards in `out` differs from what is published; nothing where no manifest says so."""
-    return list(warnings_in(noted(out, "census")))
+def warnings_of(index: ShardIndex) -> list[str]:
+    """How the data set of `index` differs from what is published, as its manifest says; and tars that are not in it."""
+    if index.remote is not None:
+        try:
+            index.remote.fetch_whole(MANIFEST)
+        except DataError:  # tars of others have none
+            return []
+        except WorkError as error:
+            return [error.message]
+    unlisted = unlisted_tars(index.root, index.shards) if index.remote is None and index.only is None else []
+    more = f" and {len(unlisted) - 3} more" if len(unlisted) > 3 else ""
+    told = (
+        f"{index.root} has {len(unlisted)} tars that its index leaves out: {', '.join(unlisted[:3])}{more}; "
+        f"vtr inspect {index.root} --index says why"
+    )
+    return [*warnings_in(noted(index.root, "census")), *([told] if unlisted else [])]
 
 
 def warnings_in(census: Any) -> tuple[str, ...]:

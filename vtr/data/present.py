@@ -24,6 +24,11 @@ def check_directory(root: Path) -> None:
     raise DataError(f"{root} has no {index_file.NAME}", f"make one: vtr shard READER SOURCE {root}")
 
 
+def unlisted_tars(root: Path, shards: Iterable[Shard]) -> list[str]:
+    """The tars in `root` that are none of `shards`."""
+    return sorted({tar.name for tar in root.glob("*.tar")} - {shard.name for shard in shards})
+
+
 def check_shards(root: Path, shards: Iterable[Shard]) -> None:
     """Raises DataError naming the first tar of `root` that is missing or has another size than recorded."""
     for shard in shards:

@@ -47,8 +47,8 @@ class Remote:
         self.folder = cache_folder() / name
         self._written = 0
 
-    def fetch_index(self, name: str) -> None:
-        """Brings the index into `folder`, unless the very one is there. Raises DataError when there is none."""
+    def fetch_whole(self, name: str) -> None:
+        """Brings the file `name` into `folder`, unless the very one is there. Raises DataError when there is none."""
         info = self._tried(f"{self.url}/{name}", lambda fs, path: fs.info(f"{path}/{name}"), missing=name)
         version = {key: str(info[key]) for key in VERSION if info.get(key) is not None}
         path, stamp = self.folder / name, self.folder / f"{name}.version"
