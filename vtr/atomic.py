@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from vtr.errors import BusyError, InputError, WorkError
 
 AHEAD = 8 << 20  # bytes
+POLL_S = 0.1
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -140,15 +142,20 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
+def locked(path: Path, what: str, *, shared: bool = False, wait_s: float = 0.0) -> Iterator[None]:
     """Holds the lock file `path`; the kernel drops it however the process ends. The last removes it.
 
-    Raises BusyError at once when another process holds it; `what` names the thing that is locked.
+    Raises BusyError when another process holds it and does not let go within `wait_s`; `what` names the thing that is
+    locked.
     """
+    end = time.monotonic() + wait_s
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             if not _try_lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+                if time.monotonic() < end:
+                    time.sleep(POLL_S)
+                    continue
                 raise BusyError(
                     f"{what} is being written by another process", "wait until it ends, or write somewhere else"
                 )

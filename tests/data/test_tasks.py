@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 from shard_helpers import Fails, Hangs, Slow, make_samples, tree
 
+from vtr.atomic import locked
+from vtr.data import workdir
 from vtr.data.annotations import Sample
 from vtr.data.shards import write_shards
 from vtr.data.tasks import TaskSummary, note, write_task
@@ -194,6 +197,51 @@ def test_the_same_task_twice_at_once_is_refused(samples: list[Sample], tmp_path:
     assert process.communicate(timeout=60)[1] == ""
     last = run(slowed(samples), out, 0, 2)
     assert last.whole is not None
+
+
+def test_a_task_waits_for_one_that_finishes(
+    samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with ThreadPoolExecutor(1) as pool, ExitStack() as finishing:
+        finishing.enter_context(locked(out / ".lock", "x"))
+        task = pool.submit(run, samples[:6], out, 0, 2)
+        with pytest.raises(TimeoutError):
+            task.result(0.5)
+        finishing.close()
+        assert task.result(60).samples == 3
+    monkeypatch.setattr(workdir, "PATIENCE_S", 0.3)
+    with locked(out / ".lock", "x"), pytest.raises(BusyError, match="out is being written by another process"):
+        run(samples[:6], out, 1, 2)
+
+
+def test_tasks_of_another_number_are_refused_while_one_is_at_work(samples: list[Sample], tmp_path: Path) -> None:
+    run(samples, tmp_path, 1, 7)
+    begun = tmp_path / ".parts" / "000000.tar.tmp-1"  # of shard 0, which both have
+    with locked(tmp_path / ".parts" / "task-0-of-3.lock", "x"):
+        begun.touch()
+        with pytest.raises(BusyError, match=r"task 0 of 3 of .* is being written by another process"):
+            run(samples, tmp_path, 0, 2)
+        assert begun.exists()
+    (tmp_path / ".parts" / "task-0-of-3.lock").touch()  # of one that was killed
+    assert run(samples, tmp_path, 0, 2).samples == 10
+    assert not begun.exists()
+
+
+def test_names_that_are_no_utf8_stand_in_a_plan(samples: list[Sample], tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / name).write_bytes(Path(str(samples[0].video)).read_bytes())
+    odd = [replace(samples[0], video=tmp_path / name, source=name)]
+    note(lambda: (odd, {"splits": []}), tmp_path / "planned", **WHAT)
+    write_task(never, tmp_path / "planned", 0, 1, workers=1, **WHAT)
+    write_shards(odd, tmp_path / "plain", workers=1, census={"splits": []}, **WHAT)
+    assert tree(tmp_path / "planned") == tree(tmp_path / "plain")
+    half = [replace(samples[0], captions=("half \ud83d",))]
+    for work in (note, write_task):
+        more = () if work is note else (0, 1)
+        with pytest.raises(DataError, match=r"'clip-000\.mp4' has half a surrogate pair in a caption or its split"):
+            work(lambda: (half, {}), tmp_path / "half", *more, **WHAT)
 
 
 def test_bad_tasks(samples: list[Sample], tmp_path: Path) -> None:

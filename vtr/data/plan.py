@@ -65,6 +65,10 @@ def make_plan(samples: Sequence[Sample], per_shard: int | None, arguments: Mappi
             raise DataError(
                 f"{sample.key!r} is no key: at most {KEY_LENGTH} of A-Z a-z 0-9 _ - are", "make it with make_key"
             )
+        if not plainjson.is_unicode(sample.split, *sample.captions):
+            raise DataError(
+                f"{sample.source!r} has half a surrogate pair in a caption or its split", "write them as valid Unicode"
+            )
     refuse_duplicates(samples, "the samples")
     count = -(-len(samples) // per_shard)
     digests = [_digest(samples[n * per_shard : (n + 1) * per_shard]) for n in range(count)]

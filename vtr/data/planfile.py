@@ -27,11 +27,11 @@ SAMPLES = "plan.parquet"
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
-        ("video", pa.string()),
+        ("video", pa.binary()),  # a path: its name may be no UTF-8
         ("captions", pa.list_(pa.string())),
         ("split", pa.string()),
         ("meta", pa.string()),  # JSON
-        ("source", pa.string()),
+        ("source", pa.binary()),
     ]
 )
 
@@ -57,16 +57,9 @@ class StoredPlan:
         """The samples of shard `number`. Raises DataError when the file is damaged."""
         try:
             with pq.ParquetFile(self.path) as file:
-                rows = file.read_row_group(number).to_pylist()
+                return tuple(_sample(row) for row in file.read_row_group(number).to_pylist())
         except (OSError, pa.ArrowException, ValueError) as error:
             raise DataError(f"{self.path} is damaged", "plan again with --plan-only") from error
-        return tuple(
-            Sample(
-                row["key"], Path(row["video"]), tuple(row["captions"]), row["split"], plainjson.loads(row["meta"]),
-                row["source"],
-            )
-            for row in rows
-        )  # fmt: skip
 
 
 def write_samples(out: Path, plan: Plan) -> Path | None:
@@ -119,9 +112,24 @@ def planned_per_shard(out: Path) -> int | None:
 def _row(sample: Sample) -> dict[str, Any]:
     return {
         "key": sample.key,
-        "video": str(Path(str(sample.video)).absolute()),  # a task may be started in another folder
+        "video": _bytes(str(Path(str(sample.video)).absolute())),  # a task may be started in another folder
         "captions": list(sample.captions),
         "split": sample.split,
         "meta": json.dumps(dict(sample.meta)),
-        "source": sample.source,
+        "source": _bytes(sample.source),
     }
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    video, source = Path(_text(row["video"])), _text(row["source"])
+    return Sample(row["key"], video, tuple(row["captions"]), row["split"], plainjson.loads(row["meta"]), source)
+
+
+def _bytes(name: str) -> bytes:
+    """A name of a file, which is any bytes: those that are no UTF-8 stand as half surrogates in a text of Python's."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _text(name: bytes | str) -> str:
+    """The inverse; plans of before have it as text."""
+    return name if isinstance(name, str) else name.decode("utf-8", "surrogatepass")

@@ -117,7 +117,7 @@ def write_task(
     """Writes the shards `task`, `task + num_tasks` ... of the plan in `out`; the last to end writes the index.
 
     `read` is called only where `note` left no samples. Arguments are those of `write_shards`. Raises as that, and
-    InputError when this very task is at work elsewhere.
+    BusyError when this very task is at work elsewhere, or one of another `num_tasks`.
     """
     check_arguments(workers, max_skipped)
     if num_tasks < 1 or not 0 <= task < num_tasks:
@@ -132,6 +132,7 @@ def write_task(
         continued = 0
         if manifest is None:
             with locked(out / PARTS / f"task-{task}-of-{num_tasks}.lock", f"task {task} of {num_tasks} of {out}"):
+                _refuse_other_shares(out, num_tasks)
                 parts = done_parts(tasks)
                 continued = len(parts)
                 for one in tasks:
@@ -167,15 +168,27 @@ def _plan(
     return plan, census
 
 
+def _refuse_other_shares(out: Path, num_tasks: int) -> None:
+    """Raises BusyError while a task of another `num_tasks` is at work, whose shards are partly the same."""
+    for lock in (out / PARTS).glob("task-*-of-*.lock"):
+        if not lock.stem.endswith(f"-of-{num_tasks}"):
+            with locked(lock, f"{lock.stem.replace('-', ' ')} of {out}"):
+                pass  # its task is no more
+
+
 def _finish(
     out: Path, plan: Plan | StoredPlan, source: str, store: Store, census: Mapping[str, JSON]
 ) -> tuple[int, ShardSummary | None]:
     """How many shards are not done; with none left the index and the manifest are written, and the summary is of all.
 
+    While some are left, the lock is not taken: other tasks may start meanwhile.
     Where locks are not shared between machines two may do this at once: both write the same, and the one that finds the
     parts gone finds the manifest in their place.
     """
     tasks = [ShardTask(out, n, (), digest, store) for n, digest in enumerate(plan.digests)]
+    left = len(tasks) - len(done_parts(tasks))
+    if left and not (out / MANIFEST).is_file():  # looked for last: it is written before the parts go
+        return left, None
     try:
         with at_work(out):
             parts = done_parts(tasks)
@@ -193,4 +206,4 @@ def _finish(
                 raise DataError(f"{out / MANIFEST} is damaged", f"remove {out} and shard again")
             return 0, summarize(out, manifest, nothing_to_do=False)
     except BusyError:  # a task that is still there; it comes here when it ends
-        return len(tasks) - len(done_parts(tasks)), None
+        return 0, None

@@ -24,17 +24,19 @@ from vtr.errors import DataError
 MOUNTED = "lost+found"  # of a disk that is all of a directory
 LOCK = ".lock"
 PLAN = "plan.json"
+PATIENCE_S = 30.0  # a task that starts while the last one of the others gathers the index
 
 
 @contextmanager
 def at_work(out: Path, *, shared: bool = False) -> Iterator[None]:
     """The directory `out`, made if need be, for this process alone, or `shared` with the other tasks of a plan.
 
-    Alone, what a killed run had begun is cleared away. Raises InputError when others are at work there.
+    Alone, what a killed run had begun is cleared away. Raises BusyError when others are at work there: at once, or for
+    a task that would share it, when they are there for longer than finishing takes.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with locked(out / LOCK, str(out), shared=shared):
+        with locked(out / LOCK, str(out), shared=shared, wait_s=PATIENCE_S if shared else 0.0):
             try:
                 if not shared:
                     _clear(out)
