@@ -13,6 +13,7 @@ from PIL import Image
 sys.path.append(str(Path(__file__).resolve().parents[1] / "data"))
 from shard_helpers import make_samples
 
+from vtr.data.crew import cores
 from vtr.data.shards import write_shards
 
 
@@ -71,6 +72,36 @@ def test_what_is_refused(cli: Cli, shards: Path, tmp_path: Path) -> None:
     refused(cli("inspect", shards, "--caption-key", "alt"), 2, "--caption-key says how an index is made", "--index")
     refused(cli("inspect", shards, "--batch-size", "4"), 2, "--batch-size alone feeds nobody")
     refused(cli("inspect", shards / "{0..3}.tar", "--index"), 2, "0.tar does not exist")
+
+
+@pytest.mark.parametrize("what", ["--verify", "--index"])
+def test_no_workers_are_refused(cli: Cli, shards: Path, what: str) -> None:
+    refused(cli("inspect", shards, what, "--workers", -1), 2, "greater than or equal to 0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--mask-ratio", 0.5), "--mask-ratio says what a contact sheet shows"),
+        (("--samples", 24), "add --sheet, or take it out"),
+        (("--frames", 8), "--frames says what a process is fed"),
+        (("--workers", 2), "add --world-size or --verify or --index"),
+        (("--time-limit", 3), "--time-limit bounds the decoding"),
+        (("--max-skipped", 1), "--max-skipped says how an index is made"),
+        (("--clips", 2), "--clips says what a run restores"),
+        (("--index", "--verify"), "--verify does nothing beside --index"),
+        (("--reconstruct", "x.png", "--sheet", "y.png"), "--sheet does nothing beside --reconstruct"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(cli: Cli, shards: Path, flags: tuple[object, ...], words: str) -> None:
+    refused(cli("inspect", shards, *flags), 2, words)
+
+
+def test_more_processes_than_cores_are_told_as_a_guess(cli: Cli, shards: Path) -> None:
+    here = cores()
+    guess = f", if each has a core: this machine has {here}"
+    assert guess not in cli("inspect", shards, "--world-size", 1).out
+    assert guess in cli("inspect", shards, "--world-size", here + 1).out
 
 
 def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(cli: Cli, shards: Path, tmp_path: Path) -> None:

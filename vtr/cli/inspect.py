@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 CHECK, INDEX, RUN = "Checks", "An index for tars of others", "A run"
 PROBLEMS = 5  # that are named
+# Flags, what they are about, and the flags of which one must be there, too.
+ABOUT = (
+    (
+        ("caption_key", "split", "max_skipped", "max_bytes", "max_pixels", "max_packets", "max_gop"),
+        "says how an index is made",
+        ("index",),
+    ),
+    (("samples", "mask_ratio"), "says what a contact sheet shows", ("sheet",)),
+    (("frames",), "says what a process is fed", ("world_size",)),
+    (("workers",), "says how many processes decode", ("world_size", "verify", "index")),
+    (("time_limit",), "bounds the decoding", ("verify", "sheet", "world_size", "index")),
+    (("shards", "clips"), "says what a run restores", ("reconstruct",)),
+)
 
 
 @app.command(
@@ -25,6 +38,7 @@ PROBLEMS = 5  # that are named
     )
 )
 def inspect(
+    ctx: typer.Context,
     path: Annotated[
         str, typer.Argument(help="A shard directory, or tars: 'dir/{000..010}.tar'; or a run.", show_default=False)
     ],
@@ -40,7 +54,8 @@ def inspect(
         int | None, typer.Option(help="Can they feed so many training processes?", rich_help_panel=CHECK)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Decoding processes: of each trainer, or of this command.", rich_help_panel=CHECK)
+        int | None,
+        typer.Option(min=0, help="Decoding processes: of each trainer, or of this command.", rich_help_panel=CHECK),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Clips a step, over all processes.", rich_help_panel=CHECK)
@@ -77,6 +92,8 @@ def inspect(
     as_json: o.Json = False,
 ) -> None:
     """Show what shards hold, verify them, or index tars that others wrote; draw what a run restores."""
+    given = {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
+    _refuse_idle(given - {"path", "as_json"})
     if reconstruct is not None:
         _reconstruct(path, reconstruct, shards, clips, as_json)
         return
@@ -85,7 +102,6 @@ def inspect(
     if index:
         _index(path, caption_key, split, workers, max_skipped, time_limit, limits, as_json)
     else:
-        _refuse_index_flags(caption_key=caption_key, split=split, **limits)
         _shards(
             path, as_json, sheet=sheet, samples=samples, mask_ratio=mask_ratio, verify=verify, world_size=world_size,
             workers=workers, batch_size=batch_size, frames=frames, recipe=recipe, time_limit_s=time_limit,
@@ -116,13 +132,22 @@ def _reconstruct(path: str, out: Path, shards: Path | None, clips: int, as_json:
     print_text(str(out))
 
 
-def _refuse_index_flags(**given: Any) -> None:
+def _refuse_idle(given: set[str]) -> None:
+    """Raises InputError for a flag that would do nothing beside the others."""
     from vtr.errors import InputError
 
-    for name, value in given.items():
-        if value is not None:
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} says how an index is made", "add --index, or take it out")
+    def flag(name: str) -> str:
+        return f"--{name.replace('_', '-')}"
+
+    for names, says, partners in ABOUT:
+        for name in names:
+            if name in given and not given.intersection(partners):
+                wanted = " or ".join(flag(partner) for partner in partners)
+                raise InputError(f"{flag(name)} {says}, and none is asked for", f"add {wanted}, or take it out")
+    for alone in ("index", "reconstruct"):
+        with_it = {name for names, _, partners in ABOUT for name in names if alone in partners}
+        if alone in given and (idle := sorted(given - with_it - {alone})):
+            raise InputError(f"{flag(idle[0])} does nothing beside {flag(alone)}", "give a command for each of them")
 
 
 def _index(
@@ -185,6 +210,8 @@ def _show_index(summary: IndexSummary) -> None:
         print_text(f"left out {sum(summary.skipped.values())} ({kinds}): see {summary.root / 'skipped.jsonl'}")
     if summary.remarks:
         print_text("also in the tars: " + ", ".join(f"{count} {kind}" for kind, count in summary.remarks.items()))
+    if summary.damaged:
+        warn(summary.damage)
     if several := summary.remarks.get("several-videos"):
         warn(f"samples with several videos, of which the first is used: {several}; keys end at a name's first dot")
 
@@ -235,7 +262,10 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     if fed := found.get("feed"):
         rate = f"{fed['clips_per_s']:.0f} clips/s ({fed['clips_per_s_per_core']:.0f} a core)"
         text = f"{fed['world_size']} processes get {fed['samples_per_rank']} samples each; their workers decode {rate}"
-        lines.append(("feed", text + (f", a batch in {fed['s_per_batch']:.3g} s" if "s_per_batch" in fed else "")))
+        text += f", a batch in {fed['s_per_batch']:.3g} s" if "s_per_batch" in fed else ""
+        if fed["world_size"] * max(1, fed["workers"]) > fed["cores_here"]:
+            text += f", if each has a core: this machine has {fed['cores_here']}"
+        lines.append(("feed", text))
     lines += [(check["check"], check["told"]) for check in found.get("ready", []) if check["ok"]]
     if checked := found.get("verified"):
         amount = f"{checked['members']} members, {checked['bytes'] / 1e6:.1f} MB, {checked['frames']} frames"
