@@ -141,6 +141,9 @@ def test_shares_are_for_all_or_for_none(shards: Path, test_shards: Path, tmp_pat
     for weight in ("0", "-1", "-0.5"):
         with pytest.raises(InputError, match=r"gives .* no share\n.*a weight above 0"):
             open_shards([f"{shards}={weight}", f"{test_shards}=1"])
+    for weight in ("nan", "inf", "half", ""):
+        with pytest.raises(InputError, match=rf"gives .* the weight '{weight}'\n.*a number above 0, such as 0\.7"):
+            open_shards([f"{shards}={weight}", f"{test_shards}=1"])
     with pytest.raises(InputError, match="no shards to train on"):
         open_shards([])
     with pytest.raises(DataError, match="nothing does not exist"):

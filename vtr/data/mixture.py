@@ -118,9 +118,13 @@ def open_shards(shards: Path | str | Sequence[Path | str]) -> Samples:
 
 def _weighted(shards: Path | str) -> tuple[str, Fraction | None]:
     """`DIR=0.7` as (DIR, 7/10); a path that is there as it stands has no weight."""
-    match = re.fullmatch(r"(.+)=(-?\d+(?:\.\d+)?)", str(shards))
+    match = re.fullmatch(r"(.+)=(.*)", str(shards))
     if match is None or Path(shards).exists():
         return str(shards), None
+    if not re.fullmatch(r"-?\d+(?:\.\d+)?", match[2]):
+        if Path(match[1]).exists():
+            raise InputError(f"{shards} gives {match[1]} the weight {match[2]!r}", "give a number above 0, such as 0.7")
+        return str(shards), None  # an address may have such a name
     if (weight := Fraction(match[2])) <= 0:
         raise InputError(f"{shards} gives {match[1]} no share", "give a weight above 0, or leave it out")
     return match[1], weight
