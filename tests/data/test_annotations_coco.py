@@ -65,3 +65,6 @@ def test_bad_files(folder: Path) -> None:
     put_json(folder / "annotations" / "dataset_coco.json", {"images": [broken]})
     with pytest.raises(DataError, match=r"images\[0\] has no raw \(str\); it has: tokens"):
         read("coco", str(folder))
+    put_json(folder / "annotations" / "dataset_coco.json", {"images": 5, "dataset": "coco"})
+    with pytest.raises(DataError, match=r"has no images \(list\); it has: images \(int\), dataset"):
+        read("coco", str(folder))

@@ -69,6 +69,7 @@ def test_1k_a(folder: Path) -> None:
     assert [sample.key for sample in whole] == ["video0", "video1", "video6513", "video7010", "video9770"]
     assert [sample.split for sample in whole] == ["1k-A-train"] * 4 + ["1k-A-test"]
     assert [sample.meta for sample in whole[2:4]] == [{"official_split": "validate"}, {"official_split": "test"}]
+    assert read("msrvtt", str(folder), ReaderOptions(split="jsfusion")) == whole
     put_text(folder, **{"MSRVTT_train.9k.csv": "video_id\nvideo7010\nvideo0\n"})
     listed = read("msrvtt", str(folder), ReaderOptions(split="1k-A-train"))
     assert [sample.key for sample in listed] == ["video7010", "video0"]

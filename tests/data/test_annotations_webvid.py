@@ -32,6 +32,14 @@ def test_a_video_twice_is_one_sample(tmp_path: Path, videos: str) -> None:
     assert samples[1].source == f"{videos}071501_071550/5629184.mp4"
 
 
+@pytest.mark.parametrize("videos", ["videos/", ""])
+def test_a_video_without_a_page_stands_at_the_top(tmp_path: Path, videos: str) -> None:
+    put_text(tmp_path, **{"results_2M_val.csv": f"{HEADER}34,u,d,,x\n"})
+    put(tmp_path, f"{videos}34.mp4")
+    [sample] = read("webvid", str(tmp_path), ReaderOptions(split="2M-val"))
+    assert (sample.source, found([sample])) == (f"{videos}34.mp4", [True])
+
+
 def test_round_numbers_are_checked_roughly(tmp_path: Path) -> None:
     rows = "".join(f"{n},u,d,p,name {n}\n" for n in range(4900))
     put_text(tmp_path, **{"results_10M_val.csv": HEADER + rows})

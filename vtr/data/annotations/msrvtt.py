@@ -4,8 +4,8 @@
     DIR/MSRVTT_JSFUSION_test.csv       DIR/MSRVTT_train.9k.csv       DIR/**/video0.mp4 ...
 
 Splits: `train` `val` `test` (together `full`, the default; 20 captions a video) and `1k-A-train` (9000 videos with all
-their captions) `1k-A-test` (1000 videos with the one caption of the csv), together `1k-A`. Without the 9k list the
-training videos are the 9000 that are not in the csv, which is what the list says.
+their captions) `1k-A-test` (1000 videos with the one caption of the csv), together `1k-A`, also called `jsfusion`.
+Without the 9k list the training videos are the 9000 that are not in the csv, which is what the list says.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ TRAIN_VAL = "train_val_videodatainfo.json"
 TEST = "test_videodatainfo.json"
 JSFUSION = "MSRVTT_JSFUSION_test.csv"
 LISTS = ("MSRVTT_train.9k.csv", "train_list_jsfusion.txt")
+ONE_K_A = ("1k-A-train", "1k-A-test")
 NAMES = {"train": "train", "val": "validate", "test": "test"}  # ours and the json's
 
 BENCHMARK = Benchmark(
@@ -45,7 +46,7 @@ BENCHMARK = Benchmark(
         "1k-A-test": Split((JSFUSION,), 1000, 1000),
     },
     default=("train", "val", "test"),
-    groups={"full": ("train", "val", "test"), "1k-A": ("1k-A-train", "1k-A-test")},
+    groups={"full": ("train", "val", "test"), "1k-A": ONE_K_A, "jsfusion": ONE_K_A},
     folders=(*FOLDERS, "train_val_annotation", "test_annotation", "msrvtt_data"),
 )
 

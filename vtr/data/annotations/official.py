@@ -188,7 +188,9 @@ def get(entry: Any, name: str, kind: type[T], where: str) -> T:
     """The field `name` of a JSON object. Raises DataError, naming `where` it stands, when it is not a `kind`."""
     value = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        has = ", ".join(entry) if isinstance(entry, dict) else type(entry).__name__
+        has = type(entry).__name__
+        if isinstance(entry, dict):  # a field that is there is of another type
+            has = ", ".join(f"{field} ({type(value).__name__})" if field == name else field for field in entry)
         raise DataError(f"{where} has no {name} ({kind.__name__}); it has: {has or 'nothing'}", HELP)
     return value
 

@@ -11,7 +11,7 @@ numbers is announced.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vtr.data.annotations.official import Benchmark, Files, Split, read_official, rows
 from vtr.data.annotations.sample import ReaderOptions, Sample
@@ -38,7 +38,7 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
 
 def _samples(files: Files, split: str, path: Path) -> Iterator[Sample]:
     # The files are where the csv says: millions of them are not searched for.
-    videos = "videos/" if (files.root / "videos").is_dir() else ""
+    videos = "videos" if (files.root / "videos").is_dir() else ""
     captions: dict[str, tuple[str, dict[str, None]]] = {}
     for where, row in rows(path, "videoid", "page_dir", "name"):
         video, folder = row["videoid"].strip(), row["page_dir"].strip()
@@ -47,4 +47,4 @@ def _samples(files: Files, split: str, path: Path) -> Iterator[Sample]:
         # A video that was crawled twice may have moved to another page: its first place counts.
         captions.setdefault(video, (folder, {}))[1][row["name"]] = None
     for video, (folder, names) in captions.items():
-        yield files.sample(split, video, names, at=f"{videos}{folder}/{video}.mp4")
+        yield files.sample(split, video, names, at=str(PurePosixPath(videos, folder, f"{video}.mp4")))
