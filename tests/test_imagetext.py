@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vtr.data import tokenizer
 from vtr.data.index import ShardIndex
 from vtr.errors import ConfigError, WorkError
 from vtr.imagetext import open_image_text
+from vtr.imagetext.named import missing_directory
 
 CPU = {"device": "cpu", "precision": "fp32"}
 TEXT = {"vocab_size": 200, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -150,3 +152,15 @@ def test_what_does_not_fit_is_refused(model, tmp_path):
             open_image_text(f"{kind}:{folder},{option}")
     with pytest.raises(WorkError, match=r"could not be loaded"):
         open_image_text(f"{kind}:{tmp_path / 'nowhere'}")
+
+
+def test_a_misspelt_directory_is_not_sought_on_the_model_hub(tmp_path, monkeypatch):
+    (tmp_path / "models" / "clip").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for source, place in (("models/clap", ""), ("./clip", ""), ("/clip", ""), ("models/clip/x", ""), ("~/c", tmp_path)):
+        words = f"clip:{source} could not be loaded: there is no directory {place / 'c' if place else source}"
+        with pytest.raises(WorkError, match=re.escape(words)):
+            open_image_text(f"clip:{source}")
+    for source in ("models/clip", "./models/clip", "openai/clip-vit-base-patch32", "gpt2"):
+        assert not missing_directory(source)

@@ -75,17 +75,29 @@ def replacing_all(paths: Sequence[Path], remove: Sequence[Path] = ()) -> Iterato
         sync_folder(folder)
 
 
-def check_writable(path: Path) -> None:
-    """Raises InputError unless a file can be written at `path`: to be called before the work that it is for."""
-    if path.is_dir():
-        raise InputError(f"{path} is a directory, a file is to be written there", "name a file")
-    temporary = _beside(path)
+def check_writable(path: Path, *, make: bool = False) -> Path:
+    """Where a file for `path` is to be written, links followed: to be asked before the work that it is for.
+
+    `make`: folders that are missing will be made then. Raises InputError: nothing can be written there, or what is
+    there is no plain file.
+    """
+    place = Path(os.path.realpath(path))
     try:
+        if place.is_dir():
+            raise InputError(f"{path} is a directory, a file is to be written there", "name a file")
+        if place.exists() and not place.is_file():
+            raise InputError(f"{path} is no plain file, so none can take its place", "name a file")
+        folder = place.parent
+        while make and not folder.exists():
+            folder = folder.parent
+        temporary = _beside(folder / place.name)
         temporary.touch()
         temporary.unlink()
     except OSError as error:
-        why = f"{path.parent} is not there" if not path.parent.exists() else error.strerror
+        missing = not make and not os.path.lexists(place.parent)
+        why = f"{path.parent} is not there" if missing else error.strerror
         raise InputError(f"{path} cannot be written: {why}", "name a file in a folder where you may write") from error
+    return place
 
 
 class Syncing:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vtr import build, makers, runfiles
+from vtr.atomic import check_writable, replacing
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, batches
 from vtr.errors import InputError, RunError
@@ -51,6 +52,7 @@ def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed:
     """
     if out.suffix.lower() != ".png":
         raise InputError(f"--reconstruct {out} is no PNG", "name a file that ends in .png")
+    place = check_writable(out, make=True)
     config, model, words, folder = build.load_parts(run)
     objective = makers.make_objective(config, model.eval(), words)
     if not isinstance(objective, (SimVTP, MAC, MILES)):
@@ -65,8 +67,9 @@ def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed:
             blocks, figures = _restored(objective, batch, words, seed)
         else:
             blocks, figures = _looked_at(objective, batch, words, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _drawn(blocks, captions).save(out)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(place) as file:
+        _drawn(blocks, captions).save(file, "PNG")
     return {"run": str(run), "out": str(out), "clips": list(batch.keys), "captions": captions, **figures}
 
 

@@ -6,11 +6,14 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from vtr import api
-from vtr.errors import DataError, InputError
+from vtr.atomic import locked
+from vtr.errors import BusyError, DataError, InputError
+from vtr.retrieval import result
 
 
 def results(folder, seed, noise, shift=0, videos=300, keep=None):
@@ -33,6 +36,13 @@ def results(folder, seed, noise, shift=0, videos=300, keep=None):
     return out
 
 
+def with_ranks(of, path, table):
+    """The result `of` again as `path`, with the ranks `table` for its own."""
+    record = json.loads(of.read_text())
+    result.write(path, record, result.packed(table))
+    return path
+
+
 def test_a_result_and_itself(tmp_path):
     a = results(tmp_path, 1, 1.0)
     found = api.compare(a, a)
@@ -46,11 +56,9 @@ def test_the_name_of_a_split_tells_no_test_sets_apart(tmp_path):
     a = results(tmp_path, 1, 1.0)
     file = next(tmp_path.glob("1-1.0-0*.parquet"))
     table = pq.read_table(file)
-    b = tmp_path / "b.json"
-    b.write_text(a.read_text().replace(file.name, "b.parquet"))
     named = pa.array(["test"] * len(table))
     at = table.schema.get_field_index("split")
-    pq.write_table(table.set_column(at, "split", named), tmp_path / "b.parquet")
+    b = with_ranks(a, tmp_path / "b.json", table.set_column(at, "split", named))
     assert api.compare(a, b)["verdict"] == "no evidence of a difference"
 
 
@@ -69,6 +77,55 @@ def test_equal_models_show_no_evidence(tmp_path):
     found = api.compare(results(tmp_path, 1, 1.0), results(tmp_path, 20, 1.0))
     assert found["verdict"] == "no evidence of a difference"
     assert any(one["difference"] != 0 for one in found["differences"])
+
+
+def test_results_whose_names_have_dots_keep_their_own_ranks(tmp_path):
+    for noise in (3.0, 0.5):
+        results(tmp_path, 1, noise)
+    found = [api.evaluate(embeddings=tmp_path / f"e1-{noise}-0", draws=50) for noise in (3.0, 0.5)]
+    for names in (("res-0.5", "res-0.6"), ("a.txt", "a.json")):
+        a, b = (tmp_path / name for name in names)
+        for one, path in zip(found, (a, b), strict=True):
+            one.write(path)
+        assert [result.read(path).record["t2v"] for path in (a, b)] == [one["t2v"] for one in found]
+        assert api.compare(a, b)["verdict"].startswith("B is better in t2v R@1")
+    assert result.ranks_path(tmp_path / "a.json").name == "a.ranks.parquet"
+
+
+def test_ranks_of_another_result_are_not_believed(tmp_path):
+    a, b = results(tmp_path, 1, 1.0), results(tmp_path, 2, 0.7)
+    ranks = result.ranks_path(b)
+    ranks.write_bytes(result.ranks_path(a).read_bytes())
+    with pytest.raises(
+        DataError, match=r"2-0\.7-0\.ranks\.parquet holds the ranks of another result than .*2-0\.7-0\.json"
+    ):
+        api.compare(a, b)
+    record = json.loads(a.read_text())
+    del record["ranks_sha256"]
+    a.write_text(json.dumps(record))
+    with pytest.raises(DataError, match="of an older vtr: it does not say which ranks are its own"):
+        api.compare(a, a)
+
+
+def test_a_result_is_written_by_one_at_a_time(tmp_path):
+    a = results(tmp_path, 1, 1.0)
+    found = api.evaluate(embeddings=tmp_path / "e1-1.0-0", draws=0)
+    before = sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir() if path.is_file())
+    with (
+        locked(a.with_name(f".{result.ranks_path(a).name}.lock"), "it"),
+        pytest.raises(BusyError, match="is being written by another process"),
+    ):
+        found.write(a)
+    assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir() if path.is_file()) == before
+
+
+def test_both_have_the_same_directions(tmp_path):
+    a, b = results(tmp_path, 1, 1.0), results(tmp_path, 2, 0.7)
+    ranks = result.read(a).ranks
+    one = with_ranks(a, tmp_path / "one.json", ranks.filter(pc.equal(ranks["direction"], "t2v")))
+    for pair in ((one, b), (b, one)):
+        with pytest.raises(DataError, match=r"has t2v( and v2t)? in the column raw, .* t2v( and v2t)?\n"):
+            api.compare(*pair)
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 from vtr import api
 from vtr.data import synthetic
 from vtr.errors import DataError, InputError, RunError, WorkError
-from vtr.retrieval import protocols, result
+from vtr.retrieval import protocols, result, rows
 from vtr.retrieval.metrics import Ranks, summarize, text_to_video_ranks
 
 CPU = {"device": "cpu", "precision": "fp32"}
@@ -146,6 +147,19 @@ def test_several_splits_have_a_mean(run, actions):
     assert low <= mean <= high
     assert len(both.ranks()) == 16
     assert both["videos"] == 16
+    assert rows.title(both).startswith("HMDB51, zero-shot, test1, test2: 16 videos, 4 class names")
+
+
+def test_a_split_counts_once(run, actions, tmp_path):
+    copy = shutil.copytree(actions[1], tmp_path / "copy")
+    for shards, words in (
+        ([actions[0], actions[0]], f"{actions[0]} and {actions[0]} are both of the split test1"),
+        ([*actions, copy], f"{actions[1]} and {copy} are both of the split test2"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            api.evaluate(run, shards, protocol="hmdb51", allow_partial=True, **CPU)
+    one = api.evaluate(run, actions[1], protocol="hmdb51", allow_partial=True, draws=0, **CPU)
+    assert rows.title(one).startswith("HMDB51, zero-shot, test2: 8 videos")
 
 
 def coco(folder: Path, split: str) -> Path:
@@ -233,6 +247,8 @@ def test_a_video_without_text_is_a_distractor(tmp_path):
         ({"shards": ["TEST", "TEST"]}, "several shard directories are for splits of action protocols"),
         ({"embeddings": "somewhere"}, "nothing, or two things, to evaluate"),
         ({"protocol": "hmdb51", "dsl": True, "vtm": True}, "--dsl and --vtm: of retrieval"),
+        ({"vtm_top": 32}, "--vtm-top says how many candidates --vtm reranks"),
+        ({"prompt": "a {}"}, "--prompt is what a class name stands in, the protocol own has captions"),
     ],
 )
 def test_what_does_not_fit_is_refused(run, test_shards, given, message):
@@ -244,5 +260,7 @@ def test_what_does_not_fit_is_refused(run, test_shards, given, message):
 def test_embeddings_refuse_what_needs_a_model(embeddings, test_shards):
     with pytest.raises(InputError, match="change what is embedded"):
         api.evaluate(embeddings=embeddings, probe=True)
+    with pytest.raises(InputError, match="embeddings are of one set, several shard directories were given"):
+        api.evaluate(embeddings=embeddings, shards=[test_shards, test_shards])
     with pytest.raises(RunError):
         api.evaluate(embeddings, test_shards)

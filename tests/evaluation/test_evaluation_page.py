@@ -29,8 +29,10 @@ def test_options_are_those_of_the_command():
     from typer.main import get_command
 
     from vtr.cli import app
+    from vtr.cli.evaluate import comparing
 
-    known = {option for parameter in get_command(app).commands["eval"].params for option in parameter.opts}
+    commands = get_command(app).commands["eval"], get_command(comparing)
+    known = {option for command in commands for parameter in command.params for option in parameter.opts}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE.read_text("utf-8")))
     assert named <= known
 

@@ -11,6 +11,7 @@ import pytest
 from test_evaluation import CPU, coco, sharded
 
 from vtr import api
+from vtr.data import synthetic
 from vtr.errors import DataError
 from vtr.retrieval import protocols, rows
 
@@ -63,15 +64,33 @@ def test_what_was_lost_at_sharding_is_expected_and_named(run, tmp_path):
     assert (found["expected"], found["videos"]) == ({"videos": 6, "captions": None}, 4)
     assert found["protocol"]["problems"] == ["4 of 6 videos"]
     assert found["undecodable"] == {"count": 2, "kinds": {"not-video": 1, "missing": 1}, "first": ["v2", "v4"]}
-    assert rows.notes(found) == ["2 could not be read: v2, v4"]
+    assert rows.notes(found) == ["2 could not be used (1 missing, 1 not-video): v2, v4"]
     (tmp_path / "less" / "skipped.jsonl").unlink()  # the manifest still counts them
     bare = api.evaluate(run, tmp_path / "less", draws=0, **CPU)
-    assert (bare["undecodable"]["count"], rows.notes(bare)) == (2, ["2 could not be read"])
+    assert (bare["undecodable"]["count"], rows.notes(bare)) == (2, ["2 could not be used (1 missing, 1 not-video)"])
     for name, text in (("skipped.jsonl", "[]\n"), ("manifest.json", "{}")):
         (tmp_path / "less" / "skipped.jsonl").unlink(missing_ok=True)
         (tmp_path / "less" / name).write_text(text)
         with pytest.raises(DataError, match=rf"{name} is damaged"):
             api.evaluate(run, tmp_path / "less", **CPU)
+
+
+def test_a_sample_of_others_that_has_no_caption_is_no_loss(run, tmp_path):
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars" / "a.tar", "w") as new:
+        for n, scene in zip(range(6), synthetic.scenes(1, "test"), strict=False):
+            video = synthetic.encode(synthetic.render(scene))
+            members = {"mp4": video[:40] if n == 3 else video, "txt": b"a red circle"}
+            for ext, data in list(members.items())[: 1 if n == 1 else 2]:
+                member = tarfile.TarInfo(f"v{n}.{ext}")
+                member.size = len(data)
+                new.addfile(member, io.BytesIO(data))
+    api.index_tars(str(tmp_path / "tars"), workers=1, max_skipped=0.9)
+    entries = [json.loads(line) for line in (tmp_path / "tars" / "skipped.jsonl").read_text().splitlines()]
+    assert {entry["key"]: entry["kind"] for entry in entries}["v1"] == "incomplete"
+    found = api.evaluate(run, tmp_path / "tars", draws=0, **CPU)
+    assert (found["undecodable"]["count"], found["undecodable"]["first"]) == (1, ["v3"])
+    assert (found["expected"]["videos"], found["videos"]) == (5, 4)
 
 
 def test_shards_of_another_set_are_no_source_for_embeddings(test_shards, tmp_path):

@@ -265,6 +265,10 @@ def test_parquet_of_another_tool(tmp_path, kind):
         ({"embedding": [[1.0]], "modality": ["video"]}, "no column 'id'"),
         ({"embedding": [[1.0]], "id": ["a"]}, "no column 'modality'"),
         ({"embedding": [[1.0]], "id": ["a"], "modality": ["audio"]}, "modality is 'audio', wanted 'video' or 'text'"),
+        (
+            {"embedding": [[1.0]], "id": ["a"], "modality": ["image"]},
+            r"index.parquet: modality is 'image'(.|\n)*an image too",
+        ),
         ({"embedding": [[1.0]], "id": [None], "modality": ["text"]}, "null in column 'id' at row 0"),
         ({"embedding": ["abc"], "id": ["a"], "modality": ["text"]}, "has string in column 'embedding'"),
         ({"embedding": [[1]], "id": ["a"], "modality": ["text"]}, "wanted a list of floats"),

@@ -33,7 +33,7 @@ def record(**change):
     return {
         "t2v": NUMBERS, "v2t": {**NUMBERS, "R@1": 5.0}, "intervals": {"t2v": INTERVALS, "v2t": INTERVALS},
         "columns": {}, "probe": None, "splits": {}, "published": [], "protocol": protocol,
-        "found": {"videos": 12, "captions": 24}, "undecodable": {"count": 0, "first": []},
+        "found": {"videos": 12, "captions": 24}, "undecodable": {"count": 0, "kinds": {}, "first": []},
         "nan": 0, "distractors": 0, "captions_full": 0, "words": 32,
     } | change  # fmt: skip
 
@@ -63,9 +63,10 @@ def test_one_is_not_many():
     one = record(found=found, nan=1, distractors=1, captions_full=1)
     assert rows.title(one) == "own data: 1 video, 1 caption"
     assert rows.title(record(found=found, protocol=one["protocol"] | {"rule": "classes"})).endswith("1 class name")
-    lost = {"count": 3, "first": ["a", "b"]}
-    assert rows.notes(record(undecodable=lost)) == ["3 could not be read: a, b and 1 more"]
-    assert rows.notes(record(undecodable=lost | {"first": []})) == ["3 could not be read"]
+    lost = {"count": 3, "kinds": {"corrupt": 2, "missing": 1}, "first": ["a", "b"]}
+    told = "3 could not be used (2 corrupt, 1 missing)"
+    assert rows.notes(record(undecodable=lost)) == [f"{told}: a, b and 1 more"]
+    assert rows.notes(record(undecodable=lost | {"first": []})) == [told]
     assert rows.notes(one) == [
         "1 similarity is NaN and ranks last",
         "1 video has no caption: it is in the gallery, and no queries",
@@ -125,9 +126,9 @@ HOSTILE = (
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_names_are_text_in_every_format(text):
-    lost = {"count": 1, "first": [text]}
+    lost = {"count": 1, "kinds": {text: 1}, "first": [text]}
     made = record(undecodable=lost, splits={text: {"t2v": NUMBERS}}, protocol=record()["protocol"] | {"title": text})
-    plain = record(undecodable={"count": 1, "first": ["x"]}, splits={"x": {"t2v": NUMBERS}})
+    plain = record(undecodable={"count": 1, "kinds": {"corrupt": 1}, "first": ["x"]}, splits={"x": {"t2v": NUMBERS}})
     for name, write in formats.TEXTS.items():
         found = write(made)
         assert len(found.splitlines()) == len(write(plain).splitlines()), name

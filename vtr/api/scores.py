@@ -42,6 +42,8 @@ def evaluate(
     if (run is None) == (embeddings is None):
         raise InputError("nothing, or two things, to evaluate", "give a run and --shards, or --embeddings DIR")
     if embeddings is not None:
+        if len(several) > 1:
+            raise InputError("embeddings are of one set, several shard directories were given", "give --shards once")
         at = several[0] if several else None
         return evaluation.of_embeddings(Path(embeddings), how, shards=at, command=command)
     loaded = load_model(run, device, precision) if isinstance(run, (str, Path)) else run

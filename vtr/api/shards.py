@@ -117,8 +117,7 @@ def inspect_shards(
 
     if world_size is None and batch_size is not None and recipe is None:
         raise InputError("--batch-size alone feeds nobody", "add --world-size, the number of training processes")
-    if sheet is not None:
-        check_writable(Path(sheet))
+    place = None if sheet is None else check_writable(Path(sheet))
     index = ShardIndex.open(path)
     found = facts.describe(index) | {"warnings": manifest.warnings_of(index)}
     if world_size is not None:
@@ -132,9 +131,9 @@ def inspect_shards(
     if verify:
         done = verifying.verify(index, workers=workers or cores(), time_limit_s=time_limit_s, progress=progress)
         found["verified"] = dataclasses.asdict(done)
-    if sheet is not None:
+    if place is not None:
         picture = contact.make_sheet(index, samples, mask_ratio)
-        with replacing(Path(sheet)) as file:
+        with replacing(place) as file:
             picture.save(file, "PNG")
         found["sheet"] = str(sheet)
     return found

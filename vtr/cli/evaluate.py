@@ -64,7 +64,9 @@ def evaluate(
     dsl: Annotated[bool, typer.Option("--dsl", help="Add the column +DSL (transductive).")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="Add shuffled, reversed and single frames.")] = False,
     vtm: Annotated[bool, typer.Option("--vtm", help="Add the column +VTM rerank (pretraining by SimVTP).")] = False,
-    vtm_top: Annotated[int, typer.Option("--vtm-top", help="How many candidates --vtm reranks.")] = 32,
+    vtm_top: Annotated[
+        int | None, typer.Option("--vtm-top", help="How many candidates --vtm reranks; 32 if not given.")
+    ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
     format: Annotated[str, typer.Option("--format", help="rich, markdown, latex or csv.")] = "rich",
@@ -82,7 +84,6 @@ def evaluate(
     from vtr import api
     from vtr.errors import InputError
     from vtr.retrieval.formats import FORMATS
-    from vtr.retrieval.result import ranks_path
 
     for name, path in (("--out", out), ("--report", report)):
         if path is not None and path.is_dir():
@@ -91,6 +92,10 @@ def evaluate(
         raise InputError(f"the format {format!r} is unknown", f"choose one of: {', '.join(FORMATS)}")
     if (run is None) == (embeddings is None) or (run is not None and not shards):
         raise typer.BadParameter("give RUN and --shards DIR, or --embeddings DIR", param_hint="RUN")
+    if out is not None or report is not None:
+        from vtr.evaluation import targets
+
+        out, report = targets.checked(out, report, run, [*(shards or ()), embeddings, bank])
     with counting("videos") as progress:
         result = api.evaluate(
             run, shards or (), embeddings=embeddings, protocol=protocol, captions=captions,
@@ -101,7 +106,7 @@ def evaluate(
         )  # fmt: skip
     # Printed first, written last, for a full disk must not cost the figures.
     if out is not None:
-        result["ranks"] = ranks_path(out).name
+        result.seal(out)
     if as_json:
         print_json(result)
     else:

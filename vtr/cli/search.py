@@ -29,18 +29,20 @@ def search(
 ) -> None:
     """Print the videos nearest to a text, or to a video; or serve a page to search in."""
     from vtr import api
+    from vtr.atomic import check_writable
 
     if serve:
         api.serve(embeddings, text=text, like=like, queries=queries, run=run, index=index, index_at=index_at,
                   device=device, port=port, tell=lambda address: tell(address, {} if as_json else None))  # fmt: skip
         return
+    place = None if html is None else check_writable(html, make=True)
     found = api.search(
         embeddings, text, like=like, queries=queries, k=k, run=run, index=index, index_at=index_at, device=device
     )
     groups: list[dict[str, Any]] = found if queries is not None else [{"query": text or str(like), "hits": found}]
-    if html is not None:
+    if place is not None:
         with counting("pictures") as progress:
-            api.write_page(embeddings, groups, html, progress)
+            api.write_page(embeddings, groups, place, progress)
     if as_json:
         print_json(found)
         return

@@ -24,6 +24,7 @@ from vtr.retrieval import paired, protocols
 
 if TYPE_CHECKING:
     from vtr.build import Loaded
+    from vtr.retrieval.protocols import Protocol
 
 __all__ = ["Asked", "Result", "of_embeddings", "of_model"]
 
@@ -53,6 +54,7 @@ def of_model(
         raise InputError("no shards to evaluate on", "give --shards DIR (vtr shard makes one)")
     if len(shards) > 1 and (protocol is None or protocol.rule != "classes"):
         raise InputError("several shard directories are for splits of action protocols", "give --shards once")
+    _refuse_one_split_twice(protocol, [Path(at) for at in shards])
     words = None if asked.bank is None else bank.of_shards(asked.bank, [Path(at) for at in shards])
     parts = [embedded(loaded, protocol, Path(at), asked, batch, workers, progress, together=together) for at in shards]
     texts = None if asked.bank is None or words is None else bank.embedded(loaded, asked.bank, *words)
@@ -99,6 +101,20 @@ def of_embeddings(
         "command": command,
     }
     return recorded([part], asked, protocol, about, texts, begin)
+
+
+def _refuse_one_split_twice(protocol: Protocol | None, shards: Sequence[Path]) -> None:
+    """Raises InputError: the mean over splits would count one more than once, and call itself surer than it is."""
+    if len(shards) == 1:
+        return
+    from vtr.data.index import ShardIndex
+
+    seen: dict[str, Path] = {}
+    for at in shards:
+        split = protocols.split_of(protocol, ShardIndex.open(at).facts("split").tolist())
+        if split in seen:
+            raise InputError(f"{seen[split]} and {at} are both of the split {split}", "give each split once")
+        seen[split] = at
 
 
 def _model(meta: Mapping[str, str]) -> dict[str, str | int | None]:

@@ -9,6 +9,7 @@ from vtr.errors import DataError
 
 MANIFEST, SKIPPED = "manifest.json", "skipped.jsonl"
 HARMLESS = "no-caption"  # no loss to a test set
+BARE = " has no caption"  # what the index of others' tars says of such a sample, which it calls `incomplete`
 
 
 def left_out(shards: Path) -> list[tuple[str, str]]:
@@ -19,7 +20,7 @@ def left_out(shards: Path) -> list[tuple[str, str]]:
     """
     listed, manifest = shards / SKIPPED, shards / MANIFEST
     if listed.is_file():
-        return [(name, kind) for name, kind in _entries(listed) if kind != HARMLESS]
+        return [(name, kind) for name, kind, why in _entries(listed) if not _harmless(kind, why)]
     if not manifest.is_file():
         return []
     try:
@@ -29,9 +30,14 @@ def left_out(shards: Path) -> list[tuple[str, str]]:
     return [("", kind) for kind, n in counts.items() for _ in range(n) if kind != HARMLESS]
 
 
-def _entries(path: Path) -> list[tuple[str, str]]:
+def _harmless(kind: str, why: str) -> bool:
+    return kind == HARMLESS or (kind == "incomplete" and why.endswith(BARE))
+
+
+def _entries(path: Path) -> list[tuple[str, str, str]]:
+    """(name, kind, message) of each line."""
     try:
         entries = [plainjson.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
-        return [(str(entry["key"] or entry["video"]), str(entry["kind"])) for entry in entries]
+        return [(str(one["key"] or one["video"]), str(one["kind"]), str(one.get("message"))) for one in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged", "shard again, or index again: vtr inspect DIR --index") from error

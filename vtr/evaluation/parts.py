@@ -17,7 +17,7 @@ from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
 from vtr.evaluation.lost import MANIFEST, left_out
 from vtr.evaluation.match import matched, matcher
-from vtr.retrieval import protocols, score
+from vtr.retrieval import protocols, rerank, score
 from vtr.retrieval.paired import Paired
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def embedded(
         pair = Paired(vectors, seen.vectors[TRUE], np.array(queries.owner), keys, queries.texts)
     matches = None
     if by is not None:
-        matches, more = matched(loaded, by, pair, index, seen.rows, asked.vtm_top, batch, workers, progress)
+        matches, more = matched(
+            loaded, by, pair, index, seen.rows, asked.vtm_top or rerank.TOP, batch, workers, progress
+        )
         spent += more
     manifest, gone = at / MANIFEST, seen.unread + gone
     return Part(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +43,17 @@ class Result(dict[str, Any]):
         """A row a query and column; see `result.ranks_table`."""
         return result.ranks_table(self.columns, [part.scored for part in self.parts])
 
+    def seal(self, path: Path) -> None:
+        """Has the record name its ranks, as they will stand beside `path`."""
+        self.update(result.sealed(path, self._packed))
+
     def write(self, path: Path) -> None:
-        """The result file and its ranks beside it. Raises WorkError: the disk is full."""
-        result.write(path, self, self.ranks())
+        """The result file and its ranks beside it. Raises WorkError: the disk is full. BusyError."""
+        result.write(path, self, self._packed)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return result.packed(self.ranks())
 
     def report(self, path: Path) -> None:
         """The page of this result. Raises WorkError: the disk is full."""
@@ -54,7 +64,7 @@ class Result(dict[str, Any]):
             for part, ranks in zip(self.parts, self.columns[0].ranks, strict=True)
         ]
         text = page(self, shown)
-        with replacing_all([path]) as (aside,):
+        with replacing_all([Path(os.path.realpath(path))]) as (aside,):
             aside.write_text(text, encoding="utf-8", errors="replace")
 
 
@@ -123,6 +133,7 @@ def recorded(
         "manifest_sha256": [part.manifest_sha256 for part in parts if part.manifest_sha256],
         "split_sha256": _split_sha256(parts),
         "ranks": None,
+        "ranks_sha256": None,
         "version": __version__,
         **about,
     }  # fmt: skip

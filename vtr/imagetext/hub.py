@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vtr.data import tokenizer as tokenizers
 from vtr.errors import OWN_VECTORS, ConfigError, VtrError, WorkError
-from vtr.imagetext.named import ImageText, Named, config_for
+from vtr.imagetext.named import ImageText, Named, config_for, missing_directory
 from vtr.models.framewise import FramewiseModel
 
 MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which preprocessor_config.json has
@@ -16,7 +17,8 @@ MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which preprocessor_confi
 
 def open_hub(named: Named) -> ImageText:
     """Raises ConfigError: a model of another kind, pictures made to fit in a way that is not known. WorkError."""
-    kind, source = named.kind, named.source
+    kind = named.kind
+    source = str(Path(named.source).expanduser()) if named.source.startswith("~") else named.source
     model, images = _load(named.whole, source)
     if model.config.model_type not in (kind, f"{kind}2"):
         raise ConfigError(
@@ -58,6 +60,15 @@ def frame(source: str, images: Mapping[str, Any]) -> tuple[int, int, str]:
 def _load(name: str, source: str) -> tuple[Any, Mapping[str, Any]]:
     from transformers import AutoImageProcessor, AutoModel
 
+    if missing_directory(source):
+        raise WorkError(
+            f"{name} could not be loaded: there is no directory {source}",
+            "give one that save_pretrained made, or ORG/NAME of the model hub",
+        )
+    # It counts its attempts at the hub aloud; what came of them is told in one line.
+    told = logging.getLogger("huggingface_hub.utils._http")
+    before = told.level
+    told.setLevel(logging.ERROR)
     try:
         model = AutoModel.from_pretrained(source, trust_remote_code=False, use_safetensors=True)
         images = AutoImageProcessor.from_pretrained(source, trust_remote_code=False).to_dict()
@@ -68,4 +79,6 @@ def _load(name: str, source: str) -> tuple[Any, Mapping[str, Any]]:
             f"{name} could not be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             "give a directory made by save_pretrained, with safetensors, or connect to the model hub",
         ) from error
+    finally:
+        told.setLevel(before)
     return model, images

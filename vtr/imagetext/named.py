@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from vtr.config import Config, DataConfig, ModelConfig
 from vtr.data.tokenizer import CaptionTokenizer
@@ -33,6 +34,17 @@ class ImageText:
     config: Config
     model: FramewiseModel | SentenceModel
     tokenizer: CaptionTokenizer
+
+
+def missing_directory(source: str) -> bool:
+    """Whether `source` is a directory by its form, or since its first folder is there, and is itself not there.
+
+    Else what is misspelt would be sought on the model hub, where a name is NAME or ORG/NAME.
+    """
+    if Path(source).is_dir():
+        return False
+    first, *rest = Path(source).parts
+    return source.startswith((".", "/")) or len(rest) > 1 or (bool(rest) and Path(first).is_dir())
 
 
 def config_for(named: Named, size: int, resize: int, fit: str, words: int, patch: int, *, fixed: bool) -> Config:

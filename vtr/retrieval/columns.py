@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.errors import DataError
-from vtr.retrieval.embeddings import Embeddings
+from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.exact import Floats
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def described(file: Path, table: pa.Table, vectors: Floats, modality: str | None
     rows = len(vectors)
     return Embeddings(
         ids=_strings(file, table, "id"),
-        modality=[modality] * rows if modality else _strings(file, table, "modality"),
+        modality=[modality] * rows if modality else _modalities(file, table),
         source=_strings(file, table, "source") if _alias(table, "source") else [""] * rows,
         start_s=_times(file, table, "start_s"),
         end_s=_times(file, table, "end_s"),
@@ -96,6 +96,16 @@ def _meta(table: pa.Table) -> dict[str, str]:
 
 def _alias(table: pa.Table, name: str) -> str | None:
     return next((alias for alias in ALIASES.get(name, (name,)) if alias in table.column_names), None)
+
+
+def _modalities(file: Path, table: pa.Table) -> list[str]:
+    found = _strings(file, table, "modality")
+    if unknown := set(found) - {VIDEO, TEXT}:
+        raise DataError(
+            f"{file}: modality is {min(unknown)!r}, wanted '{VIDEO}' or '{TEXT}'",
+            f"what is found by its captions is a '{VIDEO}' here, an image too",
+        )
+    return found
 
 
 def _strings(file: Path, table: pa.Table, name: str) -> list[str]:

@@ -38,10 +38,15 @@ def compare(a: Read, b: Read, *, column: str = RAW, seed: int = 0) -> dict[str, 
             "evaluate both models on the same shards",
         )
     ours, theirs = _rows(a, column), _rows(b, column)
+    if set(ours) != set(theirs):
+        raise DataError(
+            f"{a.path} has {' and '.join(ours)} in the column {column}, {b.path} {' and '.join(theirs)}",
+            "evaluate both on the same shards",
+        )
     found: list[tuple[str, stats.Difference]] = []
-    for way in ours:
-        first, second = ours[way], theirs.get(way)
-        if second is None or first["keys"] != second["keys"]:
+    for way, first in ours.items():
+        second = theirs[way]
+        if first["keys"] != second["keys"]:
             raise DataError(f"{a.path} and {b.path} have other queries in {way}", "evaluate both on the same shards")
         found += [(way, one) for one in stats.paired(first["values"], second["values"], first["cluster"], seed=seed)]
     adjusted = stats.holm(np.array([one.p for _, one in found]))

@@ -1,11 +1,14 @@
 """The result file: what was evaluated, on what, how, with which numbers. One schema, whatever the origin.
 
 `result.json` beside `result.ranks.parquet`, a row for each query; together they are enough for a paired test later.
+The first has the digest of the second: ranks of another result, or of another writer, are not taken for its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vtr import plainjson
-from vtr.atomic import replacing_all
+from vtr.atomic import explain_os_error, locked, replacing_all
+from vtr.checkpoint import sha256
 from vtr.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,6 +73,7 @@ FIELDS: Mapping[str, str] = {
     "vectors_sha256": "SHA-256 of the vectors as they were read, null for a run",
     "split_sha256": "SHA-256 of ids and captions that were evaluated, in any order; null where they have no names",
     "ranks": "the Parquet file of per-query ranks, beside this file",
+    "ranks_sha256": "SHA-256 of that file",
     "version": "of vtr",
     "command": "the command line, null from Python",
 }
@@ -131,21 +136,46 @@ def ranks_table(columns: list[Scored], parts: list[Part]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def write(path: Path, record: Mapping[str, Any], ranks: pa.Table) -> None:
-    """Writes `path`, JSON, and the ranks beside it, both whole or neither. Raises WorkError: the disk is full."""
+def packed(ranks: pa.Table) -> bytes:
+    """The ranks as a Parquet file's bytes."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    sink = pa.BufferOutputStream()
+    pq.write_table(ranks, sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def sealed(path: Path, ranks: bytes) -> dict[str, str]:
+    """What the record of the result `path` says of its ranks: their file's name and digest."""
+    return {"ranks": ranks_path(path).name, "ranks_sha256": hashlib.sha256(ranks).hexdigest()}
+
+
+def write(path: Path, record: Mapping[str, Any], ranks: bytes) -> None:
+    """Writes `path`, JSON, and the packed ranks beside it, both whole or neither.
+
+    Raises WorkError: the disk is full. BusyError: another process writes it.
+    """
+    path = Path(os.path.realpath(path))
     beside = ranks_path(path)
-    text = as_json({**record, "ranks": beside.name})
-    with replacing_all([beside, path]) as (first, second):
-        pq.write_table(ranks, first, compression="zstd")
-        # Half a surrogate, of a name that is not UTF-8, stands as JSON's own escape.
-        second.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
+    text = as_json({**record, **sealed(path, ranks)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            locked(path.with_name(f".{beside.name}.lock"), str(path)),
+            replacing_all([beside, path]) as (first, second),
+        ):
+            first.write_bytes(ranks)
+            # Half a surrogate, of a name that is not UTF-8, stands as JSON's own escape.
+            second.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise explain_os_error(error, f"while writing {path.name}", path.parent) from error
 
 
 def ranks_path(path: Path) -> Path:
-    """Where the ranks of the result `path` are."""
-    return path.with_name(f"{path.stem}.ranks.parquet")
+    """Where the ranks of the result `path` are: only .json is cut off, for `res-0.5` and `res-0.6` are two results."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.ranks.parquet")
 
 
 def as_json(value: Any) -> str:
@@ -166,12 +196,27 @@ def read(path: Path) -> Read:
         raise DataError(f"{path} cannot be read as a result: {error}", hint) from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise DataError(f"{path} is no result file of the schema {SCHEMA}", hint)
+    if "ranks_sha256" not in record:
+        raise DataError(
+            f"{path} is of an older vtr: it does not say which ranks are its own (ranks_sha256)", "evaluate again"
+        )
     if set(record) != set(FIELDS) or not isinstance(record["protocol"], dict):
         raise DataError(f"{path} lacks fields of the schema {SCHEMA}, or has others", hint)
     name = record["ranks"]
     if not isinstance(name, str) or PurePath(name).name != name or name in ("", ".."):
         raise DataError(f"{path} names ranks that do not lie beside it: {name!r}", hint)
     beside = path.with_name(name)
+    if not beside.exists():  # where `path` is a link, they lie beside the file itself
+        beside = Path(os.path.realpath(path)).with_name(name)
+    try:
+        other = sha256(beside) != record["ranks_sha256"]
+    except OSError as error:
+        raise _unread(path, beside, error) from error
+    if other:
+        raise DataError(
+            f"{beside} holds the ranks of another result than {path}: its SHA-256 is not the one that stands there",
+            "keep each result with its own ranks, or evaluate again",
+        )
     try:
         with pq.ParquetFile(beside) as opened:
             ranks = opened.read()
@@ -183,11 +228,15 @@ def read(path: Path) -> Read:
         if not len(ranks) or pc.max(ranks["own"]).as_py() > len(ranks):
             raise pa.ArrowInvalid("it has fewer rows than right answers")
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path} comes with ranks in {beside.name}, which cannot be read: {str(error).splitlines()[0]}",
-            "keep both files together, or evaluate again",
-        ) from error
+        raise _unread(path, beside, error) from error
     return Read(path, record, ranks)
+
+
+def _unread(path: Path, beside: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} comes with ranks in {beside.name}, which cannot be read: {str(error).splitlines()[0]}",
+        "keep both files together, or evaluate again",
+    )
 
 
 def _queries(part: Part, way: str) -> tuple[list[str], list[str]]:

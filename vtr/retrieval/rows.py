@@ -50,7 +50,9 @@ def title(record: Mapping[str, Any]) -> str:
     protocol, found = record["protocol"], record["found"]
     item, what = protocol.get("modality", "video"), "class name" if protocol["rule"] == "classes" else "caption"
     items, texts = (_counted(found[key], name, f"{name}s") for key, name in (("videos", item), ("captions", what)))
-    text = f"{protocol['title']}: {items}, {texts}"
+    # Of actions each split is a test set of its own: one of them, or two, are not what a mean of three is.
+    split = f", {protocol['split']}" if protocol["rule"] == "classes" and protocol.get("split") else ""
+    text = f"{protocol['title']}{split}: {items}, {texts}"
     return f"{text}. {partial(record)}" if protocol["partial"] else text
 
 
@@ -63,9 +65,9 @@ def partial(record: Mapping[str, Any]) -> str:
 def notes(record: Mapping[str, Any]) -> list[str]:
     """What a reader of the table has to know, a sentence each."""
     found = []
-    lost = record["undecodable"]["count"]
-    if lost:
-        found.append(f"{lost} could not be read{_named(record['undecodable']['first'], lost)}")
+    if lost := record["undecodable"]["count"]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(record["undecodable"]["kinds"].items()))
+        found.append(f"{lost} could not be used ({kinds}){_named(record['undecodable']['first'], lost)}")
     found += [f"not checked: {what}" for what in record["protocol"].get("unchecked", ())]
     if record["nan"]:
         ranked = _counted(record["nan"], "similarity is NaN and ranks", "similarities are NaN and rank")

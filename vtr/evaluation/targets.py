@@ -1,0 +1,56 @@
+"""Where a result and its page may be written: asked before the work, for they take the place of what is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vtr import rundir
+from vtr.atomic import check_writable
+from vtr.data.patterns import is_pattern
+from vtr.errors import InputError
+from vtr.retrieval.result import ranks_path
+
+
+def checked(
+    out: Path | None, report: Path | None, run: str | None, given: Sequence[Path | None]
+) -> tuple[Path | None, Path | None]:
+    """`out` and `report` with links followed.
+
+    Raises InputError: a place that cannot be written, two names of one file, or a place in what is evaluated: `run`
+    and the directories `given`.
+    """
+    read = [one.parent if is_pattern(str(one)) and not one.is_dir() else one for one in given if one is not None]
+    inputs = [Path(os.path.realpath(one)) for one in (*_files(run), *read)]
+    taken: dict[Path, str] = {}
+
+    def place(path: Path, name: str) -> Path:
+        found = check_writable(path, make=True)
+        if found in taken:
+            raise InputError(f"{name} would take the place of {taken[found]}", "give each a name of its own")
+        taken[found] = name
+        for one in inputs:
+            if found.is_relative_to(one):
+                raise InputError(f"{name} lies in {one}, which is read", "write it somewhere else")
+        return found
+
+    if out is not None:
+        out = place(out, f"--out {out}")
+        ranks = ranks_path(out)
+        bare = out.name.removesuffix(".json")
+        other = out.with_name(bare if bare != out.name else f"{bare}.json")
+        if other.is_file() and ranks.is_file() and not out.exists():
+            raise InputError(f"{out} and {other} would share the ranks {ranks.name}", "give --out another name")
+        place(ranks, f"{ranks.name}, the ranks of --out")
+    return out, None if report is None else place(report, f"--report {report}")
+
+
+def _files(run: str | None) -> list[Path]:
+    """What a model is read from. A result may well lie in the folder of its run, beside these."""
+    if run is None:
+        return []
+    _, named, options = run.partition(":")
+    if named:  # clip:DIR,frames=8 or open_clip:NAME,weights=FILE
+        return [Path(one.rpartition("=")[2]) for one in options.split(",")]
+    return [Path(run, name) for name in rundir.OWN] if Path(run, rundir.RECORD).is_file() else [Path(run)]
