@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from vtr.build import clip_shape, is_here, load_model
+from vtr.data.apart import LIMIT_S, Decoder
 from vtr.data.clipping import clip_file
 from vtr.errors import InputError, RunError
 from vtr.retrieval.embed import embed_captions
@@ -54,9 +55,10 @@ class Finder:
         vectors = embed_captions(self.loaded.embedder, self.loaded.tokenizer, list(texts))
         return self.library.search(vectors, k)
 
-    def video(self, path: Path, k: int) -> list[Hit]:
-        """The best k for a video file, taken as a whole. Raises VideoError when it cannot be decoded."""
-        clips = torch.from_numpy(clip_file(path, clip_shape(self.loaded.config)))
+    def video(self, path: Path, k: int, time_limit_s: float = LIMIT_S) -> list[Hit]:
+        """The best k for a video file, taken as a whole. Raises VideoError when it cannot be decoded in time."""
+        with Decoder(time_limit_s) as decode:
+            clips = torch.from_numpy(clip_file(path, clip_shape(self.loaded.config), decode=decode))
         return self.library.search(self.loaded.embedder.embed_video(clips).cpu().numpy(), k)[0]
 
     def like(self, row: int, k: int) -> list[Hit]:

@@ -237,6 +237,7 @@ def test_embed_and_search(cli: Cli, run: Path, test_shards: Path, embeddings: Pa
     refused(cli("search", run, "a dog"), 2, "holds no embeddings")
     refused(cli("search", embeddings, " "), 2, "the query is empty")
     refused(cli("search", embeddings, "a dog", "-k", 0), 2, "-k 0")
+    refused(cli("search", embeddings, "a dog", "--shards", "s3://b/s"), 2, "--shards says where", "--html or --serve")
     refused(cli("search", embeddings, "a dog", "--run", tmp_path / "nothing"), 2, "there is no run")
     older = run / "checkpoints" / "step-00000004"
     refused(cli("search", embeddings, "a dog", "--run", older), 2, "was made with the weights", "embed again")

@@ -7,8 +7,10 @@ import json
 import pickle
 import re
 import shutil
+import threading
 import zipfile
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +217,43 @@ def test_pictures_and_members_that_unfold(tmp_path: Path) -> None:
     with pytest.raises(VtrError, match="is not TOML"):
         recipe.load(str(tmp_path / "r.toml"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10, "KB"
+
+
+def test_an_export_asks_no_server(run: Path, shards: Path, tmp_path: Path) -> None:
+    """A plan names any URL as the place of its shards: only one that the user gave is asked."""
+    pytest.importorskip("fsspec", reason="the extra vtr[remote] is not installed")
+    pytest.importorskip("aiohttp", reason="the extra vtr[remote] is not installed")
+    from vtr.retrieval.library import Library
+    from vtr.retrieval.media import Media
+
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    api.embed(run, shards, tmp_path / "e", **CPU)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/steal"
+        plan = json.loads((tmp_path / "e" / "plan.json").read_text())
+        for part in plan["parts"]:
+            part["root"] = url
+        (tmp_path / "e" / "plan.json").write_text(json.dumps(plan))
+        rows = Library(tmp_path / "e").rows
+        for given in (None, "http://127.0.0.1:1/steal", str(shards)):
+            media = Media(tmp_path / "e", rows, given)
+            assert media.place(0) is None
+            with pytest.raises(VtrError, match=r"says that this video is at http://127.*\n.*with --shards"):
+                media.picture(0, 0, 1)
+        assert asked == []
+        assert Media(tmp_path / "e", rows, url).place(0) is None
+        assert asked
+        assert {path.split("/")[1] for path in asked} == {"steal"}
+        server.shutdown()

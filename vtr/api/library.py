@@ -72,6 +72,7 @@ def search(
     index: str = "exact",
     index_at: str | None = None,
     device: str = "auto",
+    time_limit_s: float = 60.0,
 ) -> list[dict[str, Any]]:
     """The `k` rows of an export nearest to the text `query`, or to the video file `like`.
 
@@ -91,7 +92,7 @@ def search(
     texts = [text for _, text in read_lines(Path(queries))] if queries is not None else [query or ""]
     finder = Finder(Path(embeddings), run=run, index=index, index_at=index_at, device=device)
     if like is not None:
-        return finder.video(Path(like), k)
+        return finder.video(Path(like), k, time_limit_s)
     found = finder.texts(texts, k)
     if queries is None:
         return found[0]
@@ -103,14 +104,20 @@ def write_page(
     groups: list[dict[str, Any]],
     out: Path | str,
     progress: Callable[[int], None] | None = None,
+    *,
+    shards: str | None = None,
+    time_limit_s: float = 60.0,
 ) -> None:
-    """Writes what `search` found, [{"query", "hits"}], as one HTML file with pictures in it, 500 at most."""
+    """Writes what `search` found, [{"query", "hits"}], as one HTML file with pictures in it, 500 at most.
+
+    Videos on the network are read only from the URL `shards`.
+    """
     from vtr.retrieval import store
     from vtr.retrieval.media import Media
     from vtr.retrieval.page import results_page
 
     rows = store.read(Path(embeddings), bare=True).only(store.VIDEO)
-    page = results_page(groups, Media(Path(embeddings), rows), progress)
+    page = results_page(groups, Media(Path(embeddings), rows, shards, time_limit_s), progress)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_bytes(Path(out), page.encode())
 
@@ -125,14 +132,21 @@ def serve(
     index: str = "exact",
     index_at: str | None = None,
     device: str = "auto",
+    shards: str | None = None,
+    time_limit_s: float = 60.0,
     port: int = 8000,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Serves a page to search an export with, on 127.0.0.1 alone, until Ctrl-C; `tell` hears its address."""
+    """Serves a page to search an export with, on 127.0.0.1 alone, until Ctrl-C; `tell` hears its address.
+
+    Videos on the network are shown only from the URL `shards`.
+    """
     from vtr.finder import Finder
+    from vtr.retrieval.media import Media
     from vtr.serve.server import serve as serve_page
 
     if any(given is not None for given in (text, like, queries)):
         raise InputError("--serve takes no query", "type it on the page, or leave --serve out")
     finder = Finder(Path(embeddings), run=run, index=index, index_at=index_at, device=device)
-    serve_page(finder, Path(embeddings).resolve().name, port, tell)
+    media = Media(finder.library.path, finder.library.rows, shards, time_limit_s)
+    serve_page(finder, Path(embeddings).resolve().name, port, tell, media)

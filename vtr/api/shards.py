@@ -121,7 +121,9 @@ def inspect_shards(
     index = ShardIndex.open(path)
     found = facts.describe(index) | {"warnings": manifest.warnings_of(index)}
     if world_size is not None:
-        found["feed"] = feed.feed(index, world_size, workers or 0, batch_size=batch_size, frames=frames)
+        found["feed"] = feed.feed(
+            index, world_size, workers or 0, batch_size=batch_size, frames=frames, time_limit_s=time_limit_s
+        )
     if recipe is not None:
         from vtr.readiness import report
         from vtr.recipe import load, override
@@ -132,7 +134,7 @@ def inspect_shards(
         done = verifying.verify(index, workers=workers or cores(), time_limit_s=time_limit_s, progress=progress)
         found["verified"] = dataclasses.asdict(done)
     if place is not None:
-        picture = contact.make_sheet(index, samples, mask_ratio)
+        picture = contact.make_sheet(index, samples, mask_ratio, time_limit_s)
         with replacing(place) as file:
             picture.save(file, "PNG")
         found["sheet"] = str(sheet)

@@ -79,4 +79,7 @@ def embed(
     elif not serve:
         print_json(record)
     if serve:
-        api.serve(out, run=str(run), device=device, port=port, tell=lambda at: tell(at, record if as_json else None))
+        api.serve(
+            out, run=str(run), device=device, shards=shards, port=port,
+            tell=lambda at: tell(at, record if as_json else None),
+        )  # fmt: skip

@@ -23,26 +23,36 @@ def search(
     port: o.Port = 8000,
     index: Annotated[str, typer.Option(help="exact, faiss or lancedb.")] = "exact",
     index_at: Annotated[str | None, typer.Option(help="Where the index is kept; LanceDB takes s3://.")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="The URL that was embedded, to show its videos.", metavar="URL")
+    ] = None,
     run: Annotated[str | None, typer.Option(help="The run that made the export, if it has moved.")] = None,
+    time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds to decode a video in.")] = 60.0,
     as_json: o.Json = False,
     device: o.Device = "auto",
 ) -> None:
     """Print the videos nearest to a text, or to a video; or serve a page to search in."""
     from vtr import api
     from vtr.atomic import check_writable
+    from vtr.errors import InputError
 
     if serve:
-        api.serve(embeddings, text=text, like=like, queries=queries, run=run, index=index, index_at=index_at,
-                  device=device, port=port, tell=lambda address: tell(address, {} if as_json else None))  # fmt: skip
+        api.serve(
+            embeddings, text=text, like=like, queries=queries, run=run, index=index, index_at=index_at, device=device,
+            shards=shards, time_limit_s=time_limit, port=port, tell=lambda at: tell(at, {} if as_json else None),
+        )  # fmt: skip
         return
+    if shards is not None and html is None:
+        raise InputError("--shards says where the videos of a page are", "add --html or --serve")
     place = None if html is None else check_writable(html, make=True)
     found = api.search(
-        embeddings, text, like=like, queries=queries, k=k, run=run, index=index, index_at=index_at, device=device
-    )
+        embeddings, text, like=like, queries=queries, k=k, run=run, index=index, index_at=index_at, device=device,
+        time_limit_s=time_limit,
+    )  # fmt: skip
     groups: list[dict[str, Any]] = found if queries is not None else [{"query": text or str(like), "hits": found}]
     if place is not None:
         with counting("pictures") as progress:
-            api.write_page(embeddings, groups, place, progress)
+            api.write_page(embeddings, groups, place, progress, shards=shards, time_limit_s=time_limit)
     if as_json:
         print_json(found)
         return

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vtr import plainjson
 from vtr.data import pyav_reader, stored, video
+from vtr.data.apart import Decode, here
 from vtr.data.clips import frame_numbers
 from vtr.data.crew import Beat, Lost, run_tasks
 from vtr.data.dataset import ClipShape
@@ -92,11 +93,16 @@ def clip_videos(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def clip_file(path: Path, shape: ClipShape, limits: Limits = DEFAULT) -> Clips:
-    """(1,T,3,H,W) uint8: the clip of a whole video file, decoded in this process. Raises VideoError."""
+def clip_file(path: Path, shape: ClipShape, limits: Limits = DEFAULT, decode: Decode = here) -> Clips:
+    """(1,T,3,H,W) uint8: the clip of a whole video file, decoded in this process unless `decode` is a `Decoder`.
+
+    Raises VideoError, which names the file.
+    """
     data = video.read_file(path, limits)
-    info = video.probe(data, limits)
-    return _whole(data, info, shape, limits)
+    try:
+        return _whole(data, decode(video.probe, data, limits), shape, limits, decode)
+    except VideoError as error:
+        raise VideoError(error.kind, f"{path}: {error.message}", error.hint) from error
 
 
 def _taken(aside: Path, number: int, shape: ClipShape, spans: Spans, error: tuple[str, str] | None) -> Clipped:
@@ -199,8 +205,8 @@ def _of_bytes(data: bytes, task: _Task, info: video.VideoInfo) -> tuple[Spans, C
     return spans, None
 
 
-def _whole(data: bytes, info: video.VideoInfo, shape: ClipShape, limits: Limits) -> Clips:
+def _whole(data: bytes, info: video.VideoInfo, shape: ClipShape, limits: Limits, decode: Decode = here) -> Clips:
     numbers = frame_numbers(shape.sampler, info.frames, shape.frames, shape.stride).tolist()
     decoder = "pyav" if shape.decoder == "pyav" else info.decoder
-    frames = video.read_frames(data, numbers, decoder, limits)
+    frames = decode(video.read_frames, data, numbers, decoder, limits)
     return shape.evaluation(frames).numpy()[None]

@@ -121,10 +121,10 @@ def run_tasks(
     """
     check_workers(workers)
     waiting = deque(tasks)
-    crew: list[_Worker[T, R]] = []
+    crew: list[Worker[T, R]] = []
     try:
         while len(crew) < min(workers, len(waiting)):
-            crew.append(_Worker(work))
+            crew.append(Worker(work))
         while waiting or any(worker.task is not None for worker in crew):
             for worker in crew:
                 if worker.task is None and waiting:
@@ -140,14 +140,14 @@ def run_tasks(
                     crew.remove(worker)
                     worker.end()
                     waiting.appendleft(on_lost(task, lost))
-                    crew.append(_Worker(work))
+                    crew.append(Worker(work))
             on_tick(sum(worker.beat.item for worker in crew if worker.task is not None))
     finally:
         for worker in crew:
             worker.end()
 
 
-class _Worker(Generic[T, R]):
+class Worker(Generic[T, R]):
     """The parent's side of one child process."""
 
     def __init__(self, work: Callable[[T, Beat], R]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vtr.data import stored
+from vtr.data.apart import LIMIT_S, Decoder
 from vtr.data.index import ShardIndex
 from vtr.errors import VideoError
 
@@ -19,11 +20,13 @@ BACKGROUND, INK, FAINT, HIDDEN = (250, 250, 248), (20, 20, 20), (120, 120, 120),
 GRID = 14  # cells a side, as 16 x 16 patches make of 224 x 224 pixels
 
 
-def make_sheet(index: ShardIndex, samples: int = 24, mask_ratio: float = 0.0) -> Image.Image:
+def make_sheet(
+    index: ShardIndex, samples: int = 24, mask_ratio: float = 0.0, time_limit_s: float = LIMIT_S
+) -> Image.Image:
     """The sheet of so many samples, evenly spaced in the order of the index; a damaged one shows its error instead.
 
     A `mask_ratio` above 0 shows that share of the cells of each frame hidden, as MAC does. Raises ConfigError for one
-    that is not in [0, 1).
+    that is not in [0, 1). A sample that is not decoded in `time_limit_s` is damaged too.
     """
     count = min(samples, len(index))
     chosen = [(2 * k + 1) * len(index) // (2 * count) for k in range(count)]
@@ -33,24 +36,24 @@ def make_sheet(index: ShardIndex, samples: int = 24, mask_ratio: float = 0.0) ->
     width, height = min(count, COLUMNS) * cell + GAP, rows * (tall + TEXT + GAP) + GAP
     sheet = Image.new("RGB", (width, height), BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for place, i in enumerate(chosen):
-        left = GAP + place % COLUMNS * cell
-        top = GAP + place // COLUMNS * (tall + TEXT + GAP)
-        facts = (
-            f"{index.key(i)}   {index.fact(i, 'duration_s'):.1f} s   {index.fact(i, 'width')}x{index.fact(i, 'height')}"
-        )
-        _write(draw, (left, top + tall + 2), facts, FAINT, font, cell - GAP)
-        _write(draw, (left, top + tall + 17), index.captions(i)[0], INK, font, cell - GAP)
-        try:
-            pictures = _frames(index, i)
-        except VideoError as error:
-            _write(draw, (left, top + tall // 2), f"{error.kind}: {error.message}", (180, 0, 0), font, cell - GAP)
-            continue
-        lines = [pictures, _masked(pictures, i, mask_ratio)] if mask_ratio else [pictures]
-        for line, several in enumerate(lines):
-            for k, picture in enumerate(several):
-                x = left + k * (WIDE + 2) + (WIDE - picture.width) // 2
-                sheet.paste(picture, (x, top + line * (TALL + 2) + (TALL - picture.height) // 2))
+    with Decoder(time_limit_s) as decode:
+        for place, i in enumerate(chosen):
+            left = GAP + place % COLUMNS * cell
+            top = GAP + place // COLUMNS * (tall + TEXT + GAP)
+            size = f"{index.fact(i, 'width')}x{index.fact(i, 'height')}"
+            facts = f"{index.key(i)}   {index.fact(i, 'duration_s'):.1f} s   {size}"
+            _write(draw, (left, top + tall + 2), facts, FAINT, font, cell - GAP)
+            _write(draw, (left, top + tall + 17), index.captions(i)[0], INK, font, cell - GAP)
+            try:
+                pictures = _frames(index, i, decode)
+            except VideoError as error:
+                _write(draw, (left, top + tall // 2), f"{error.kind}: {error.message}", (180, 0, 0), font, cell - GAP)
+                continue
+            lines = [pictures, _masked(pictures, i, mask_ratio)] if mask_ratio else [pictures]
+            for line, several in enumerate(lines):
+                for k, picture in enumerate(several):
+                    x = left + k * (WIDE + 2) + (WIDE - picture.width) // 2
+                    sheet.paste(picture, (x, top + line * (TALL + 2) + (TALL - picture.height) // 2))
     return sheet
 
 
@@ -72,12 +75,12 @@ def _masked(pictures: list[Image.Image], sample: int, ratio: float) -> list[Imag
     ]
 
 
-def _frames(index: ShardIndex, i: int) -> list[Image.Image]:
+def _frames(index: ShardIndex, i: int, decode: Decoder) -> list[Image.Image]:
     """The middles of four equal parts, one of an image, each made to fit its place."""
     frames = int(index.fact(i, "frames"))
     numbers = sorted({(2 * k + 1) * frames // (2 * FRAMES) for k in range(FRAMES)})
     pictures = []
-    for frame in stored.read_frames(index, i, numbers):
+    for frame in decode(stored.decode, stored.fetch(index, i, numbers)):
         picture = Image.fromarray(np.ascontiguousarray(frame))
         scale = min(WIDE / picture.width, TALL / picture.height)
         pictures.append(picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))))

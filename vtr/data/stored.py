@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr.data import image, jpeg, video
-from vtr.data.clips import Pictures
 from vtr.data.decord_reader import Shrink
 from vtr.data.limits import DEFAULT, Limits
 from vtr.data.tar import IMAGE_EXTS
 from vtr.errors import VideoError
 
 if TYPE_CHECKING:
+    from vtr.data.clips import Pictures  # which needs torch
     from vtr.data.mixture import Samples
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vtr.data import stored, video
+from vtr.data.apart import LIMIT_S, LOST, Decoder
 from vtr.data.containers import sniff
 from vtr.data.index import ShardIndex
 from vtr.data.remote import url_of
@@ -34,6 +35,7 @@ PLAYED = {"mp4": "video/mp4", "webm": "video/webm", "mov": "video/mp4", "ogv": "
 CHUNK = 1 << 18
 HELD = 256  # pictures kept in memory
 WIDEST = 480
+ON_DISK = ("file:", "local:")
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,21 @@ class Place:
 
 
 class Media:
-    """The videos behind the rows of a planned export; of another export, none."""
+    """The videos behind the rows of a planned export; of another export, none.
 
-    def __init__(self, directory: Path, rows: Embeddings) -> None:
+    Shards that the export says are on the network are asked for only where they are those of `url`: an export may come
+    from anybody. A picture is decoded apart, in `time_limit_s`.
+    """
+
+    def __init__(
+        self, directory: Path, rows: Embeddings, url: str | None = None, time_limit_s: float = LIMIT_S
+    ) -> None:
         self._rows, self._origins = rows, Origins(directory, rows)
+        self._url = url and url_of(url)
         self._pictures: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
-        self._lock = Lock()
+        self._lost: dict[int, VideoError] = {}  # rows whose video hung or crashed its decoder: once is enough
+        self._lock, self._one = Lock(), Lock()
+        self._decode = Decoder(time_limit_s)
 
     def place(self, row: int) -> Place | None:
         """Where the video of a row is; None for one that is stored as pictures, has gone, or may not be read."""
@@ -110,7 +121,8 @@ class Media:
             if key in self._pictures:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
-        frame = self._frame(row, number, of)
+        with self._one:
+            frame = self._frame(row, number, of)
         picture = Image.fromarray(np.ascontiguousarray(frame))
         picture.thumbnail((WIDEST, WIDEST))
         file = io.BytesIO()
@@ -122,20 +134,41 @@ class Media:
         return file.getvalue()
 
     def _frame(self, row: int, number: int, of: int) -> npt.NDArray[np.uint8]:
+        if row in self._lost:
+            raise self._lost[row].with_traceback(None)
+        try:
+            return self._decoded(row, number, of)
+        except VideoError as error:
+            if error.kind in LOST:
+                self._lost[row] = error
+            raise
+
+    def _decoded(self, row: int, number: int, of: int) -> npt.NDArray[np.uint8]:
         found = self._find(row)
         if isinstance(found, Path):
-            data = video.read_file(found)
-            return _frame_of(data, self._span(row), number, of)
+            return self._frame_of(video.read_file(found), self._span(row), number, of)
         if found is None:
+            part = self._origins.part(row)
+            if part is not None and not self._may_ask(part.root):
+                hint = "give that URL with --shards, if you trust the export"
+                raise VideoError("missing", f"the export says that this video is at {part.root}", hint)
             raise VideoError("missing", "nothing is known of where this video is", "embed it again with vtr embed")
         index, i = found
         info = index.info(i)
         if info.store != "frames" and info.decoder != "image":
-            return _frame_of(index.read_video(i), self._span(row), number, of)
+            return self._frame_of(index.read_video(i), self._span(row), number, of)
         times = (np.arange(info.frames) + 0.5) * max(info.duration_s, 1e-6) / info.frames
         numbers = span_frames(times, self._span(row), of, info.duration_s)
-        frame: npt.NDArray[np.uint8] = stored.read_frames(index, i, [int(numbers[0, number])])[0]
-        return frame
+        frames = self._decode(stored.decode, stored.fetch(index, i, [int(numbers[0, number])]))
+        return np.asarray(frames[0])
+
+    def _frame_of(self, data: bytes, span: npt.NDArray[np.float64], number: int, of: int) -> npt.NDArray[np.uint8]:
+        numbers = span_frames(self._decode(video.frame_times, data), span, of, np.inf)
+        return np.asarray(self._decode(video.read_frames, data, [int(numbers[0, number])], "pyav")[0])
+
+    def _may_ask(self, root: str) -> bool:
+        url = url_of(root)
+        return url is None or url.startswith(ON_DISK) or url == self._url
 
     def _span(self, row: int) -> npt.NDArray[np.float64]:
         span = np.array([[self._rows.start_s[row], self._rows.end_s[row]]])
@@ -145,16 +178,9 @@ class Media:
         part = self._origins.part(row)
         if part is None or part.kind != SHARD:
             return self._origins.file(row)
-        index = _shards(part.root)
+        index = _shards(part.root) if self._may_ask(part.root) else None
         i = _samples(part.root).get((part.items[0][0], self._rows.ids[row])) if index else None
         return None if index is None or i is None else (index, i)
-
-
-def _frame_of(data: bytes, span: npt.NDArray[np.float64], number: int, of: int) -> npt.NDArray[np.uint8]:
-    times = video.frame_times(data)
-    numbers = span_frames(times, span, of, np.inf)
-    frame: npt.NDArray[np.uint8] = video.read_frames(data, [int(numbers[0, number])], "pyav")[0]
-    return frame
 
 
 def _kind(head: bytes) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vtr.data import stored
+from vtr.data.apart import Decoder
 from vtr.data.clips import segment_frames
 from vtr.data.index import ShardIndex
 from vtr.errors import VtrError
@@ -20,11 +21,12 @@ STRIP, HEIGHT = 3, 90  # frames a video, and how high they are in pixels
 ANCHORS = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64)
 
 
-def strip(index: ShardIndex, sample: int) -> str | None:
+def strip(index: ShardIndex, sample: int, decode: Decoder) -> str | None:
     """Three frames of a video beside each other as a data URI, None where it cannot be read; images are one."""
     count = int(index.fact(sample, "frames"))
     try:
-        frames = stored.read_frames(index, sample, segment_frames(count, min(STRIP, count)).tolist())
+        numbers = segment_frames(count, min(STRIP, count)).tolist()
+        frames = decode(stored.decode, stored.fetch(index, sample, numbers))
     except (VtrError, OSError):
         return None
     pictures = []

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.data.apart import Decoder
 from vtr.data.index import ShardIndex
 from vtr.retrieval import charts, pictures, rows
 from vtr.retrieval.examples import Example, examples
@@ -74,15 +75,17 @@ def _part(record: Mapping[str, Any], shown: Shown, of: str) -> str:
     names = rows.directions(record)
     ranks = {names[way]: one for way, one in shown.ranks.items()}
     best, worst = examples(shown.paired, shown.ranks["v2t" if shown.actions else "t2v"])
-    gallery, of = _Gallery(shown), escape(of)
+    of = escape(of)
+    with Decoder() as decode:
+        gallery = _Gallery(shown, decode)
+        shown_best = _examples(f"Best queries{of}", _about_best(best), best, gallery)
+        shown_worst = _examples(f"Worst queries{of}", "The right answers that rank lowest.", worst, gallery)
     return (
         f'<h2>Where the right answers stand{of}</h2><div class="pair">'
         f'<figure class="card" style="margin:0">{charts.recall_curve(ranks)}{charts.legend(list(ranks))}</figure>'
         f'<figure class="card" style="margin:0">{charts.rank_histogram(ranks)}{charts.legend(list(ranks))}</figure>'
         "</div>"
-        f"{_examples(f'Best queries{of}', _about_best(best), best, gallery)}"
-        f"{_examples(f'Worst queries{of}', 'The right answers that rank lowest.', worst, gallery)}"
-        f"{_heat_map(shown, of)}"
+        f"{shown_best}{shown_worst}{_heat_map(shown, of)}"
     )
 
 
@@ -94,8 +97,9 @@ def _about_best(best: Sequence[Example]) -> str:
 class _Gallery:
     """The videos' pictures, each made when first asked for."""
 
-    def __init__(self, shown: Shown) -> None:
+    def __init__(self, shown: Shown, decode: Decoder) -> None:
         self.shown = shown
+        self._decode = decode
         self._strips: dict[int, str | None] = {}
 
     def query(self, example: Example) -> str:
@@ -119,7 +123,7 @@ class _Gallery:
             return ""
         sample = int(shown.rows[row])
         if sample not in self._strips:
-            self._strips[sample] = pictures.strip(shown.index, sample)
+            self._strips[sample] = pictures.strip(shown.index, sample, self._decode)
         data = self._strips[sample]
         name = shown.paired.captions[row] if shown.actions else shown.paired.ids[row]
         return f'<img alt="frames of {escape(_short(name))}" src="{data}">' if data else ""

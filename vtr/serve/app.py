@@ -34,10 +34,10 @@ HEADERS = {
 }
 
 
-def make_app(finder: Finder, title: str) -> FastAPI:
-    """The application over what `finder` searches; `title` names it on the page."""
+def make_app(finder: Finder, title: str, media: Media | None = None) -> FastAPI:
+    """The application over what `finder` searches, with its `media`; `title` names it on the page."""
     library = finder.library
-    media = Media(library.path, library.rows)
+    media = media or Media(library.path, library.rows)
     videos = len({library.video(row) for row in range(len(library))})
     app = FastAPI(title="vtr search", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 
 from vtr.errors import InputError
 from vtr.finder import Finder
+from vtr.retrieval.media import Media
 
 HOST = "127.0.0.1"
 
 
-def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None]) -> None:
+def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None], media: Media) -> None:
     """Serves until it is stopped; `tell` hears the address once it answers. Port 0 takes a free one.
 
     Raises InputError: the port is taken, or fastapi and uvicorn are not installed.
@@ -23,7 +24,7 @@ def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None]) ->
 
         from vtr.serve.app import make_app
 
-        config = uvicorn.Config(make_app(finder, title), log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(make_app(finder, title, media), log_level="warning", access_log=False, lifespan="off")
         listener.listen(128)
         tell(f"http://{HOST}:{listener.getsockname()[1]}")
         with contextlib.suppress(KeyboardInterrupt):

@@ -1,0 +1,73 @@
+"""A process of its own for what may hang or crash: it answers, is watched, and is replaced."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vtr.data.apart import Decoder, processor_seconds
+from vtr.errors import InputError, VideoError, WorkError
+
+
+def pid_of(_: object) -> int:
+    return os.getpid()
+
+
+def die(number: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.kill(os.getpid(), number)
+
+
+def refuse(path: Path) -> None:
+    raise VideoError("corrupt", f"{path} is no good", "leave it out")
+
+
+def test_one_process_answers_until_it_is_closed() -> None:
+    with Decoder() as decode:
+        pids = {decode(pid_of, n) for n in range(3)}
+        assert len(pids) == 1
+        assert pids != {os.getpid()}
+        assert decode(np.square, np.arange(3)).tolist() == [0, 1, 4]
+        assert decode(processor_seconds, pid_of, 1) < 1
+        with pytest.raises(VideoError, match=r"a\.mp4 is no good\n  hint: leave it out") as caught:
+            decode(refuse, Path("a.mp4"))
+        assert caught.value.kind == "corrupt"
+        assert decode(pid_of, 0) in pids, "an error of the video costs no process"
+        with ThreadPoolExecutor(4) as threads:
+            assert set(threads.map(lambda n: decode(pid_of, n), range(8))) == pids
+    assert not Path(f"/proc/{pids.pop()}").exists()
+
+
+def test_a_hang_or_a_crash_costs_the_process_alone() -> None:
+    with Decoder(time_limit_s=0.3) as decode:
+        first = decode(pid_of, 0)
+        with pytest.raises(VideoError, match=r"it was not decoded within 0\.3 s") as caught:
+            decode(time.sleep, 1000)
+        assert caught.value.kind == "timeout"
+        assert not Path(f"/proc/{first}").exists()
+        assert decode(pid_of, 0) != first
+        with pytest.raises(VideoError, match=r"the decoder died of it \(SIGABRT\)") as caught:
+            decode(die, signal.SIGABRT)
+        assert caught.value.kind == "crashed"
+        with pytest.raises(WorkError, match=r"a worker process was killed \(SIGKILL\)"):
+            decode(die, signal.SIGKILL)
+        assert decode(os.path.basename, "a/b") == "b"
+
+
+def test_what_is_no_error_of_ours_is_raised_too() -> None:
+    with Decoder() as decode:
+        with pytest.raises(ValueError, match="invalid literal"):
+            decode(int, "x")
+        with pytest.raises(InputError, match="no such thing"):
+            decode(wrong, 0)
+
+
+def wrong(_: object) -> None:
+    raise InputError("no such thing", "give another")

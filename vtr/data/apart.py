@@ -1,0 +1,99 @@
+"""One process under watch that decodes what it is asked for: pictures of pages and sheets, the clip of a query.
+
+A hang or a crash in native code costs that process and the one video; whoever asked goes on. See crew.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from threading import Lock
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from vtr.data.crew import POLL_S, Beat, Worker
+from vtr.errors import VideoError, VtrError
+
+R = TypeVar("R")
+_Call: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+LIMIT_S = 60.0
+LOST = ("timeout", "crashed")  # the kinds of errors that cost the process
+
+
+class Decode(Protocol):
+    """`decode(function, *given)` is `function(*given)`: `here`, or by a `Decoder`."""
+
+    def __call__(self, function: Callable[..., R], *given: Any) -> R: ...
+
+
+def here(function: Callable[..., R], *given: Any) -> R:
+    """`function(*given)` in this process, where nobody watches."""
+    return function(*given)
+
+
+class Decoder:
+    """`decoder(function, *given)` is `function(*given)`, done by a process that starts with the first call and stays.
+
+    `function`, `given` and the result must pickle; a function from a module that needs no torch starts soonest. Any
+    thread may call. Raises what `function` does, VideoError `timeout` after `time_limit_s` and `crashed`, and WorkError
+    when the process is killed from outside.
+    """
+
+    def __init__(self, time_limit_s: float = LIMIT_S) -> None:
+        self._time_limit_s = time_limit_s
+        self._worker: Worker[_Call, Any] | None = None
+        self._lock = Lock()
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process; a further call starts another."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                worker.end()
+
+    def __call__(self, function: Callable[..., R], *given: Any) -> R:
+        with self._lock:
+            worker, self._worker = self._worker or Worker(_done), None
+            try:
+                worker.give((function, given))
+                answer = self._answer(worker)
+            except BaseException:  # it is lost, or at work for nobody after a Ctrl-C
+                worker.end()
+                raise
+            self._worker = worker
+        if isinstance(answer, VtrError):
+            raise answer
+        found: R = answer
+        return found
+
+    def _answer(self, worker: Worker[_Call, Any]) -> Any:
+        while True:
+            ready = wait(worker.handles(), POLL_S)
+            if worker.connection in ready and (answer := worker.take()) is not None:
+                return answer[0]
+            if (lost := worker.loss(self._time_limit_s)) is not None:
+                kind, reason = lost.blame("a picture", self._time_limit_s, "if memory ran out, end other programs")
+                raise VideoError(kind, reason, "leave it out, or convert it to another format")
+
+
+def processor_seconds(function: Callable[..., object], *given: Any) -> float:
+    """What the call `function(*given)` takes of a processor, in the process that makes it."""
+    begin = time.process_time()
+    function(*given)
+    return time.process_time() - begin
+
+
+def _done(call: _Call, beat: Beat) -> Any:
+    """In the worker: what the call gives, or its VtrError."""
+    function, given = call
+    try:
+        with beat.native(0):
+            return function(*given)
+    except VtrError as error:
+        return error
