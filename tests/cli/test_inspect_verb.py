@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,27 @@ def test_damage_is_told_in_full_beside_who_can_be_fed(cli: Cli, shards: Path) ->
     assert [one["key"] for one in told["verified"]["problems"]] == ["clip-000", "clip-003"]
     assert "of 5 samples tried 2 cannot be read: clip-000 (corrupt" in told["feed"]["problems"][0]
     assert told["feed"]["clips_per_s"] > 0
+
+
+def test_captions_and_splits_mean_nothing_to_a_terminal(cli: Cli, tmp_path: Path) -> None:
+    """Neither as markup of the table that shows them, nor as escape sequences."""
+    samples = [
+        replace(one, captions=("see [/b] now",), split=split)
+        for one, split in zip(make_samples(tmp_path / "videos", 2), ("[/x]", "\x1b]0;owned\x07[bold]B"), strict=True)
+    ]
+    write_shards(samples, tmp_path / "s", reader="table", source="t", workers=1)
+    result = cli("inspect", tmp_path / "s")
+    assert (result.code, "\x1b]0" in result.out) == (0, False)
+    assert "1 [/x], 1  ]0;owned [bold]B" in result.out
+    assert "2 x 'see [/b] now'" in result.out
+
+
+def test_what_verbs_print_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    from vtr.cli.app import print_json, print_text, say
+
+    print_text("a\x1b[2Jb\tc\nd\x9be\ud800")
+    print_json({"a": "\x1b"})
+    say("a\x1b[2Jb\nc")
+    out, err = capsys.readouterr()
+    assert out == 'a [2Jb\tc\nd e \n{\n "a": "\\u001b"\n}\n'
+    assert err == "a [2Jb c\n"

@@ -179,3 +179,8 @@ def test_importing_retrieval_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_title_is_no_markup():
+    protocol = record()["protocol"] | {"title": "MSR [/b] VTT \x1b]0;owned\x07"}
+    assert "MSR [/b] VTT  ]0;owned :" in printed(results_table(record(protocol=protocol)))

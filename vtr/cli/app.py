@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from vtr.plaintext import printable
 from vtr.version import __version__
 
 INTERRUPTED = 130
@@ -59,8 +60,8 @@ def _main(
 
 
 def print_text(text: str) -> None:
-    """A line of results on stdout."""
-    sys.stdout.write(text + "\n")
+    """Lines of results on stdout, without what could steer the terminal."""
+    sys.stdout.write(printable(text, but="\n\t") + "\n")
     sys.stdout.flush()  # a reader that has gone (`| head`) shows here, where Typer ends quietly for it
 
 
@@ -114,7 +115,7 @@ def warn(message: str) -> None:
 
 def say(message: str) -> None:
     """One plain line on stderr."""
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(printable(message) + "\n")
 
 
 def _say(name: str, text: str, style: str) -> None:
@@ -123,8 +124,7 @@ def _say(name: str, text: str, style: str) -> None:
     if text:  # what other libraries say may have several lines
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         # File names and keys are anybody's: an escape sequence in one must not steer the terminal.
-        plain = "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
-        console.print(f"{name}: {plain}", style=style, markup=False)
+        console.print(f"{name}: {printable(' '.join(text.split()))}", style=style, markup=False)
 
 
 def _fail_misused(error: Any) -> None:

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from vtr.cli import options as o
 from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.plaintext import printable
 
 COMPARE = "compare"
 comparing = typer.Typer(rich_markup_mode="rich")
@@ -152,9 +153,9 @@ def _show(result: Any, format: str) -> None:
         print_text(formats.TEXTS[format](result))
         if format == "csv":  # which has no place for them
             for note in rows.notes(result):
-                say(f"note: {formats.printable(note)}")
+                say(f"note: {note}")
         return
     console = Console()
     console.print(results_table(result))
     for note in rows.notes(result):
-        console.print(formats.printable(note), style="dim", markup=False, highlight=False)
+        console.print(printable(note), style="dim", markup=False, highlight=False)

@@ -10,6 +10,7 @@ import typer
 
 from vtr.cli import options as o
 from vtr.cli.app import app, examples, print_json, print_text, progress, warn
+from vtr.plaintext import printable
 
 if TYPE_CHECKING:
     from vtr.data.foreign import IndexSummary
@@ -219,10 +220,13 @@ def _show_index(summary: IndexSummary) -> None:
 def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, show_header=False, title=found["path"], title_justify="left")
+    # Captions, keys and splits are anybody's: neither markup nor escape sequences in them mean anything here.
+    title = Text(printable(found["path"]), style="italic")
+    table = Table(box=None, show_header=False, title=title, title_justify="left")
     for name, text in _lines(found):
-        table.add_row(name, text)
+        table.add_row(name, Text(printable(text)))
     Console(soft_wrap=True, highlight=False).print(table)
     for warning in found["warnings"]:
         warn(warning)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vtr.plaintext import printable
 from vtr.retrieval.rows import Line, lines, metrics, notes, title
 
 # Signs that Markdown takes for its own, or for HTML.
@@ -21,12 +22,6 @@ _LATEX = {
 def number(value: float | None) -> str:
     """One decimal, as papers have it; "-" where there is none."""
     return "-" if value is None else f"{value:.1f}"
-
-
-def printable(text: str) -> str:
-    """The text without what could steer a terminal or a page, such as escape sequences and turns of direction."""
-    # A caption is anybody's text. The two joiners are part of emoji and of Persian and Indian words.
-    return "".join(char if char.isprintable() or char in "\u200c\u200d" else " " for char in text)
 
 
 def markdown(record: Mapping[str, Any]) -> str:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from vtr.data.apart import Decoder
 from vtr.data.index import ShardIndex
+from vtr.plaintext import printable
 from vtr.retrieval import charts, pictures, rows
 from vtr.retrieval.examples import Example, examples
-from vtr.retrieval.formats import number, printable
+from vtr.retrieval.formats import number
 from vtr.retrieval.metrics import Ranks
 from vtr.retrieval.paired import Paired
 from vtr.retrieval.style import STYLE

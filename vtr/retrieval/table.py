@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vtr.plaintext import printable
 from vtr.retrieval import rows
-from vtr.retrieval.formats import number, printable
+from vtr.retrieval.formats import number
 from vtr.retrieval.score import RAW
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ def results_table(record: Mapping[str, Any]) -> Table:
 
     names = rows.metrics(record)
     table = Table(
-        title=printable(rows.title(record)),
+        title=Text(printable(rows.title(record)), style="bold"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
-        title_style="bold",
         collapse_padding=True,
         pad_edge=False,
     )
@@ -51,8 +51,10 @@ def differences_table(found: Mapping[str, Any]) -> Table:
     """What `compare` gives -> a row a number: A, B, B - A with its interval, and the adjusted p."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=f"column {found['column']}", title_justify="left")
+    title = Text(printable(f"column {found['column']}"), style="italic")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for name in ("", "A", "B", "B - A", "95 %", "p (Holm)"):
         table.add_column(name, justify="left" if not name else "right")
     for one in found["differences"]:
