@@ -205,3 +205,17 @@ def test_our_tars_are_what_webdataset_writes(tmp_path: Path) -> None:
     assert len(written) == size
     for member, data in places:
         assert written[member.offset : member.offset + member.size] == data
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "9" * 21, "-1", "\u0661", ""])
+def test_a_size_that_is_no_number_costs_one_sample(size: str, tmp_path: Path) -> None:
+    """An extended header tells a size in any number of digits; what comes after it is still found."""
+    with (tmp_path / "a.tar").open("wb") as file:
+        for name, fields in (("a.mp4", {"size": size}), ("a.txt", {}), ("b.mp4", {}), ("b.txt", {})):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = 3, fields
+            file.write(info.tobuf(tarfile.PAX_FORMAT) + b"abc" + bytes(509))
+        file.write(bytes(1024))
+    found = scan(tmp_path / "a.tar")
+    assert "bad-header" in kinds(found)
+    assert read(tmp_path / "a.tar", found) == {"b.mp4": b"abc", "b.txt": b"abc"}

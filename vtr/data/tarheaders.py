@@ -92,15 +92,17 @@ def _walk(handle: int, size: int, max_member: int, problems: list[Problem]) -> I
                 message = f"the tar ends at byte {position}, and more follows to byte {size}: is it several, joined?"
                 problems.append(Problem(AFTER_END, "", message))
             return
-        if ended or not _is_sound(head):
+        told = extended.get("size", "0")  # which counts instead of the header's own
+        if ended or not _is_sound(head) or not re.fullmatch("[0-9]{1,20}", told):
             if not damaged:
                 problems.append(Problem("bad-header", "", f"the header at byte {position} is damaged"))
             damaged, position = True, position + BLOCK  # the next sound header is some multiple of 512 from here
+            long_name, extended = "", {}  # they were of this one
             continue
         kind, start, length = chr(head[156]), position + BLOCK, _number(head[124:136])
         name = long_name or extended.get("path") or _name(head)
-        if kind in PLAIN and extended.get("size", "").isdecimal():
-            length = int(extended["size"])
+        if kind in PLAIN and "size" in extended:
+            length = int(told)
         position = start + length + -length % BLOCK
         if start + length > size:
             problems.append(Problem("truncated", name, f"{name} ends at byte {start + length}, the tar at {size}"))

@@ -10,6 +10,7 @@ record.py  the right half; bank.py  QB-Norm's captions; lost.py  what sharding l
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -121,4 +122,4 @@ def _model(meta: Mapping[str, str]) -> dict[str, str | int | None]:
     """What a record says of the model; of vectors of another origin some of it is not known."""
     frames = meta.get("frames", "")
     found = {name: meta.get(name) for name in ("model", "weights_sha256", "preprocessing")}
-    return {**found, "frames": int(frames) if frames.isdecimal() else None}
+    return {**found, "frames": int(frames) if re.fullmatch("[0-9]{1,9}", frames) else None}

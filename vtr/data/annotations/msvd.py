@@ -9,6 +9,7 @@ the lists, youtube_mapping.txt (`mv89psg6zh4_33_46 vid1`) will do: its first 120
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _names(files: Files, split: str) -> list[str]:
     path = files.need(f"split {split}", f"{split}_list.txt", MAPPING)
     for where, line in lines(path):
         name, _, number = line.strip().partition(" ")
-        if not number.startswith("vid") or not number[3:].isdigit():
+        if not re.fullmatch("vid[0-9]{1,18}", number):
             raise DataError(f"{where} is {line.strip()!r}", "each line should be: video, a space, vid and its number")
         names[int(number[3:])] = name
     return [names[number] for number in PARTS[split] if number in names]

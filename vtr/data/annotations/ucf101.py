@@ -57,6 +57,6 @@ def _samples(files: Files, split: str, path: Path) -> Iterator[Sample]:
 def _classes(path: Path) -> Iterator[tuple[str, int]]:
     for where, line in lines(path):
         number, _, name = line.strip().partition(" ")
-        if not number.isdigit() or not name:
+        if not re.fullmatch("[0-9]{1,18}", number) or not name:
             raise DataError(f"{where} is {line.strip()!r}", "each line should be: number, a space, class")
         yield name.strip(), int(number) - 1
