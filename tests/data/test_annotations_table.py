@@ -175,3 +175,23 @@ def test_the_real_clip_table() -> None:
     assert len(samples) == 61
     assert sum(len(s.captions) for s in samples) == 122
     assert all(isinstance(s.video, Path) and s.video.is_file() for s in samples)
+
+
+@pytest.mark.parametrize(
+    "far",
+    [
+        pa.array([2**62], pa.timestamp("ms")),
+        pa.array([2**62], pa.timestamp("us")),
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([2**62], pa.date64()),
+        pa.array([2**62], pa.duration("s")),
+        pa.array([2**62], pa.time64("us")),
+        pa.array([0], pa.timestamp("us", tz="Nowhere/Such")),
+    ],
+    ids=lambda far: str(far.type),
+)
+def test_times_that_python_has_not(far: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"video": ["a.mp4"], "caption": ["c"], "when": far}), path)
+    with pytest.raises(DataError, match=r"t\.parquet cannot be read as parquet"):
+        read("table", str(path))

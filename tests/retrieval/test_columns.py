@@ -34,3 +34,39 @@ def test_a_torn_file(part: Path) -> None:
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"emb-00000.parquet cannot be read as Parquet"):
         read_table(part, only="modality")
+
+
+FAR = pa.array([2**31 - 1, 0], pa.date32())
+VECTORS = pa.array([[1.0], [2.0]], pa.list_(pa.float32()))
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"id": FAR}, r"has date32\[day\] in column 'id' that cannot be read"),
+        ({"caption": FAR}, r"has date32\[day\] in column 'caption' that cannot be read"),
+        ({"id": pa.array([0, 1], pa.timestamp("us", tz="Nowhere/Such"))}, "in column 'id' that cannot be read"),
+        ({"start_s": FAR}, r"has date32\[day\] in column 'start_s', wanted seconds"),
+        ({"embedding": pa.array([[], []], pa.list_(pa.float32()))}, "has no embeddings: 2 rows of 0 numbers"),
+    ],
+)
+def test_columns_of_others_that_cannot_be_read(columns: dict, words: str, tmp_path: Path) -> None:
+    from vtr.retrieval.parquet import read_files
+
+    table = {"id": ["a", "b"], "modality": ["video", "text"], "embedding": VECTORS, **columns}
+    pq.write_table(pa.table(table), tmp_path / "emb-0.parquet")
+    with pytest.raises(DataError, match=words):
+        read_files([tmp_path / "emb-0.parquet"])
+
+
+def test_no_rows_and_a_column_twice(tmp_path: Path) -> None:
+    from vtr.retrieval.parquet import read_files
+
+    path = tmp_path / "emb-0.parquet"
+    names = ["id", "modality", "embedding"]
+    pq.write_table(pa.table([pa.array([], pa.string())] * 2 + [VECTORS[:0]], names), path)
+    with pytest.raises(DataError, match="has no embeddings: 0 rows"):
+        read_files([path])
+    pq.write_table(pa.table([["a", "b"], ["a", "b"], ["video", "text"], VECTORS], ["id", *names]), path)
+    with pytest.raises(DataError, match="has two columns 'id'"):
+        read_files([path])

@@ -101,3 +101,20 @@ def test_200_000_vectors_are_searched_in_little_memory(tmp_path):
     name, megabytes = done.stdout.split()
     assert name == "v123456"
     assert float(megabytes) < 150, "about 90 for the rows; with the vectors it would be 190"
+
+
+def test_a_damaged_copy_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "LARGE", 1000)
+    write_export(tmp_path, made(200, 16))
+    read_videos(tmp_path, tmp_path / ".index")
+    [copy] = (tmp_path / ".index").iterdir()
+    whole = copy.read_bytes()
+    objects = tmp_path / "objects.npy"
+    np.save(objects, np.array([{}], object))
+    other = tmp_path / "other.npy"
+    np.save(other, np.zeros((3, 16), np.float32))
+    for damage in (b"", whole[:40], whole[:-50], b"x" + whole[1:], objects.read_bytes(), other.read_bytes()):
+        copy.write_bytes(damage)
+        got = read_videos(tmp_path, tmp_path / ".index")
+        np.testing.assert_array_equal(got.vectors, made(200, 16).vectors)
+        assert copy.read_bytes() == whole

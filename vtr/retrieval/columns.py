@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtr.data import unfolding
 from vtr.errors import DataError
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.exact import Floats
@@ -15,6 +16,7 @@ from vtr.retrieval.exact import Floats
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ROWS = 65_536  # that are read at once
 # Other tools' names for the same thing, tried in turn: clip-retrieval writes image_path and caption.
 ALIASES = {"id": ("id", "key", "image_path", "url"), "source": ("source", "image_path", "url")}
 
@@ -24,16 +26,23 @@ def read_table(file: Path, *, but: str = "", only: str = "") -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from vtr.data.index_file import DAMAGE
+
     try:
-        with pq.ParquetFile(file) as opened:
-            names = [name for name in opened.schema_arrow.names if name != but and only in ("", name)]
-            if only and not names:
-                raise missing_column(file, opened.schema_arrow.empty_table(), only)
-            table = opened.read(names)
+        schema = pq.read_schema(file)
+        names = [name for name in schema.names if name != but and only in ("", name)]
+        if only and not names:
+            raise missing_column(file, schema.empty_table(), only)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"{file} has two columns {twice[0]!r}", "rename one of them")
+        found = list(unfolding.batches(file, names, ROWS))
+        table = pa.Table.from_batches(found) if found else schema.empty_table().select(names)
+        table = table.replace_schema_metadata(schema.metadata)
         table.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         raise DataError(
-            f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}",
+            f"{file} cannot be read as Parquet: {(str(error) or type(error).__name__).splitlines()[0]}",
             "it is torn or of another kind: delete it, then embed again",
         ) from error
     return table
@@ -71,7 +80,7 @@ def described(file: Path, table: pa.Table, vectors: Floats, modality: str | None
         source=_strings(file, table, "source") if _alias(table, "source") else [""] * rows,
         start_s=_times(file, table, "start_s"),
         end_s=_times(file, table, "end_s"),
-        captions=_captions(table),
+        captions=_captions(file, table),
         vectors=vectors,
         meta=_meta(table),
     )
@@ -112,28 +121,41 @@ def _strings(file: Path, table: pa.Table, name: str) -> list[str]:
     column = _alias(table, name)
     if column is None:
         raise missing_column(file, table, name)
-    values = table.column(column).to_pylist()
+    values = _plain(file, table, column)
     if name != "source" and any(value is None for value in values):
         raise DataError(f"{file} has a null in column '{column}' at row {values.index(None)}, every row needs one")
     return ["" if value is None else str(value) for value in values]
 
 
+def _plain(file: Path, table: pa.Table, name: str) -> list[Any]:
+    """A column as Python's own values. Raises DataError for one that Python has not, a day 300 000 years away, say."""
+    from vtr.data.index_file import DAMAGE
+
+    try:
+        return list(table.column(name).to_pylist())
+    except DAMAGE as error:
+        kind = table.schema.field(name).type
+        raise DataError(f"{file} has {kind} in column '{name}' that cannot be read: {error}", "store text") from error
+
+
 def _times(file: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
     import pyarrow as pa
+
+    from vtr.data.index_file import DAMAGE
 
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
     try:
         column = table.column(name).cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except DAMAGE as error:
         raise DataError(f"{file} has {table.column(name).type} in column '{name}', wanted seconds") from error
     return np.asarray(column.fill_null(float("nan")).to_numpy(), dtype=np.float64)
 
 
-def _captions(table: pa.Table) -> list[str | list[str]]:
+def _captions(file: Path, table: pa.Table) -> list[str | list[str]]:
     if "caption" not in table.column_names:
         return [""] * table.num_rows
-    values: list[Any] = table.column("caption").to_pylist()
+    values = _plain(file, table, "caption")
     return [
         [str(one) for one in value] if isinstance(value, list) else "" if value is None else str(value)
         for value in values

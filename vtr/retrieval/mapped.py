@@ -1,7 +1,7 @@
 """The videos of an export for searching, their vectors mapped from the disk where there are many.
 
 Parquet cannot be mapped, nor can several npy files be as one. So the vectors are copied once to an npy file beside the
-export, block by block; it is made anew when a file of the export has changed.
+export, block by block; it is made anew when a file of the export has changed, or it is damaged.
 """
 
 from __future__ import annotations
@@ -41,12 +41,24 @@ def read_videos(path: Path, folder: Path) -> Embeddings:
     if not keep.any():
         return rows.only(VIDEO)
     copy = folder / f"{NAME}{_fingerprint(tables or arrays)}.npy"
-    if not copy.is_file():
+    wanted = (int(keep.sum()), held[1])
+    vectors = _mapped(copy, wanted, held[2])
+    if vectors is None:
         try:
             _write(copy, parquet.blocks(tables, _ROWS) if tables else npy.blocks(path, _ROWS), keep, held[1], held[2])
         except OSError:  # no room, or nothing may be written there
             return store.read(path, as_stored=True).only(VIDEO)
-    return replace(rows.only(VIDEO), vectors=np.load(copy, mmap_mode="r", allow_pickle=False))
+        vectors = np.load(copy, mmap_mode="r", allow_pickle=False)
+    return replace(rows.only(VIDEO), vectors=vectors)
+
+
+def _mapped(copy: Path, shape: tuple[int, int], dtype: str) -> Floats | None:
+    """The vectors of a copy; None where there is none, or it is not what was written."""
+    try:
+        vectors: Floats = np.load(copy, mmap_mode="r", allow_pickle=False)
+    except Exception:  # numpy parses the header as Python literals, with every error that they have
+        return None
+    return vectors if (vectors.shape, vectors.dtype.name) == (shape, dtype) else None
 
 
 def _write(copy: Path, blocks: Iterator[Floats], keep: NDArray[np.bool_], dim: int, dtype: str) -> None:

@@ -64,12 +64,14 @@ def layout(files: Sequence[Path]) -> tuple[int, int, str] | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from vtr.data.index_file import DAMAGE
+
     rows, kinds = 0, set()
     for file in files:
         try:
             rows += pq.read_metadata(file).num_rows
             schema = pq.read_schema(file)
-        except (pa.ArrowInvalid, OSError):
+        except DAMAGE:
             return None  # `read_files` says what is wrong
         kinds.add(schema.field("embedding").type if "embedding" in schema.names else None)
     kind = kinds.pop()
@@ -119,11 +121,14 @@ def _vectors_of(file: Path, column: pa.ChunkedArray, *, as_stored: bool) -> Floa
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
         pa.types.is_floating(kind.value_type)
     ):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         raise DataError(f"{file} has {kind} in column 'embedding', wanted a list of floats in each row")
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     dim = kind.list_size if pa.types.is_fixed_size_list(kind) else next(iter(lengths), 0)
     if any(length != dim for length in lengths) or pc.list_flatten(column).null_count:
         raise DataError(f"{file} has embeddings with nulls or of several lengths: {lengths}")
+    if not dim:
+        raise DataError(f"{file} has no embeddings: {len(column)} rows of {dim} numbers", "embed again")
     half = as_stored and pa.types.is_float16(kind.value_type)
     vectors = np.empty((len(column), dim), dtype=np.float16 if half else np.float32)
     row = 0

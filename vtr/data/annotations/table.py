@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vtr import plainjson
+from vtr.data import unfolding
 from vtr.data.annotations.sample import (
     JSON,
     ReaderOptions,
@@ -204,18 +205,18 @@ def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from vtr.data.index_file import DAMAGE
+
     try:
-        with pq.ParquetFile(path) as file:
-            _check_header(path, list(file.schema_arrow.names))
-            number = 0
-            for batch in file.iter_batches(batch_size=8192):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", {name: _plain(value) for name, value in row.items()}
-    except (pa.ArrowException, OSError, ValueError) as error:
+        _check_header(path, list(pq.read_schema(path).names))
+        number = 0
+        for batch in unfolding.batches(path):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", {name: _plain(value) for name, value in row.items()}
+    except DAMAGE as error:  # a date or a time may be one that Python has not
         raise DataError(f"{path} cannot be read as parquet: {error}", "write it anew with pyarrow or pandas") from error
 
 

@@ -1,0 +1,80 @@
+"""Small Parquet files that unfold to much: refused before they do, by any encoding; all others are read as they are."""
+
+from __future__ import annotations
+
+import decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vtr.data import unfolding
+from vtr.data.annotations import ReaderOptions, read
+from vtr.errors import DataError
+from vtr.retrieval.columns import read_table
+
+LARGE, COUNT = "x" * (4 << 20), 300
+
+
+def repeated(count: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([LARGE]))
+
+
+@pytest.fixture(params=["dictionary", "nested", "plain", "prefixes", "numbers"])
+def bomb(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of some kilobytes that hold 1.2 GB, or as much more as the limit is lower for them."""
+    path, texts = tmp_path / "emb-00000.parquet", repeated(COUNT)
+    names: dict[str, Any] = {"id": ["a"] * COUNT, "modality": ["video"] * COUNT, "video": ["a.mp4"] * COUNT}
+    if request.param == "dictionary":
+        pq.write_table(pa.table({**names, "caption": texts}), path, compression="zstd")
+    elif request.param == "nested":
+        offsets = pa.array([0, COUNT], pa.int32())
+        one = {name: values[:1] for name, values in names.items()}
+        table = pa.table({**one, "caption": pa.ListArray.from_arrays(offsets, texts)})
+        pq.write_table(table, path, compression="zstd")
+    else:
+        monkeypatch.setattr(unfolding, "LEAST", 1_000_000)
+        few = {name: values[:2] for name, values in names.items()}
+        if request.param == "numbers":
+            table = pa.table({**few, "caption": ["c", "d"], "n": [[0] * 1_000_000, [0]]})
+            pq.write_table(table, path, compression="zstd")
+        else:
+            encoding = {"caption": "DELTA_BYTE_ARRAY"} if request.param == "prefixes" else None
+            table = pa.table({**few, "caption": [LARGE, LARGE]})
+            pq.write_table(table, path, compression="zstd", use_dictionary=False, column_encoding=encoding)
+    assert path.stat().st_size < 100_000
+    return path
+
+
+def test_a_table_that_unfolds(bomb: Path) -> None:
+    with pytest.raises(DataError, match=r"emb-00000\.parquet has \d+ bytes and would unfold to more than [\d.]+ GB"):
+        read("table", str(bomb), ReaderOptions())
+
+
+def test_an_export_that_unfolds(bomb: Path) -> None:
+    with pytest.raises(DataError, match=r"emb-00000\.parquet has \d+ bytes and would unfold to more than [\d.]+ GB"):
+        read_table(bomb)
+
+
+def test_every_type_is_what_it_was(tmp_path: Path) -> None:
+    values = {
+        "long": pa.array(["a", "b"], pa.large_string()),
+        "struct": pa.array([{"x": "q", "y": 1}, None]),
+        "map": pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())),
+        "list": pa.array([["a", "b"], None], pa.list_(pa.string())),
+        "fixed": pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2)),
+        "decimal": pa.array([decimal.Decimal("1.5"), None]),
+        "bytes": pa.array([b"x", None]),
+        "two": pa.array([b"xy", b"zz"], pa.binary(2)),
+        "none": pa.array([None, None], pa.null()),
+        "category": pa.array([7, 8]).dictionary_encode(),
+        "bool": pa.array([True, None]),
+    }
+    table = pa.table(values)
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = list(unfolding.batches(tmp_path / "t.parquet", rows=1))
+    assert [row for batch in found for row in batch.to_pylist()] == table.to_pylist()
+    some = list(unfolding.batches(tmp_path / "t.parquet", ["long", "list"]))
+    assert some[0].to_pydict() == {name: table.column(name).to_pylist() for name in ("long", "list")}

@@ -1,0 +1,84 @@
+"""Parquet of strangers in batches, refused where it would unfold to far more than its file holds.
+
+A value that stands once in a dictionary can stand in a million rows. Texts are read as such dictionaries, so that what
+they would unfold to is known before they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtr.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
+
+
+def batches(path: Path, columns: list[str] | None = None, rows: int = 256) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, so many at a time; texts may be dictionaries, also within lists and structs.
+
+    Raises DataError for a file that would unfold to more than 1 GB and 100 times its size, and what pyarrow does.
+    """
+    import pyarrow.parquet as pq
+
+    limit = max(LEAST, TIMES * path.stat().st_size)
+    about = pq.read_metadata(path)
+    chunks = [
+        about.row_group(group).column(number)
+        for group in range(about.num_row_groups)
+        for number in range(about.num_columns)
+    ]
+    if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
+        raise _too_large(path, limit)
+    texts = sorted({chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"})
+    total = 0
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(rows, columns=columns):
+            total += sum(_unfolded(column) for column in batch.columns)
+            if total > limit:
+                raise _too_large(path, limit)
+            yield batch
+
+
+def _too_large(path: Path, limit: int) -> DataError:
+    return DataError(
+        f"{path} has {path.stat().st_size} bytes and would unfold to more than {limit / 1e9:g} GB", "split it"
+    )
+
+
+def _told(chunk: Any, schema: Any) -> int:
+    """Bytes of a column chunk, as its metadata say; of texts those of the file, each different one once."""
+    if chunk.physical_type == "BYTE_ARRAY":
+        return int(chunk.total_uncompressed_size)
+    width = WIDTHS.get(chunk.physical_type)
+    if width is None:
+        places = (schema.column(number) for number in range(len(schema)))
+        width = next(one.length for one in places if one.path == chunk.path_in_schema)
+    return int(width * chunk.num_values)
+
+
+def _unfolded(array: pa.Array) -> int:
+    """Bytes of an array once every value stands for itself."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        values, places = array.dictionary, array.indices
+        if values.type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
+            each = pc.sum(pc.take(pc.binary_length(values), places)).as_py() or 0
+        else:
+            each = len(places) * values.nbytes // max(1, len(values))
+        return int(places.nbytes + each)
+    if pa.types.is_map(kind):
+        return 8 * len(array) + _unfolded(array.keys) + _unfolded(array.items)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return 8 * len(array) + _unfolded(array.flatten())
+    if pa.types.is_struct(kind):
+        return sum(_unfolded(field) for field in array.flatten())
+    return int(array.nbytes)
