@@ -28,6 +28,8 @@ def damaged(data: bytes, suffix: str, rng: random.Random) -> bytes:
             found = _tree(data, rng)
         elif suffix == ".parquet" and rng.random() < 0.5:
             found = _table(data, rng)
+        elif suffix == ".tar" and rng.random() < 0.5:
+            found = _member(data, rng)
         elif suffix == ".safetensors" and rng.random() < 0.5:
             found = _header(data, rng)
         elif suffix in TEXTS and rng.random() < 0.6:
@@ -140,7 +142,7 @@ def _table(data: bytes, rng: random.Random) -> bytes:
         table = pq.read_table(io.BytesIO(data))
         at = rng.randrange(table.num_columns)
         field = table.schema.field(at)
-        match rng.randrange(6):
+        match rng.randrange(7):
             case 0:
                 table = table.remove_column(at)
             case 1:
@@ -152,6 +154,8 @@ def _table(data: bytes, rng: random.Random) -> bytes:
                 rows = [row for row in table.to_pylist() if rng.random() < 0.5]
                 table = pa.Table.from_pylist(rows, schema=table.schema)
             case 4:
+                table = table.set_column(at, field.name, _foreign(len(table), rng))
+            case 5:
                 column = table.column(at).to_pylist()
                 if column:
                     column[rng.randrange(len(column))] = _changed({"v": column[0]}, rng).get("v")
@@ -168,6 +172,65 @@ def _table(data: bytes, rng: random.Random) -> bytes:
         return file.getvalue()
     except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError, OSError):
         return _blind(data, rng)
+
+
+def _foreign(count: int, rng: random.Random) -> Any:
+    """`count` values of a type that no column of ours has, of which Python has some and others not."""
+    import pyarrow as pa
+
+    far = rng.choice((0, 1, -1, 2**31 - 1, -(2**31), 2**62, -(2**62)))
+    unit = rng.choice(("s", "ms", "us", "ns"))
+    kinds = (
+        pa.timestamp(unit), pa.timestamp(unit, tz="UTC"), pa.timestamp(unit, tz="Nowhere/Such"), pa.date32(),
+        pa.date64(), pa.duration(unit), pa.time64("us"), pa.time64("ns"), pa.int64(), pa.float16(),
+        pa.decimal128(38, 2), pa.bool_(),
+    )  # fmt: skip
+    kind = rng.choice(kinds)
+    if kind == pa.date32():
+        far = max(-(2**31), min(far, 2**31 - 1))
+    own = {64: pa.int64(), 32: pa.int32()}.get(kind.bit_width)  # unchecked, as a file may have it
+    column = pa.nulls(count, kind) if own is None else pa.array([far] * count, own).view(kind)
+    match rng.randrange(4):
+        case 0:
+            return pa.ListArray.from_arrays(pa.array(range(count + 1), pa.int32()), column)
+        case 1:
+            return pa.StructArray.from_arrays([column], ["x"])
+        case 2:
+            return column.dictionary_encode()
+    return column
+
+
+FIELDS = ((0, 100), (100, 108), (124, 136), (136, 148), (156, 157), (157, 257), (257, 265), (345, 500))  # of a header
+NUMBERS = (b"00000000000", b"00000000777", b"77777777777", b"\x80" + bytes(10) + b"\xff", b"\x80" + b"\xff" * 11)
+LETTERS = tuple(b"LKxgS1257")
+
+
+def _member(data: bytes, rng: random.Random) -> bytes:
+    """A field of a tar's header changed, or an extended header put before it; the checksums are right."""
+    heads = [at for at in range(0, len(data) - 511, 512) if data[at + 257 : at + 262] == b"ustar"]
+    if not heads:
+        return _blind(data, rng)
+    out, at = bytearray(data), rng.choice(heads)
+    letters = (bytes([letter]) for letter in LETTERS)
+    value = rng.choice((*NASTY, *NUMBERS, *letters, str(rng.choice(WRONG)).encode("utf-8", "replace")))
+    if rng.random() < 0.4:
+        record = b" " + rng.choice((b"size", b"path", b"linkpath", b"mtime", b"GNU.sparse.size")) + b"=" + value + b"\n"
+        length = next(n for n in range(len(record), len(record) + 9) if n == len(record) + len(str(n)))
+        record = str(length).encode() + record
+        head = bytearray(out[at : at + 512])
+        head[124:136], head[156:157] = b"%011o\0" % len(record), b"x"
+        out[at:at] = _summed(head) + record + bytes(-len(record) % 512)
+    else:
+        first, last = rng.choice(FIELDS)
+        out[at + first : at + last] = value[: last - first].ljust(last - first, b"\0")
+        out[at : at + 512] = _summed(out[at : at + 512])
+    return bytes(out)
+
+
+def _summed(head: bytearray) -> bytearray:
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return head
 
 
 def _header(data: bytes, rng: random.Random) -> bytes:

@@ -38,6 +38,7 @@ def make_originals(root: Path, *, quick: bool = False) -> None:
 def _trained(root: Path, config: Any) -> None:
     """Shards, a run that was trained with them, and all that is made of a run."""
     from vtr import api
+    from vtr.retrieval import library, mapped
 
     shards = root / "shards"
     api.shard("synthetic", "seed:3", shards, split="train", limit=6, workers=1, per_shard=3)
@@ -48,6 +49,8 @@ def _trained(root: Path, config: Any) -> None:
     for layout in ("parquet", "npy"):
         where = root / f"export-{layout}"
         api.embed(root / "made", shards, where, format=layout, captions=True, device="cpu", precision="fp32")
+        mapped.LARGE = 1
+        mapped.read_videos(where, where / library.INDEX_FOLDER)
     (root / "result").mkdir()
     found = api.evaluate(root / "made", shards, device="cpu", precision="fp32", draws=20)
     found.write(root / "result" / "r.json")

@@ -5,7 +5,9 @@ A target is handed a folder in which one file has been damaged. It does what it 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +54,7 @@ def _read_tar(folder: Path, path: Path) -> None:
 
 def _read_shards(folder: Path, path: Path) -> None:
     from vtr import api
+    from vtr.cli.inspect import _show
     from vtr.data import facts
     from vtr.data.dataset import ClipDataset, ClipShape
     from vtr.data.index import ShardIndex
@@ -61,7 +64,8 @@ def _read_shards(folder: Path, path: Path) -> None:
         api.shard("synthetic", "seed:3", folder, split="train", limit=6, workers=1, per_shard=3)
         return
     index = ShardIndex.open(folder)
-    facts.describe(index)
+    with contextlib.redirect_stdout(io.StringIO()):
+        _show(facts.describe(index) | {"warnings": []})
     sources.of_shards(folder)
     index.parts()
     for i in range(len(index)):
@@ -161,11 +165,12 @@ def _read_pth(folder: Path, path: Path) -> None:
 
 
 def _read_export(folder: Path, path: Path) -> None:
-    from vtr.retrieval import store
+    from vtr.retrieval import mapped, store
     from vtr.retrieval.library import Library
     from vtr.retrieval.media import Media
 
     store.read(folder).pairs()
+    mapped.LARGE = 1  # so that the copy of the vectors is read too
     library = Library(folder)
     library.search(library.vector(0), 3)
     media = Media(folder, library.rows)
@@ -202,7 +207,7 @@ TARGETS: dict[str, Target] = {
     "checkpoint": Target("checkpoint", ("*.*", "tokenizer/*", "state/*"), _read_checkpoint, 3),
     "run": Target("run", ("run.json", "config.toml", "metrics.jsonl"), _read_run, 1),
     "pth": Target("pth", ("*.pth",), _read_pth, 2),
-    "export as Parquet": Target("export-parquet", ("*.parquet", "plan.json"), _read_export, 2),
+    "export as Parquet": Target("export-parquet", ("*.parquet", "plan.json", ".index/*.npy"), _read_export, 2),
     "export as npy": Target("export-npy", ("**/*.*",), _read_export, 2),
     "result": Target("result", ("*",), _read_result, 1),
     "hub": Target("hub", ("*.json", "*.safetensors"), _read_hub, 1),
