@@ -167,6 +167,24 @@ def test_frames_in_memory_are_a_video_too(run: Path, clip: Path, tmp_path: Path)
     np.testing.assert_array_equal(processor(videos=frames)["pixel_values"], processor(videos=clip)["pixel_values"])
 
 
+def test_transformers_own_words_are_heeded(run: Path, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    from vtr import hub
+    from vtr.hub.model import VtrModel
+
+    api.export(run, tmp_path / "hf")
+    hub.register()
+    for given, wanted in (("bfloat16", torch.bfloat16), (torch.float16, torch.float16), ("auto", torch.float32)):
+        model, fit = AutoModel.from_pretrained(tmp_path / "hf", dtype=given, output_loading_info=True)
+        assert {value.dtype for value in model.parameters()} == {wanted}
+        assert not any(fit.values())
+        assert set(fit) == {"missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"}
+    for none in ("bf17", "int8", "nn", {"": "bfloat16"}):
+        with pytest.raises(InputError, match=r"dtype=.* is no type of floats\n.*torch.bfloat16"):
+            VtrModel.from_pretrained(tmp_path / "hf", dtype=none)
+
+
 def test_exports_that_are_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be exported to 'tflite'\n.*hf, sentence-transformers, onnx"):
         api.export(run, tmp_path / "x", to="tflite")

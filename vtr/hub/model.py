@@ -19,7 +19,7 @@ from vtr import recipe
 from vtr.build import make_model
 from vtr.checkpoint import WEIGHTS
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import RunError, VtrError
+from vtr.errors import InputError, RunError, VtrError
 from vtr.makers import make_unified
 from vtr.models.embedder import Model
 from vtr.models.weights import matching
@@ -71,13 +71,22 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         self.encoders = make_model(whole, cast(CaptionTokenizer, None), text_config=text)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *_: Any, config: VtrConfig | None = None, **others: Any) -> VtrModel:
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *_: Any,
+        config: VtrConfig | None = None,
+        output_loading_info: bool = False,
+        **others: Any,
+    ) -> Any:
         """The model in a directory, or in a repository of the hub. `dtype` and `device_map` (a device) are heeded.
 
-        Weights are safetensors and have to fit exactly. Raises RunError when they do not.
+        Weights are safetensors and have to fit exactly. With `output_loading_info` a pair, as transformers gives it.
+        Raises RunError when they do not fit, InputError: a dtype that is none of floats.
         """
         from safetensors.torch import load_file
 
+        dtype = float_type(others.get("dtype") or others.get("torch_dtype"))
         folder = folder_of(name, others.get("revision"))
         try:
             config = config or VtrConfig.from_pretrained(folder)
@@ -89,12 +98,18 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         except Exception as error:  # what transformers makes of a damaged configuration has many kinds
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(f"{folder} cannot be loaded: {why}", "export the run again") from error
-        dtype = others.get("dtype") or others.get("torch_dtype")
-        if isinstance(dtype, torch.dtype):
-            model = model.to(dtype)
+        model = model.eval() if dtype is None else model.eval().to(dtype)
         device = others.get("device_map")
-        model.eval()
-        return model.to(device) if isinstance(device, (str, torch.device)) and device != "auto" else model
+        if isinstance(device, (str, torch.device)) and device != "auto":
+            model = model.to(device)
+        # Whatever is missing or left over is an error above.
+        fit: dict[str, Any] = {
+            "missing_keys": set(),
+            "unexpected_keys": set(),
+            "mismatched_keys": set(),
+            "error_msgs": [],
+        }
+        return (model, fit) if output_loading_info else model
 
     def get_video_features(self, pixel_values: Tensor, **_: Any) -> Tensor:
         """(B,T,3,H,W) uint8, or normalised floats -> (B,E), rows of length 1."""
@@ -117,6 +132,16 @@ class VtrModel(PreTrainedModel):  # type: ignore[misc]
         text = None if input_ids is None else self.get_text_features(input_ids, attention_mask)
         logits = None if video is None or text is None else text @ video.T / self.encoders.temperature
         return VtrOutput(video_embeds=video, text_embeds=text, logits_per_text=logits)
+
+
+def float_type(name: Any) -> torch.dtype | None:
+    """torch's type of that name; None, as stored, for None and "auto". Raises InputError for what is no such name."""
+    if name is None or name == "auto":
+        return None
+    dtype = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError(f"dtype={name!r} is no type of floats", 'give torch.bfloat16 or "bfloat16", or leave it out')
+    return dtype
 
 
 def folder_of(name: str | Path, revision: str | None) -> Path:
