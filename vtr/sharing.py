@@ -49,14 +49,24 @@ class Job:
 
 
 def launched() -> tuple[int, int, Callable[[], None]]:
-    """(rank, processes, barrier) as Accelerate's or torch's launcher set them; one process without."""
+    """(rank, processes, barrier) as Accelerate's or torch's launcher set them; one process without.
+
+    The barrier raises WorkError when another process is gone.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return 0, 1, lambda: None
     from accelerate import PartialState
 
+    from vtr.training.processes import processes_watched
+
     # They only wait for each other, one for as long as another has more to embed: gloo does that with GPUs or without.
     state = PartialState(cpu=True, timeout=LONGEST_WAIT)
-    return state.process_index, state.num_processes, state.wait_for_everyone
+
+    def barrier() -> None:
+        with processes_watched(state.num_processes):
+            state.wait_for_everyone()
+
+    return state.process_index, state.num_processes, barrier
 
 
 def own_device(name: str, rank: int, world: int) -> str:

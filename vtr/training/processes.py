@@ -87,5 +87,5 @@ def processes_watched(world: int) -> Iterator[None]:
             raise
         raise WorkError(
             f"another of the {world} processes is gone: {str(error).splitlines()[0]}",
-            "see what that process said; run the same command to go on from the last checkpoint",
+            "see what that process said; the same command goes on where it stopped",
         ) from error
