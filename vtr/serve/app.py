@@ -97,13 +97,13 @@ def make_app(finder: Finder, title: str, media: Media | None = None) -> FastAPI:
         return Response(media.picture(row, number, FRAMES), media_type="image/jpeg",
                         headers={"Cache-Control": "private, max-age=3600"})  # fmt: skip
 
-    @app.get("/{name}")
+    @app.api_route("/{name}", methods=["GET", "HEAD"])
     def file(name: str) -> Response:
         if name not in TYPES:
             raise HTTPException(404, "there is no such page")
         return Response((PAGE / name).read_bytes(), media_type=TYPES[name])
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     def index() -> Response:
         return file("index.html")
 

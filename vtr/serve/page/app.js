@@ -10,7 +10,9 @@ let turn = 0; // of two answers under way, the older one is dropped
 async function ask(path) {
   const answer = await fetch(path);
   const found = await answer.json();
-  if (!answer.ok) throw new Error([found.error, found.hint].filter(Boolean).join(" — ") || "the server said no");
+  // Ours have an error and a hint, the framework's own a detail: a text, or a list of what was wrong.
+  const details = [found.detail ?? []].flat().map((one) => one.msg ?? one);
+  if (!answer.ok) throw new Error([found.error, found.hint, ...details].filter(Boolean).join(" — ") || "the server said no");
   return found;
 }
 
