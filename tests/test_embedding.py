@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -351,6 +352,24 @@ def test_processes_of_a_launcher_share_the_parts_and_write_the_same_bytes(
     assert done.stdout.count("emb-00000.parquet") == 1
 
 
+def test_a_process_of_a_launcher_that_fails_ends_the_others_in_words(run: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    where = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    command = [sys.executable, "-m", "vtr", "embed", str(run), "--videos", str(tmp_path / "none"), "--out",
+               str(tmp_path / "e"), "--device", "cpu"]  # fmt: skip
+    both = [
+        subprocess.Popen(command, env={**os.environ, **where, "RANK": rank, "LOCAL_RANK": rank}, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for rank in "01"
+    ]  # fmt: skip
+    main, other = [process.communicate(timeout=120)[1] for process in both]
+    assert "none does not exist" in main
+    assert "another of the 2 processes is gone" in other
+    assert "Traceback" not in main + other
+
+
 @pytest.mark.parametrize("layout", ["parquet", "npy"])
 def test_killed_and_continued_gives_the_same_bytes(run: Path, folder: Path, tmp_path: Path, layout: str) -> None:
     many = tmp_path / "v"
@@ -390,6 +409,19 @@ def test_bad_videos_are_named_and_cost_no_others(run: Path, folder: Path, tmp_pa
     assert (found.added, [entry["id"] for entry in found.skipped]) == (0, ["v04.mp4"])
     assert json.loads((tmp_path / "e" / "skipped.jsonl").read_text())["kind"] == "not-video"
     assert len(store.read(tmp_path / "e")) == 11
+
+
+def test_a_link_to_itself_is_named_and_costs_no_others(run: Path, folder: Path, tmp_path: Path) -> None:
+    videos = shutil.copytree(folder, tmp_path / "v")
+    (videos / "l.mp4").symlink_to("l.mp4")
+    found = api.embed(run, None, tmp_path / "e", videos=videos, max_skipped=1, **HOW)
+    assert (found.rows, [entry["id"] for entry in found.skipped]) == (12, ["l.mp4"])
+    assert api.embed(run, None, tmp_path / "e", videos=videos, max_skipped=1, **HOW).added == 0
+
+
+def test_equal_spans_in_other_words_are_the_same(run: Path, folder: Path, tmp_path: Path) -> None:
+    for text, added in (("1s", 1), ("1", 0), ("1s/1s", 0), ("1.0/1", 0)):
+        assert api.embed(run, None, tmp_path / "e", videos=folder / "v00.mp4", segments=text, **HOW).added == added
 
 
 def test_a_part_of_nothing_but_bad_videos(run: Path, tmp_path: Path) -> None:

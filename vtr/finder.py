@@ -19,7 +19,7 @@ class Finder:
     """`finder.texts(["a dog runs"], k)`, `finder.video(path, k)`, `finder.like(row, k)`.
 
     The query is embedded by the run that the export names, or by `run`, whose weights must be the same. Raises
-    RunError when that run is not there or has other weights, and what `Library` raises.
+    RunError when that run is not there or has other weights, or none is named, and what `Library` raises.
     """
 
     def __init__(
@@ -33,6 +33,11 @@ class Finder:
     ) -> None:
         self.library = Library(embeddings, index, index_at)
         model, wanted = self.library.model, self.library.weights_sha256
+        if not wanted:
+            raise RunError(
+                f"{embeddings} does not say which model its vectors are of, so no query can be embedded alike",
+                "embed the videos with vtr embed to search them; vtr eval --embeddings scores vectors of any origin",
+            )
         if run is None and not is_here(model):
             raise RunError(
                 f"{embeddings} was made by the run {model!r}, which is not here", "give that run with --run RUN"
@@ -47,11 +52,16 @@ class Finder:
         self.loaded = loaded
 
     def texts(self, texts: Sequence[str], k: int) -> list[list[Hit]]:
-        """The best k for each text. Raises InputError for an empty one."""
+        """The best k for each text. Raises InputError for an empty one, or one that is not UTF-8."""
         if not texts or not all(text.strip() for text in texts):
             raise InputError(
                 "the query is empty", 'describe what to find: vtr search EMBEDDINGS "a red circle moves left"'
             )
+        for text in texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:  # a byte of the command line that no text has
+                raise InputError(f"the query {text!r} is not UTF-8 text", "give it in a UTF-8 terminal") from error
         vectors = embed_captions(self.loaded.embedder, self.loaded.tokenizer, list(texts))
         return self.library.search(vectors, k)
 

@@ -26,7 +26,10 @@ def test_spans_cover_the_video(duration, wanted):
     assert spans_of(duration, None).tolist() == [[0, duration]]
 
 
-@pytest.mark.parametrize(("text", "wanted"), [("4s/2s", (4, 2)), ("4/2", (4, 2)), (" 1.5s ", (1.5, 1.5))])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("4s/2s", (4, 2)), ("4/2", (4, 2)), (" 1.5s ", (1.5, 1.5)), ("1234567.25/0.1234567", (1234567.25, 0.1234567))],
+)
 def test_segments_as_they_are_written(text, wanted):
     segments = Segments.parse(text)
     assert (segments.length_s, segments.stride_s) == wanted

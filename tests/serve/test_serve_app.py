@@ -13,6 +13,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from serve_helpers import folder_of_videos
 
@@ -121,7 +124,7 @@ def test_only_what_the_export_names_is_served(client: Any) -> None:
 def test_the_page_asks_nobody_else(client: Any) -> None:
     for name in ("/", "/app.js", "/style.css", "/icon.svg"):
         answer = client.get(name)
-        assert answer.status_code == 200
+        assert (answer.status_code, client.head(name).status_code) == (200, 200)
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert not re.findall(r"(?:src|href|url|fetch|import)\W+(?:https?:)?//", answer.text)
 
@@ -198,6 +201,18 @@ def test_what_cannot_be_searched(run: Path, shards: Path, embeddings: Path, tmp_
         api.search(embeddings, queries=tmp_path / "q.txt", device="cpu")
     with pytest.raises(RunError, match="there is no run"):
         api.search(embeddings, "a dog", run=tmp_path / "none", device="cpu")
+    with pytest.raises(InputError, match=r"the query 'caf\\udce9' is not UTF-8 text\n.*UTF-8 terminal"):
+        api.search(embeddings, "caf\udce9", device="cpu")
+
+
+def test_vectors_of_an_unknown_model_take_no_query(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "img_emb").mkdir()
+    (tmp_path / "metadata").mkdir()
+    np.save(tmp_path / "img_emb" / "img_emb_0.npy", np.eye(3, 16, dtype=np.float16))
+    pq.write_table(pa.table({"image_path": ["a", "b", "c"]}), tmp_path / "metadata" / "metadata_0.parquet")
+    for given in (None, run):
+        with pytest.raises(RunError, match=r"does not say which model its vectors are of.*\n.*with vtr embed"):
+            api.search(tmp_path, "a dog", run=given, device="cpu")
 
 
 def test_hits_of_one_video_are_gathered() -> None:

@@ -40,6 +40,7 @@ def embed(
 
     `segments` ("4s/2s") asks for a row for each span of 4 s, one every 2 s.
     """
+    from vtr.data.spans import Segments
     from vtr.embedding import export
     from vtr.retrieval import sources
     from vtr.retrieval.plan import Options
@@ -54,7 +55,8 @@ def embed(
     ((kind, at),) = named.items()
     of_files = {"videos": sources.of_videos, "text": sources.of_text}
     job = Job(run, Path(out), device, precision, batch_size, workers, time_limit_s)
-    options = Options(format, dtype, segments or "", captions)
+    spans = str(Segments.parse(segments)) if segments else ""  # 1s, 1 and 1s/1s are the same
+    options = Options(format, dtype, spans, captions)
     return export(
         job, lambda: of_files[kind](Path(at)) if kind in of_files else sources.of_shards(at), options,
         overwrite=overwrite, processes=num_processes, max_skipped=max_skipped, progress=progress,

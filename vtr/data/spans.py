@@ -39,7 +39,8 @@ class Segments:
         return cls(length, stride)
 
     def __str__(self) -> str:
-        return f"{self.length_s:g}s/{self.stride_s:g}s"
+        length, stride = (np.format_float_positional(value, trim="-") for value in (self.length_s, self.stride_s))
+        return f"{length}s/{stride}s"
 
 
 def spans_of(duration_s: float, segments: Segments | None) -> npt.NDArray[np.float64]:

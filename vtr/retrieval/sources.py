@@ -129,7 +129,7 @@ def _files(root: Path, files: Sequence[Path]) -> Part:
         try:
             stat = file.stat()
             facts = (stat.st_size, stat.st_mtime_ns)
-        except FileNotFoundError:  # a link to nowhere: whoever decodes it says so
+        except OSError:  # a link to nowhere or to itself: whoever decodes it says so
             facts = (0, 0)
         captions = captions_beside(file)
         words = hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:16] if captions else ""
