@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vtr import plainjson
 from vtr.errors import DataError
+
+if TYPE_CHECKING:
+    from vtr.data.index import ShardIndex
 
 MANIFEST, SKIPPED = "manifest.json", "skipped.jsonl"
 HARMLESS = "no-caption"  # no loss to a test set
 BARE = " has no caption"  # what the index of others' tars says of such a sample, which it calls `incomplete`
 
 
-def left_out(shards: Path) -> list[tuple[str, str]]:
+def left_out(index: ShardIndex) -> list[tuple[str, str]]:
     """(name, kind) of each video, as `skipped.jsonl` beside the tars has them, or as the manifest counts them: then
     without a name.
 
     Raises DataError: either is damaged.
     """
-    listed, manifest = shards / SKIPPED, shards / MANIFEST
-    if listed.is_file():
+    if (listed := beside(index, SKIPPED)) is not None:
         return [(name, kind) for name, kind, why in _entries(listed) if not _harmless(kind, why)]
-    if not manifest.is_file():
+    if (manifest := beside(index, MANIFEST)) is None:
         return []
     try:
         counts = {str(kind): int(n) for kind, n in plainjson.loads(manifest.read_bytes())["skipped"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{manifest} is damaged", "shard again") from error
     return [("", kind) for kind, n in counts.items() for _ in range(n) if kind != HARMLESS]
+
+
+def beside(index: ShardIndex, name: str) -> Path | None:
+    """The file `name` beside the tars, fetched where they are at a URL; None where none is, or they are some of many.
+
+    Raises WorkError: the network is not well.
+    """
+    if index.only is not None:  # what was left out may be of other tars
+        return None
+    if index.remote is not None:
+        try:
+            index.remote.fetch_whole(name)
+        except DataError:
+            return None
+    path = index.root / name
+    return path if path.is_file() else None
 
 
 def _harmless(kind: str, why: str) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vtr.checkpoint import sha256
 from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
-from vtr.evaluation.lost import MANIFEST, left_out
+from vtr.evaluation.lost import MANIFEST, beside, left_out
 from vtr.evaluation.match import matched, matcher
 from vtr.retrieval import protocols, rerank, score
 from vtr.retrieval.paired import Paired
@@ -64,7 +64,7 @@ def embedded(
     own = [index.captions(i) for i in range(len(index))]
     labels, still = index.facts("split"), index.facts("decoder") == IMAGE
     split = protocols.split_of(protocol, labels.tolist())
-    gone = left_out(at)
+    gone = left_out(index)
 
     def check(rows: NDArray[np.int64], captions: list[list[str]], lost: int = 0) -> TestSet:
         return protocols.check(
@@ -100,7 +100,7 @@ def embedded(
             loaded, by, pair, index, seen.rows, asked.vtm_top or rerank.TOP, batch, workers, progress
         )
         spent += more
-    manifest, gone = at / MANIFEST, seen.unread + gone
+    manifest, gone = beside(index, MANIFEST), seen.unread + gone
     return Part(
         scored=score.Part(pair, found.split, rule == "classes", views, matches),
         found=found,
@@ -108,7 +108,7 @@ def embedded(
         rows=seen.rows,
         lost=dict(Counter(kind for _, kind in gone)),
         lost_names=tuple(name for name, _ in gone if name),
-        manifest_sha256=sha256(manifest) if manifest.is_file() else None,
+        manifest_sha256=None if manifest is None else sha256(manifest),
         captions_full=_full(loaded, texts),
         encode_s=seen.encode_s + spent,
     )

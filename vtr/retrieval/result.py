@@ -163,7 +163,7 @@ def write(path: Path, record: Mapping[str, Any], ranks: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
-            locked(path.with_name(f".{beside.name}.lock"), str(path)),
+            locked(path.with_name(f".{beside.name}.lock"), str(path), wait_s=3.0),  # what it takes is a moment
             replacing_all([beside, path]) as (first, second),
         ):
             first.write_bytes(ranks)
