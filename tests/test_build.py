@@ -123,15 +123,20 @@ def rewrite(path: Path, old: str, new: str) -> None:
 def test_a_run_whose_parts_disagree(tmp_path: Path, nano: Path, words) -> None:
     path, _ = write(tmp_path, recipe.load(str(nano)), words)
     hashes = json.loads((path / checkpoint.HASHES).read_text())
-    (path / checkpoint.HASHES).write_text(json.dumps({"model.safetensors": hashes["model.safetensors"]}))
-    rewrite(path / checkpoint.CONFIG, "embed_dim = 16", "embed_dim = 17")
+
+    def spoil(old: str, new: str) -> None:  # with a hash that is right
+        rewrite(path / checkpoint.CONFIG, old, new)
+        put_right = hashes | {checkpoint.CONFIG: checkpoint.sha256(path / checkpoint.CONFIG)}
+        (path / checkpoint.HASHES).write_text(json.dumps(put_right))
+
+    spoil("embed_dim = 16", "embed_dim = 17")
     with pytest.raises(RunError, match=r"cannot be loaded: the weights .* vid_proj.weight is \(16, 32\), wanted") as e:
         build.load_parts(tmp_path)
     assert "\n" not in e.value.message
-    rewrite(path / checkpoint.CONFIG, "embed_dim = 17", "embed_size = 16")
+    spoil("embed_dim = 17", "embed_size = 16")
     with pytest.raises(RunError, match=r"cannot be loaded: there is no setting 'model.embed_size'") as e:
         build.load_parts(tmp_path)
     assert "\n" not in e.value.message
     (path / checkpoint.CONFIG).unlink()
-    with pytest.raises(RunError, match="cannot be loaded: there is no recipe"):
+    with pytest.raises(RunError, match=r"no checkpoint that is whole: .*config\.toml is missing"):
         build.load_parts(tmp_path)

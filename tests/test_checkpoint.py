@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,31 @@ def test_a_torn_newest_is_passed_over(tmp_path: Path, harm: str) -> None:
     if harm != "no list":  # without its list it is not even taken for a checkpoint
         with pytest.raises(RunError, match=r"step-00000002(?s:.*)use another checkpoint of the run"):
             checkpoint.resolve(bad)
+
+
+@pytest.mark.parametrize(
+    "hashes", ["{}", '{"state/trainer.json": "0"}', "[]", "5", "null", '"config.toml model.safetensors"']
+)
+def test_a_list_that_leaves_out_what_counts(tmp_path: Path, hashes: str) -> None:
+    path = checkpoint.save(tmp_path, 1, write, keep=5)
+    (path / HASHES).write_text(hashes)
+    with pytest.raises(RunError, match=r"sha256\.json(?s:.*)use another checkpoint"):
+        checkpoint.resolve(path)
+
+
+def test_what_was_added_later(tmp_path: Path) -> None:
+    """In the folders that are read whole nothing may be; a pipe, which would be waited for, nowhere. Notes may."""
+    path = checkpoint.save(tmp_path, 1, write, keep=5)
+    (path / "notes.txt").touch()
+    (path / "state" / ".nfs0001").touch()
+    assert checkpoint.check(path) is None
+    (path / "tokenizer").mkdir()
+    for name in ("tokenizer/tokenizer.json", "state/more.pt"):
+        (path / name).touch()
+        assert "was not there when it was written" in str(checkpoint.check(path))
+        (path / name).unlink()
+    os.mkfifo(path / "trained.safetensors")
+    assert "was not there when it was written" in str(checkpoint.check(path))
 
 
 def test_a_run_without_a_whole_checkpoint(tmp_path: Path) -> None:

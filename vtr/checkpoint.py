@@ -99,7 +99,10 @@ def newest(run: Path) -> Path | None:
 def check(path: Path) -> str | None:
     """What is wrong with the checkpoint at `path`, or None."""
     try:
-        hashes: dict[str, str] = plainjson.loads((path / HASHES).read_bytes())
+        hashes: dict[str, str] = plainjson.load(path / HASHES)
+        for name in (CONFIG, WEIGHTS):
+            if name not in hashes:
+                return f"{path / HASHES} does not name {name}"
         for name, wanted in hashes.items():
             place = PurePosixPath(name)
             if place.is_absolute() or ".." in place.parts:  # a checkpoint may come from anybody
@@ -108,7 +111,11 @@ def check(path: Path) -> str | None:
                 return f"{path / name} is missing, or is no plain file"
             if sha256(path / name) != wanted:
                 return f"{path / name} is not what was written"
-    except (OSError, ValueError, AttributeError) as error:
+        for found in path.rglob("*"):
+            known = found.is_dir() or str(found.relative_to(path)) in hashes
+            if not known and (not found.is_file() or (found.parent != path and not found.name.startswith("."))):
+                return f"{found} was not there when it was written"
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         return f"{path / HASHES}: {error}"
     return None
 

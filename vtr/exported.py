@@ -58,7 +58,7 @@ def _is_ours(told: dict[str, Any]) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = plainjson.loads(path.read_bytes())
+        found = plainjson.load(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

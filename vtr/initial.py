@@ -119,7 +119,7 @@ def _kind(source: str) -> tuple[str, str]:
     if is_released(source) or (path / checkpoint.HASHES).is_file() or (path / checkpoint.FOLDER).is_dir():
         return "model", source
     try:
-        settings: dict[str, Any] = dict(plainjson.loads((path / "config.json").read_bytes()))
+        settings: dict[str, Any] = dict(plainjson.load(path / "config.json"))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"--init-from {source} is no run and no directory with a model in it ({error})",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+from vtr.plainfile import read_bytes
 
 
 def loads(text: str | bytes) -> Any:
@@ -12,6 +15,11 @@ def loads(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def load(path: Path) -> Any:
+    """What `loads` makes of a regular file. Raises OSError for what is none, or cannot be read."""
+    return loads(read_bytes(path))
 
 
 def is_unicode(*texts: str) -> bool:

@@ -100,7 +100,7 @@ def open_released(name: str) -> Opened:
 def _text_heads(name: str, options: dict[str, Any], found: Released) -> int:
     """Of the option, of the text model's directory where it is one, else 64 wide as in every released model."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return int(options.get("text_heads") or plainjson.loads((Path(name) / "config.json").read_bytes())["n_heads"])
+        return int(options.get("text_heads") or plainjson.load(Path(name) / "config.json")["n_heads"])
     return heads(found.text["dim"])
 
 

@@ -25,6 +25,7 @@ OWN = (
     RECORD, READING, checkpoint.CONFIG, checkpoint.FOLDER, LOCK, "metrics.jsonl", "quarantine.jsonl", "nonfinite.jsonl",
     "best", "best.json", "trackers", "wandb",
 )  # fmt: skip
+WRITTEN = ("metrics.jsonl", "quarantine.jsonl", "nonfinite.jsonl", "best.json")  # and read again as it goes on
 # What a run may be taken up with other values of: none changes what it learns.
 FREE = (
     "data.workers", "data.time_limit_s",
@@ -67,8 +68,11 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
         return None
     if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
         return None  # killed before it had begun
+    for path in (out / name for name in WRITTEN):
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunError(f"{path} is no regular file", "remove it, or give another --out")
     try:
-        old: dict[str, Any] = {} | plainjson.loads((out / RECORD).read_bytes())
+        old: dict[str, Any] = {} | plainjson.load(out / RECORD)
         before = recipe.load(str(out / checkpoint.CONFIG))
     except (ValueError, TypeError, OSError, ConfigError) as error:
         why = error.message if isinstance(error, ConfigError) else str(error)

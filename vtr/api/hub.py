@@ -34,7 +34,7 @@ def export(
     if overwrite and out.is_dir() and any(out.iterdir()) and not (out / "processor_config.json").is_file():
         raise InputError(f"{out} is no export of a run, so it is not overwritten", "give another --out")
     try:
-        told = None if result is None else dict(plainjson.loads(Path(result).read_bytes()))
+        told = None if result is None else dict(plainjson.load(Path(result)))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{result} is no result: {error}", "make one: vtr eval RUN --shards DIR --out FILE") from error
     place = out.resolve()

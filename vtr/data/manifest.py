@@ -108,7 +108,7 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest: dict[str, Any] = plainjson.loads(path.read_bytes())
+        manifest: dict[str, Any] = plainjson.load(path)
         record, shards = dict(manifest["plan"]), [Shard(**shard) for shard in manifest["shards"]]
         written = manifest["index"]["sha256"]
         sum([manifest[name] for name in ("samples", "captions", "bytes", "duration_s")])  # TypeError: no number
@@ -149,7 +149,7 @@ def summarize(
 def noted(out: Path, *names: str) -> Any:
     """What the manifest of `out` says under `names`, one inside the other; None where it says nothing there."""
     try:
-        found = plainjson.loads((out / MANIFEST).read_bytes())
+        found = plainjson.load(out / MANIFEST)
         for name in names:
             found = found[name]
     except (OSError, ValueError, KeyError, TypeError):

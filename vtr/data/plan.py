@@ -114,7 +114,7 @@ def refuse_arguments(record: Mapping[str, JSON], arguments: Mapping[str, JSON], 
 def read_record(path: Path) -> dict[str, Any]:
     """A plan as it was noted. Raises DataError for a damaged one, FileNotFoundError where there is none."""
     try:
-        return dict(plainjson.loads(path.read_bytes()))
+        return dict(plainjson.load(path))
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error}", f"remove {path.parent} and shard again") from error
 

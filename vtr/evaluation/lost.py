@@ -27,7 +27,7 @@ def left_out(index: ShardIndex) -> list[tuple[str, str]]:
     if (manifest := beside(index, MANIFEST)) is None:
         return []
     try:
-        counts = {str(kind): int(n) for kind, n in plainjson.loads(manifest.read_bytes())["skipped"].items()}
+        counts = {str(kind): int(n) for kind, n in plainjson.load(manifest)["skipped"].items()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{manifest} is damaged", "shard again") from error
     return [("", kind) for kind, n in counts.items() for _ in range(n) if kind != HARMLESS]

@@ -86,7 +86,7 @@ class VtrProcessor(ProcessorMixin):  # type: ignore[misc]
         """What `save_pretrained` wrote. Raises RunError when it is not there."""
         folder = folder_of(name, others.get("revision"))
         try:
-            found = plainjson.loads((folder / SETTINGS).read_bytes())
+            found = plainjson.load(folder / SETTINGS)
             words, fixed = int(found.pop("words")), bool(found.pop("fixed"))
             found.pop("processor_class")
             shape = ClipShape(**found)

@@ -125,7 +125,7 @@ def _refuse_code(named: Named, folder: Path) -> None:
     The library refuses them too, from 6.0 on; older ones import them.
     """
     try:
-        modules = plainjson.loads((folder / "modules.json").read_bytes())
+        modules = plainjson.load(folder / "modules.json")
         foreign = [str(one["type"]) for one in modules if not str(one["type"]).startswith("sentence_transformers.")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder / 'modules.json'} is damaged: {error}", OWN_VECTORS) from error
@@ -154,7 +154,7 @@ def _clip(named: Named, model: Any) -> tuple[int, int, int, str]:
 def _who(folder: Path) -> str:
     """Whose modules a directory holds, as far as it says."""
     try:
-        modules = plainjson.loads((folder / "modules.json").read_bytes())
+        modules = plainjson.load(folder / "modules.json")
         return ", ".join(str(one["type"]) for one in modules)
     except (OSError, ValueError, KeyError, TypeError):
         return "other tools"

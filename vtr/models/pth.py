@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vtr.errors import DataError
 from vtr.models.unpickle import Opaque, Refused, Storage, View, unpickle
+from vtr.plainfile import opened
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SHARING = 4  # tensors may together be so many times larger than the file: tied weights share storage
@@ -35,7 +36,7 @@ def read(path: Path) -> Any:
     Raises DataError for a file that is missing, torn, compressed, or larger unpacked than it can honestly be.
     """
     try:
-        file = path.open("rb")
+        file = opened(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", "give the path of a .pth file") from error
     try:

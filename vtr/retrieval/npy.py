@@ -101,7 +101,7 @@ def _manifest(directory: Path) -> dict[str, dict[str, Any]] | None:
     if not path.exists():
         return None
     try:
-        content = plainjson.loads(path.read_bytes())
+        content = plainjson.load(path)
         meta = {str(key): str(value) for key, value in content["meta"].items()}
         return {"meta": meta, "rows": dict(content["rows"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

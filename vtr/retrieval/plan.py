@@ -80,7 +80,7 @@ class Plan:
 def read(directory: Path) -> Plan | None:
     """The plan noted in `directory`, or None. Raises DataError for a damaged one, or another version's."""
     try:
-        record = plainjson.loads((directory / PLAN).read_bytes())
+        record = plainjson.load(directory / PLAN)
         if record["format"] != FORMAT:
             raise DataError(f"{directory} was embedded by another version of vtr", "embed into another directory")
         parts = [
