@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -194,10 +195,14 @@ def test_names_in_annotations_never_leave_the_root(tmp_path: Path) -> None:
 def test_a_folder_of_names_for_a_shell(mark: Path, clip: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
-    for n, name in enumerate((f"$(touch {mark.name})", "-rf", "a;b", "--out", "é\n")):
+    payload = f"$(touch {mark.name})"  # without a slash, so in the folder where a shell would run
+    for n, name in enumerate((payload, "-rf", "a;b", "--out", "é\n")):
         (folder / f"{name}.mp4").write_bytes(clip)
         (folder / f"{name}.txt").write_text(f"caption {n}")
     assert api.shard("folder", str(folder), tmp_path / "s", workers=1).samples == 5
+    assert not Path(mark.name).exists(), "the payload ran"
+    subprocess.run(["sh", "-c", f"echo {payload}"], check=True, capture_output=True)
+    assert Path(mark.name).exists(), "it would have been seen"
 
 
 def test_a_playlist_in_place_of_a_video(mark: Path, tmp_path: Path) -> None:
