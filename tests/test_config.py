@@ -63,6 +63,11 @@ def test_clips_divide_into_patches() -> None:
         Config(data=DataConfig(frames=3), model=ModelConfig(tubelet=2))
 
 
+def test_a_rank_beyond_reason() -> None:
+    with pytest.raises(ConfigError, match=r"model\.lora_rank = 4611686018427387904, it must be at most 65536"):
+        ModelConfig(lora_rank=2**62)
+
+
 @pytest.mark.parametrize("name", ["mac", "miles", "simvtp"])
 def test_an_objective_has_its_encoder(name: str) -> None:
     other = ModelConfig() if name == "simvtp" else ModelConfig(kind="unified", embed_dim=768)

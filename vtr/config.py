@@ -124,7 +124,7 @@ class ModelConfig:
         _at_most("model", 1_000_000, vocabulary=self.vocabulary)
         _at_most(
             "model", 65_536, width=self.width, depth=self.depth, text_width=self.text_width,
-            text_depth=self.text_depth, embed_dim=self.embed_dim, patch=self.patch,
+            text_depth=self.text_depth, embed_dim=self.embed_dim, patch=self.patch, lora_rank=self.lora_rank,
         )  # fmt: skip
         _at_least("model", 0, lora_rank=self.lora_rank)
         _choice(

@@ -6,6 +6,7 @@ Real processes on real files. After each fault the run is whole as far as it had
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import shutil
@@ -13,16 +14,18 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from door_helpers import forged
 
 import vtr
 from vtr import api, build, checkpoint
 from vtr.data.dataset import ClipDataset, ClipShape
 from vtr.data.index import ShardIndex
-from vtr.errors import DataError, VideoError, VtrError
+from vtr.errors import DataError, RunError, VideoError, VtrError
 
 CPU = {"device": "cpu", "precision": "fp32"}
 SHAPE = ClipShape(4, 32, 36, decoder="pyav")
@@ -192,6 +195,104 @@ def test_a_pipe_or_a_folder_in_place_of_a_file(kind: str, run: Path, shards: Pat
     ):
         with pytest.raises(VtrError):
             act()
+
+
+def test_pipes_where_files_are_read_again(
+    run: Path, nano: Path, shards: Path, test_shards: Path, embeddings: Path, tmp_path: Path
+) -> None:
+    """In a run, beside shards, in an export, a result: none is waited for."""
+    for name in ("metrics.jsonl", "quarantine.jsonl", "nonfinite.jsonl", "best.json"):
+        out = shutil.copytree(run, tmp_path / name, symlinks=True)
+        (out / name).unlink(missing_ok=True)
+        os.mkfifo(out / name)
+        with pytest.raises(VtrError, match=f"{name} is no regular file"):
+            api.pretrain(str(nano), shards, out)
+    for name in ("manifest.json", "skipped.jsonl"):
+        copy = shutil.copytree(shards, tmp_path / f"of-{name}")
+        (copy / name).unlink(missing_ok=True)
+        os.mkfifo(copy / name)
+        assert api.inspect_shards(copy)["samples"] == 24
+    copy = shutil.copytree(embeddings, tmp_path / "e")
+    (copy / "plan.json").unlink()
+    os.mkfifo(copy / "plan.json")
+    with pytest.raises(VtrError, match=r"plan\.json is damaged"):
+        api.embed(run, test_shards, copy, **CPU)
+    api.evaluate(run, test_shards, draws=0, **CPU).write(tmp_path / "r.json")
+    for name in ("r.json", "r.ranks.parquet"):
+        folder = tmp_path / f"of-{name}"
+        folder.mkdir()
+        for part in tmp_path.glob("r.*"):
+            shutil.copy(part, folder)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(VtrError, match="Not a regular file"):
+            api.compare(folder / "r.json", tmp_path / "r.json")
+    path = tmp_path / "x.pth"
+    os.mkfifo(path)
+    with pytest.raises(VtrError, match="Not a regular file"):
+        build.load_source(f"frozen:{path}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"step": -5}, "counts steps that cannot be"), ({"step": 10**30}, "is of another step"),
+     ({"step": 3}, "is of another step"), ({"skipped": -1}, "counts steps that cannot be"),
+     ({"skipped": 10**30}, "counts steps that cannot be")],
+)  # fmt: skip
+def test_forged_counts_of_steps(
+    changes: dict[str, int], why: str, run: Path, nano: Path, shards: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    last = checkpoint.steps(out)[-1]
+    trainer = json.loads((last / "state/trainer.json").read_text())
+    forged(last, "state/trainer.json", json.dumps(trainer | changes).encode())
+    with pytest.raises(RunError, match=why):
+        api.pretrain(str(nano), shards, out)
+
+
+def test_an_optimizer_s_state_that_is_forged(run: Path, nano: Path, shards: Path, tmp_path: Path) -> None:
+    """Compressed without end, of other shapes, of other things than tensors; its settings are those of the config."""
+    import torch
+
+    def go_on(state: object, kind: int = zipfile.ZIP_STORED) -> None:
+        out = shutil.copytree(run, tmp_path / "run", symlinks=True, dirs_exist_ok=True)
+        for step in checkpoint.steps(out)[-1:]:
+            shutil.rmtree(step)
+        last = checkpoint.steps(out)[-1]
+        torch.save(state, tmp_path / "o.pt")
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(tmp_path / "o.pt") as old, zipfile.ZipFile(buffer, "w", kind) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+        forged(last, "state/optimizer.pt", buffer.getvalue())
+        api.pretrain(str(nano), shards, out)
+
+    whole = torch.load(checkpoint.steps(run)[-2] / "state/optimizer.pt", weights_only=True)
+    for state, kind, why in (
+        (whole | {"bomb": torch.zeros(10**7)}, zipfile.ZIP_DEFLATED, "are together larger than the file"),
+        (whole | {"state": {n: kept | {"exp_avg": torch.zeros(7)} for n, kept in whole["state"].items()}},
+         zipfile.ZIP_STORED, r"optimizer\.pt is of another model"),
+        (whole | {"state": {n: kept | {"exp_avg": "x"} for n, kept in whole["state"].items()}},
+         zipfile.ZIP_STORED, r"optimizer\.pt is of another model"),
+    ):  # fmt: skip
+        with pytest.raises(RunError, match=f"cannot be gone on from: (?s:.*){why}"):
+            go_on(state, kind)
+    go_on(whole | {"param_groups": [group | {"betas": "x", "lr": "y"} for group in whole["param_groups"]]})
+
+
+def test_a_tokenizer_that_panics(run: Path, test_shards: Path, tmp_path: Path) -> None:
+    last = checkpoint.steps(shutil.copytree(run, tmp_path / "run", symlinks=True))[-1]
+    words = json.loads((last / "tokenizer/tokenizer.json").read_text())
+    words["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"Regex": "(x+x+)+y"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    forged(last, "tokenizer/tokenizer.json", json.dumps(words).encode())
+    (tmp_path / "t.txt").write_text("x" * 60)
+    with pytest.raises(DataError, match="the tokenizer cannot take a caption"):
+        api.embed(last, None, tmp_path / "e", text=tmp_path / "t.txt", **CPU)
 
 
 def children(pid: int) -> list[int]:

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from vtr import checkpoint
-from vtr.errors import ConfigError, Interrupted, WorkError
+from vtr.errors import ConfigError, Interrupted, RunError, WorkError
 from vtr.optim import warmup_cosine
+from vtr.training.best import Best
 from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated
 from vtr.types import Batch
@@ -58,6 +59,8 @@ def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, **chan
 
     def write_run(folder: Path) -> None:
         torch.save(model.state_dict(), folder / "weights.pt")
+        for name in (checkpoint.CONFIG, checkpoint.WEIGHTS):  # what no checkpoint is without
+            (folder / name).touch()
 
     latest = checkpoint.newest(out)
     if latest is not None:
@@ -275,6 +278,13 @@ def test_of_a_rank_less_is_better(tmp_path: Path) -> None:
 def test_a_best_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train.best = 'R@7' is not scored\n.*choose one of: t2v R@1"):
         go(tmp_path, Toy(), lambda: {"t2v R@1": 1.0}, best="R@7")
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, '"x"', "null", "[]"])
+def test_a_best_that_is_no_number(tmp_path: Path, value: str) -> None:
+    (tmp_path / "best.json").write_text(f'{{"metric": "t2v R@1", "step": 0, "value": {value}}}')
+    with pytest.raises(RunError, match=r"best\.json is damaged: .*\n.*remove it"):
+        Best(tmp_path, "t2v R@1", 5)
 
 
 def test_a_torn_checkpoint_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,13 @@ class CaptionTokenizer:
         return int(self.backend.get_vocab_size())
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
-        rows = self.backend.encode_batch(list(captions))
+        try:
+            rows = self.backend.encode_batch(list(captions))
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # of a pattern without end in a tokenizer.json the library panics
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(f"the tokenizer cannot take a caption: {why}", "use another model or tokenizer") from error
         ids = np.array([row.ids for row in rows], np.int64)
         attention = np.array([row.attention_mask for row in rows], bool)
         special = np.array([row.special_tokens_mask for row in rows], bool)
@@ -92,7 +98,7 @@ def load(directory: Path, length: int, *, fixed: bool = False) -> CaptionTokeniz
     from tokenizers import Tokenizer
 
     try:
-        special = plainjson.loads((directory / "tokenizer_config.json").read_bytes())
+        special = plainjson.load(directory / "tokenizer_config.json")
         names = {name: _text(special[name]) for name in SPECIAL if special.get(name)}
         backend = Tokenizer.from_file(str(directory / "tokenizer.json"))
         made = CaptionTokenizer(backend, names, length, fixed=fixed)

@@ -28,10 +28,10 @@ class Best:
         self.value: float | None = None
         if metric and (run / RECORD).is_file():
             try:
-                old = plainjson.loads((run / RECORD).read_bytes())
+                old = plainjson.load(run / RECORD)
                 if old["metric"] == metric and old["step"] <= start:
                     self.value = float(old["value"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
                 raise RunError(f"{run / RECORD} is damaged: {error}", "remove it, and the next best is kept") from error
 
     def beaten_by(self, results: dict[str, float], accelerator: Any) -> bool:

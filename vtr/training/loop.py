@@ -16,7 +16,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from vtr import checkpoint
-from vtr.errors import Interrupted, WorkError
+from vtr.errors import Interrupted, RunError, WorkError
 from vtr.optim import warmup_cosine
 from vtr.rng import fold_in
 from vtr.training.best import Best
@@ -91,6 +91,8 @@ def train(
     if latest is not None:
         trainer = read_state(latest, optimizer, accelerator.scaler)
         start, finite.skipped = trainer["step"], trainer["skipped"]
+        if latest.name != f"step-{start:08d}":
+            raise RunError(f"{latest} says that it is of another step", "start over with --fresh")
     best = Best(out, plan.best, start)
     after_step: Any = getattr(objective, "after_step", None)
     quarantine = Quarantine(out / "quarantine.jsonl", gather=gather_object if world > 1 else None, write=main)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vtr import plainjson
 from vtr.errors import RunError
+from vtr.models import pth
 from vtr.training.spread import spread_state
 
 FOLDER, OPTIMIZER, TRAINER = "state", "optimizer.pt", "trainer.json"
@@ -35,12 +36,18 @@ def read_state(folder: Path, optimizer: Any, scaler: Any) -> dict[str, Any]:
     """
     state = folder / FOLDER
     try:
-        trainer: dict[str, Any] = dict(plainjson.loads((state / TRAINER).read_bytes()))
+        trainer: dict[str, Any] = dict(plainjson.load(state / TRAINER))
         trainer |= {name: int(trainer[name]) for name in ("step", "skipped")}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch thinks of a file that it refuses in the next breath
-            loaded = torch.load(state / OPTIMIZER, map_location="cpu", weights_only=True)
-        optimizer.load_state_dict(spread_state(optimizer, loaded))
+        if not 0 <= trainer["skipped"] <= trainer["step"]:
+            raise ValueError(f"{TRAINER} counts steps that cannot be")
+        settings = [dict(group) for group in optimizer.param_groups]
+        optimizer.load_state_dict(spread_state(optimizer, pth.read(state / OPTIMIZER)))
+        for group, ours in zip(optimizer.param_groups, settings, strict=True):
+            group.update(ours)  # they come from the config, not from a file
+        for parameter, kept in optimizer.state.items():
+            for value in kept.values():
+                if not isinstance(value, Tensor) or value.shape not in ((), parameter.shape):
+                    raise ValueError(f"{OPTIMIZER} is of another model")
         if scaler is not None and "scaler" in trainer:
             scaler.load_state_dict(trainer["scaler"])
     except (MemoryError, torch.cuda.OutOfMemoryError):
