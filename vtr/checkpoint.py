@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from vtr import plainjson
 from vtr.atomic import explain_os_error, sync_folder
 from vtr.errors import RunError
+from vtr.plainfile import opened
 
 FOLDER, HASHES, WEIGHTS, CONFIG = "checkpoints", "sha256.json", "model.safetensors", "config.toml"
 BEST = "best"  # of a run, a link to the checkpoint that scored best
@@ -140,6 +141,6 @@ def resolve(run: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """The SHA-256 of a regular file, in hexadecimal."""
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

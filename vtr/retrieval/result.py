@@ -191,7 +191,7 @@ def read(path: Path) -> Read:
 
     hint = "`vtr eval RUN --shards DIR --out FILE` writes one"
     try:
-        record = plainjson.loads(path.read_text("utf-8"))
+        record = plainjson.load(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a result: {error}", hint) from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
