@@ -195,7 +195,7 @@ def test_a_tar_that_is_lost_is_more_than_a_sample(tmp_path: Path) -> None:
     with pytest.raises(WorkError, match=r"1 of 2 tars .*: b\.tar"):
         index(tmp_path, max_skipped=0.1)
     again = index(tmp_path, max_skipped=0.5)
-    assert (again.nothing_to_do, again.damaged, again.skipped["truncated"]) == (True, ("b.tar",), 1)
+    assert (again.nothing_to_do, again.damaged, again.skipped["bad-tar"]) == (True, ("b.tar",), 1)
     with pytest.raises(WorkError, match=r"1 of 2 tars .*: b\.tar"):
         index(tmp_path, max_skipped=0.1)
     (tmp_path / "skipped.jsonl").write_text("{}")
@@ -203,6 +203,14 @@ def test_a_tar_that_is_lost_is_more_than_a_sample(tmp_path: Path) -> None:
     for limit in (float("nan"), 2):
         with pytest.raises(InputError, match="is no share of the samples"):
             index(tmp_path, max_skipped=limit)
+
+
+def test_a_video_that_is_cut_short_is_no_lost_tar(tmp_path: Path) -> None:
+    whole = videos(tmp_path, 1)[0]
+    members = [(f"{n}.{ext}", data) for n in range(4) for ext, data in (("mp4", whole), ("txt", b"x"))]
+    add_tar(tmp_path / "a.tar", [("torn.mp4", whole[: len(whole) // 2]), ("torn.txt", b"x"), *members])
+    summary = index(tmp_path, max_skipped=0.3)
+    assert (summary.samples, summary.damaged, sum(summary.skipped.values())) == (4, (), 1)
 
 
 def test_one_bad_character_costs_one_sample(tmp_path: Path) -> None:
@@ -409,6 +417,6 @@ def test_the_corpus_of_tricky_tars(tmp_path: Path) -> None:
     summary = index(tmp_path, max_skipped=1.0)
     opened = ShardIndex.open(tmp_path)
     assert summary.samples == len(opened)
-    kinds = {"bad-tar", "key-not-contiguous", "incomplete", "truncated", "sparse"}
+    kinds = {"bad-tar", "key-not-contiguous", "incomplete", "sparse"}
     assert kinds <= summary.skipped.keys()
     assert verify(opened, workers=1).samples == len(opened)

@@ -21,7 +21,7 @@ from vtr import plainjson
 from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.data import index_file
 from vtr.data.crew import Lost, run_tasks
-from vtr.data.foreign_tar import DAMAGE, PARTS, IndexTask, index_tar, read_part
+from vtr.data.foreign_tar import BAD_TAR, PARTS, IndexTask, index_tar, read_part
 from vtr.data.index_file import Header, Shard
 from vtr.data.limits import Limits
 from vtr.data.manifest import MANIFEST, SKIPPED
@@ -186,7 +186,7 @@ def _summary(tars: Tars, table: pa.Table, skipped: Sequence[Mapping[str, str]], 
         decoders=dict(Counter(table.column("decoder").to_pylist()).most_common()),
         skipped=dict(Counter(entry["kind"] for entry in skipped).most_common()),
         remarks=dict(remarks.most_common()),
-        damaged=tuple(dict.fromkeys(_tar_of(entry) for entry in skipped if entry["kind"] in DAMAGE)),
+        damaged=tuple(dict.fromkeys(_tar_of(entry) for entry in skipped if entry["kind"] == BAD_TAR)),
     )
 
 

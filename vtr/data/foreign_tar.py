@@ -34,7 +34,8 @@ from vtr.errors import DataError, VideoError
 PARTS = ".indexing"
 META = b"vtr.indexing"
 HARMLESS = ("ignored", "no-key", "several-videos", AFTER_END)  # problems of a tar that cost no sample
-DAMAGE = ("bad-tar", "truncated", "bad-header")  # problems that cost nobody knows how many
+BAD_TAR = "bad-tar"  # it costs nobody knows how many samples; a video may be `truncated` in a sound tar
+DAMAGE = ("truncated", "bad-header")  # problems of headers that make a tar one
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,13 @@ def index_tar(task: IndexTask, beat: Beat) -> str:
         found = scan(path, task.limits.max_bytes)
         samples = found.samples
         harmless = [problem for problem in found.problems if problem.kind in HARMLESS]
-        skipped += [_entry(task, p.name, p.kind, p.message) for p in found.problems if p.kind not in HARMLESS]
+        skipped += [
+            _entry(task, p.name, BAD_TAR if p.kind in DAMAGE else p.kind, p.message)
+            for p in found.problems
+            if p.kind not in HARMLESS
+        ]
     except DataError as error:
-        skipped.append(_entry(task, "", "bad-tar", error.message))
+        skipped.append(_entry(task, "", BAD_TAR, error.message))
     if samples:
         with path.open("rb") as file:
             for item, sample in enumerate(samples):
