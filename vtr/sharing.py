@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from vtr.retrieval.plan import Plan, planned
 
 ASIDE = ".clips"
 POLL_S = 0.5
-LONGEST_WAIT = timedelta(days=7)
+LONGEST_WAIT = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ Source: Frozen in Time (arXiv:2104.00650), section 3.3 for segments; its release
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# T pictures (H,W,3) uint8 of one size: in one array (T,H,W,3), or each for itself.
-Pictures: TypeAlias = npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
+from vtr.data.stored import Pictures
 
 
 def segment_frames(count: int, frames: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:

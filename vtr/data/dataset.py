@@ -19,10 +19,12 @@ from torch.utils.data import Dataset
 
 from vtr.data import stored
 from vtr.data.cache import FrameCache
-from vtr.data.clips import Pictures, evaluation_crop, frame_numbers, to_short_side, training_crop
+from vtr.data.clips import evaluation_crop, frame_numbers, to_short_side, training_crop
 from vtr.data.crew import Beat
+from vtr.data.decord_reader import Shrink
 from vtr.data.index import IMAGE
 from vtr.data.mixture import Mixture, Samples
+from vtr.data.stored import Pictures, together
 from vtr.data.watch import native
 from vtr.errors import VideoError
 from vtr.rng import generator
@@ -172,10 +174,7 @@ class ClipDataset(Dataset[Item]):
             return self._cached(draw, cache)
         encoded = stored.fetch(self.index, i, draw.numbers, shape.decoder)
         clock = self._clock()
-        # Reading is over: what takes long from here on hangs in native code.
-        with native(self.beat, i):
-            frames = stored.pictures(encoded, shape.at_least)
-        return self.crop(frames, rng), encoded.decoder, clock()
+        return self.crop(self._decode(i, encoded, shape.at_least), rng), encoded.decoder, clock()
 
     def _cached(self, draw: Draw, cache: FrameCache) -> tuple[Tensor, str, float | None]:
         i, have = draw.sample, draw.have
@@ -185,8 +184,7 @@ class ClipDataset(Dataset[Item]):
             # All frames of a large video do not fit into memory at its own size; small ones are quicker together.
             large = have * int(self.index.fact(i, "height")) * int(self.index.fact(i, "width")) * 3 > LARGE_BYTES
             shrink = partial(to_short_side, short_side=self.shape.resize)
-            with native(self.beat, i):
-                decoded = stored.decode(encoded, shrink=shrink if large else None)
+            decoded = together(self._decode(i, encoded, shrink=shrink if large else None))
             held, path = shrink(decoded), encoded.decoder
             cache.put(i, held)
         return self.crop(held[draw.numbers], draw.rng), path, clock()
@@ -199,10 +197,15 @@ class ClipDataset(Dataset[Item]):
         begin = time.process_time()
         return lambda: time.process_time() - begin
 
+    def _decode(self, i: int, encoded: stored.Encoded, at_least: int = 0, shrink: Shrink | None = None) -> Pictures:
+        # Reading is over: what takes long from here on hangs in native code.
+        with native(self.beat, i):
+            return stored.pictures(encoded, at_least, shrink)
+
     def crop(self, frames: Pictures, rng: np.random.Generator | None) -> Tensor:
         """T of (H,W,3) uint8 -> (T,3,size,size) uint8: with `rng` a random crop, else the middle."""
         shape = self.shape
         if rng is None or shape.crop_min == 1.0:
-            clip = shape.evaluation(frames if isinstance(frames, np.ndarray) else np.stack(frames))
+            clip = shape.evaluation(together(frames))
             return clip.flip(-1) if rng is not None and shape.flip and rng.random() < 0.5 else clip
         return training_crop(frames, shape.size, shape.crop_min, shape.flip, rng)

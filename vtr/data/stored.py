@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,10 @@ from vtr.data.tar import IMAGE_EXTS
 from vtr.errors import VideoError
 
 if TYPE_CHECKING:
-    from vtr.data.clips import Pictures  # which needs torch
     from vtr.data.mixture import Samples
+
+# T pictures (H,W,3) uint8 of one size: in one array (T,H,W,3), or each for itself.
+Pictures: TypeAlias = npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,7 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
 
 def decode(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) -> npt.NDArray[np.uint8]:
     """(T, H, W, 3) uint8 RGB of what `fetch` read: `pictures` in one array."""
-    found = pictures(encoded, at_least, shrink)
-    return found if isinstance(found, np.ndarray) else np.stack(found)
+    return together(pictures(encoded, at_least, shrink))
 
 
 def pictures(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) -> Pictures:
@@ -81,6 +82,11 @@ def pictures(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) 
         place = {number: n for n, number in enumerate(sorted(set(encoded.numbers)))}
         return [decoded[place[number]] for number in encoded.numbers]
     return video.read_frames(encoded.parts[0], encoded.numbers, encoded.decoder, limits, shrink)
+
+
+def together(found: Pictures) -> npt.NDArray[np.uint8]:
+    """(T, H, W, 3) of T pictures, copied where they are apart."""
+    return found if isinstance(found, np.ndarray) else np.stack(found)
 
 
 def read_frames(index: Samples, i: int, numbers: Sequence[int]) -> npt.NDArray[np.uint8]:

@@ -71,8 +71,9 @@ class CaptionTokenizer:
         return int(self.backend.get_vocab_size())
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
+        backend = self.backend
         try:
-            rows = self.backend.encode_batch(list(captions))
+            rows = backend.encode_batch(list(captions))
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # of a pattern without end in a tokenizer.json the library panics
