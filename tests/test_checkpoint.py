@@ -49,6 +49,24 @@ def test_torn_later_ones_never_cost_the_one_that_is_whole(tmp_path: Path, keep: 
     assert [path.name[-2:] for path in checkpoint.steps(tmp_path)] == ["30", "35"][-keep:]
 
 
+def test_files_beside_those_of_a_checkpoint_do_not_tear_it(tmp_path: Path) -> None:
+    """What other tools leave: an export, a notebook's copies, a hub's notes."""
+    later = checkpoint.save(tmp_path, 40, write, keep=1)
+    for name in ("onnx/model.onnx", ".git/config", ".cache/huggingface/a.metadata", "README.md"):
+        (later / name).parent.mkdir(parents=True, exist_ok=True)
+        (later / name).write_bytes(b"x")
+    assert checkpoint.check(later) is None
+    checkpoint.save(tmp_path, 35, write, keep=1)
+    assert (later / "onnx" / "model.onnx").is_file()
+
+
+def test_torn_later_ones_are_put_aside_not_deleted(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, 40, write, keep=1)
+    (tmp_path / "checkpoints" / "step-00000040" / WEIGHTS).write_bytes(b"torn")
+    checkpoint.save(tmp_path, 35, write, keep=1)
+    assert (tmp_path / "checkpoints" / "torn-step-00000040" / WEIGHTS).read_bytes() == b"torn"
+
+
 def test_what_was_just_saved_stays_whatever_is_later(tmp_path: Path) -> None:
     later = checkpoint.save(tmp_path, 40, write, keep=1)
     path = checkpoint.save(tmp_path, 35, write, keep=1)

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from vtr import plainjson
@@ -19,13 +20,14 @@ from vtr.errors import RunError
 from vtr.plainfile import opened
 
 FOLDER, HASHES, WEIGHTS, CONFIG = "checkpoints", "sha256.json", "model.safetensors", "config.toml"
+READ_WHOLE = ("state", "tokenizer")  # folders whose every file is read
 BEST = "best"  # of a run, a link to the checkpoint that scored best
 
 
 def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
     """Lets `write(folder)` fill a new checkpoint, gives it its name when whole, and keeps the newest `keep`.
 
-    Later ones that are torn, of a run that went on from an older one, go: they must not count as the newest.
+    Later ones that are torn, of a run that went on from an older one, are renamed: they must not count as the newest.
     Raises WorkError when the disk is full; all other checkpoints are then untouched.
     """
     final = run / FOLDER / f"step-{step:08d}"
@@ -51,12 +53,20 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
         shutil.rmtree(aside, ignore_errors=True)
     for later in steps(run):
         if later.name > final.name and check(later) is not None:
-            shutil.rmtree(later, ignore_errors=True)
+            _set_aside(later)
     best = (run / BEST).resolve()
     for old in steps(run)[:-keep]:
         if old != final and old.resolve() != best:
             shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _set_aside(torn: Path) -> None:
+    """Gives a checkpoint a name under which none is sought. It stays: what ails it may be the disk of the moment."""
+    with suppress(OSError):
+        place = torn.with_name(f"torn-{torn.name}")
+        shutil.rmtree(place, ignore_errors=True)
+        torn.replace(place)
 
 
 def mark_best(run: Path, path: Path) -> None:
@@ -112,7 +122,7 @@ def check(path: Path) -> str | None:
                 return f"{path / name} is missing, or is no plain file"
             if sha256(path / name) != wanted:
                 return f"{path / name} is not what was written"
-        for found in path.rglob("*"):
+        for found in [*path.iterdir(), *(found for folder in READ_WHOLE for found in (path / folder).rglob("*"))]:
             known = found.is_dir() or str(found.relative_to(path)) in hashes
             if not known and (not found.is_file() or (found.parent != path and not found.name.startswith("."))):
                 return f"{found} was not there when it was written"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +46,32 @@ def test_one_process_answers_until_it_is_closed() -> None:
         with ThreadPoolExecutor(4) as threads:
             assert set(threads.map(lambda n: decode(pid_of, n), range(8))) == pids
     assert not Path(f"/proc/{pids.pop()}").exists()
+
+
+SCRIPT = """
+import os, sys
+print("run", flush=True)
+from vtr.data.apart import Decoder
+print(Decoder()(os.getpid) != os.getpid())
+"""
+
+
+@pytest.mark.parametrize("way", ["file", "stdin"])
+def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path, way: str) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-" if way == "stdin" else "script.py"]
+    given = SCRIPT if way == "stdin" else None
+    done = subprocess.run(command, check=False, cwd=tmp_path, input=given, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("run\nTrue\n", 0), done.stderr
+
+
+def in_a_pool(_: int) -> bool:
+    return Decoder()(pid_of, 0) == os.getpid()
+
+
+def test_a_process_that_may_start_none_decodes_itself() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(in_a_pool, [0]) == [True]
 
 
 def test_a_hang_or_a_crash_costs_the_process_alone() -> None:

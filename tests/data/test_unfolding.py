@@ -58,6 +58,18 @@ def test_an_export_that_unfolds(bomb: Path) -> None:
         read_table(bomb)
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"])
+def test_texts_in_the_encodings_of_other_writers(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "emb-00000.parquet"
+    rows = {"id": [str(n) for n in range(50)], "video": ["a.mp4"] * 50, "caption": [f"clip {n}" for n in range(50)]}
+    how = dict.fromkeys(("id", "caption"), encoding)
+    pq.write_table(pa.table(rows), path, use_dictionary=["video"], column_encoding=how)
+    found = pa.Table.from_batches(list(unfolding.batches(path)))
+    assert found["caption"].to_pylist() == rows["caption"]
+    assert found["video"].to_pylist() == rows["video"]
+    assert read_table(path)["id"].to_pylist() == rows["id"]
+
+
 def test_every_type_is_what_it_was(tmp_path: Path) -> None:
     values = {
         "long": pa.array(["a", "b"], pa.large_string()),

@@ -159,6 +159,11 @@ def test_a_name_spoilt_by_one_file_is_whole_for_the_next(tmp_path: Path) -> None
     assert read(raw(tmp_path / "good.pth", good, legacy=True)).state == {"x": 1}
 
 
+def test_long_tuples_are_no_harm(tmp_path: Path) -> None:
+    sound = {"names": tuple(f"class {n}" for n in range(21_841)), "colours": tuple((n, n, n) for n in range(4096))}
+    assert read(saved(tmp_path / "x.pth", sound)) == sound
+
+
 def test_tensors_larger_than_the_file(tmp_path: Path) -> None:
     huge = torch.zeros(1).expand(10**6, 10**6)
     with pytest.raises(DataError, match=r"tensor of shape \(1000000, 1000000\) in it is larger than its storage"):

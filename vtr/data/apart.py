@@ -5,10 +5,13 @@ A hang or a crash in native code costs that process and the one video; whoever a
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from threading import Lock
+from types import ModuleType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from vtr.data.crew import POLL_S, Beat, Worker
@@ -58,8 +61,10 @@ class Decoder:
                 worker.end()
 
     def __call__(self, function: Callable[..., R], *given: Any) -> R:
+        if multiprocessing.current_process().daemon:
+            return function(*given)  # such a process may start none, and whoever started it can end it
         with self._lock:
-            worker, self._worker = self._worker or Worker(_done), None
+            worker, self._worker = self._worker or _start(), None
             try:
                 worker.give((function, given))
                 answer = self._answer(worker)
@@ -87,6 +92,15 @@ def processor_seconds(function: Callable[..., object], *given: Any) -> float:
     begin = time.process_time()
     function(*given)
     return time.process_time() - begin
+
+
+def _start() -> Worker[_Call, Any]:
+    """A worker that does not import the script it is called from, which without a guard would run again there."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        return Worker(_done)
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _done(call: _Call, beat: Beat) -> Any:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size
+FEW = 16  # rows at a time
+AS_DICTIONARY = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
 
 
-def batches(path: Path, columns: list[str] | None = None, rows: int = 256) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file, so many at a time; texts may be dictionaries, also within lists and structs.
 
     Raises DataError for a file that would unfold to more than 1 GB and 100 times its size, and what pyarrow does.
@@ -35,10 +37,12 @@ def batches(path: Path, columns: list[str] | None = None, rows: int = 256) -> It
     ]
     if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
         raise _too_large(path, limit)
-    texts = sorted({chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"})
+    texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
+    # pyarrow makes no dictionaries of texts in other encodings; those unfold as they are read, so few at a time.
+    others = {chunk.path_in_schema for chunk in chunks if not AS_DICTIONARY.issuperset(chunk.encodings)}
     total = 0
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
-        for batch in file.iter_batches(rows, columns=columns):
+    with pq.ParquetFile(path, read_dictionary=sorted(texts - others)) as file:
+        for batch in file.iter_batches(FEW if texts & others else rows, columns=columns):
             total += sum(_unfolded(column) for column in batch.columns)
             if total > limit:
                 raise _too_large(path, limit)

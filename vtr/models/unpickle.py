@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 PICKLE_LIMIT = 256 * 2**20  # bytes of pickle, which hold names and shapes but no values
-TUPLE_LIMIT = 10_000  # values in a tuple, those of tuples in it included
+TUPLE_LIMIT = 30_000  # values in the tuples of a tuple
 HASHED = 100  # values may be hashed for each opcode, on the average
 DIMENSIONS = 64
 STORAGES = {
@@ -122,18 +122,18 @@ class _Tuples:
         if "GET" in name or name == "DUP":
             stack.append(stack[-1] if name == "DUP" else self.memo[int(argument)])
             return 0
-        taken, fixed = 0, len(before)
+        taken, fixed, several = 0, len(before), 0
         if pickletools.markobject in before:
             fixed = before.index(pickletools.markobject)
             while value := stack.pop():
-                taken += value
+                taken, several = taken + value, several + 1
         kept = stack[-fixed] if fixed else 1
         for _ in range(fixed):
             taken += stack.pop()
         if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
             stack.append(kept)
             return taken
-        if taken > TUPLE_LIMIT and "LIST" not in name and "DICT" not in name:
+        if taken - several - fixed > TUPLE_LIMIT and "LIST" not in name and "DICT" not in name:
             raise Refused("a tuple in it, written out in full, is far larger than the file")
         long = argument.bit_length() // 64 if isinstance(argument, int) else 0  # the hash of a number takes its length
         one = 1 if name in ("LIST", "DICT") else 1 + taken + long
