@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from vtr import plainjson
 from vtr.build import clip_shape, is_here, load_model
 from vtr.data.apart import LIMIT_S, Decoder
 from vtr.data.clipping import clip_file
@@ -58,10 +59,8 @@ class Finder:
                 "the query is empty", 'describe what to find: vtr search EMBEDDINGS "a red circle moves left"'
             )
         for text in texts:
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:  # a byte of the command line that no text has
-                raise InputError(f"the query {text!r} is not UTF-8 text", "give it in a UTF-8 terminal") from error
+            if not plainjson.is_unicode(text):  # it has a byte of the command line that no text has
+                raise InputError(f"the query {text!r} is not UTF-8 text", "give it in a UTF-8 terminal")
         vectors = embed_captions(self.loaded.embedder, self.loaded.tokenizer, list(texts))
         return self.library.search(vectors, k)
 

@@ -13,12 +13,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vtr.data.tarheaders import AFTER_END, BLOCK, Problem, read_entries
+from vtr.data.tarheaders import AFTER_END, BLOCK, DAMAGE, Problem, read_entries
 from vtr.data.tarwriter import Member, ending, header
 from vtr.errors import DataError
 
-# Problems of headers that say that the tar is damaged; others stand in tars of anybody.
-COSTS = ("truncated", "bad-header", AFTER_END)
+# Problems that cost something; others stand in tars of anybody.
+COSTS = (*DAMAGE, AFTER_END)
 PADDING = "bad-padding"
 Named = tuple[str, Member]  # its key and itself
 

@@ -28,14 +28,13 @@ from vtr.data.limits import Limits
 from vtr.data.prepared import Prepared
 from vtr.data.store import VideoStore
 from vtr.data.tar import CAPTION_EXTS, IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
-from vtr.data.tarheaders import AFTER_END, Entry, Problem
+from vtr.data.tarheaders import AFTER_END, DAMAGE, Entry, Problem
 from vtr.errors import DataError, VideoError
 
 PARTS = ".indexing"
 META = b"vtr.indexing"
 HARMLESS = ("ignored", "no-key", "several-videos", AFTER_END)  # problems of a tar that cost no sample
 BAD_TAR = "bad-tar"  # it costs nobody knows how many samples; a video may be `truncated` in a sound tar
-DAMAGE = ("truncated", "bad-header")  # problems of headers that make a tar one
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vtr.data.tarheaders import MAX_MEMBER, Entry, Problem, read_entries
+from vtr.data.tarheaders import DAMAGE, MAX_MEMBER, Entry, Problem, read_entries
 
 # fmt: off
 VIDEO_EXTS = frozenset((
@@ -74,7 +74,7 @@ def scan(path: Path, max_member: int = MAX_MEMBER) -> TarScan:
             problems.append(Problem("duplicate-member", key, f"{entry.name!r} stands there twice"))
         else:
             sample.members[ext] = entry
-    if any(problem.kind in ("truncated", "bad-header") for problem in problems):
+    if any(problem.kind in DAMAGE for problem in problems):
         doubtful.add(last)
     for ext, count in ignored.items():
         problems.append(Problem("ignored", ext, f"{count} members .{ext} are never opened", count))

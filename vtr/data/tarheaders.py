@@ -24,6 +24,7 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\
 REFUSED = {"1": "link", "2": "link", "3": "device", "4": "device", "6": "device", "S": "sparse", "M": "sparse"}
 PLAIN = ("0", "\0", "7")
 AFTER_END = "after-end"
+DAMAGE = ("truncated", "bad-header")  # problems that say that the tar is damaged
 
 
 @dataclass(frozen=True, slots=True)
