@@ -134,6 +134,35 @@ def test_a_plan_says_what_fits_and_what_is_waited_for(shards: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    ("fits_", "room", "told"),
+    [
+        (100, True, "--accumulate 6 or more, or --set train.checkpointing=true"),
+        (0, True, "--set train.checkpointing=true, a smaller model, or more memory: not one clip fits"),
+        (0, False, "a smaller model, or more memory: not one clip fits"),
+    ],
+)
+def test_what_helps_where_a_batch_does_not_fit(fits_: int, room: bool, told: str) -> None:
+    assert fits.advice(fits_, 512, room) == told
+
+
+def test_a_plan_where_not_even_the_weights_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "memory_bytes", lambda where: 2**20)  # the machine's figure alone is given
+    found = fits.plan("mac-base", small=True, device="cpu")
+    assert found["batch_fits"] == 0
+    assert found["advice"] == "a smaller model, or more memory: not one clip fits"
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [("nonsense", r"the precision 'nonsense' is unknown\n.*choose one of: auto, fp32"), ("fp16", "fp16 needs a GPU")],
+)
+def test_a_precision_that_is_not_to_be_had(precision: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtr.bench.step.of_mac", lambda *given: pytest.fail("it was measured before"))
+    with pytest.raises(ConfigError, match=words):
+        run("step", repeats=1, small=True, device="cpu", precisions=("fp32", precision))
+
+
+@pytest.mark.parametrize(
     ("name", "peak"),
     [
         ("NVIDIA H200", 989.0), ("NVIDIA GH200 480GB", 989.0), ("NVIDIA H100 80GB HBM3", 989.0),

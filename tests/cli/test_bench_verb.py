@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from cli_helpers import Cli
@@ -37,3 +38,25 @@ def test_an_unknown_subject_is_no_command(cli: Cli) -> None:
     result = cli("bench", "speed")
     assert (result.code, result.out) == (2, "")
     assert "No such command" in result.err
+
+
+@pytest.mark.parametrize(
+    "given", [("--batch-size", "2"), ("--ratio", "0.5"), ("--precision", "bf16"), ("--repeats", "3"), ("--compile",)]
+)
+def test_what_a_plan_does_not_heed_is_refused(cli: Cli, given: tuple[str, ...]) -> None:
+    result = cli("bench", "step", "--plan", *given)
+    assert (result.code, result.out) == (2, "")
+    assert f"{given[0]} does nothing beside --plan" in result.err
+
+
+def test_shards_are_of_a_plan(cli: Cli, tmp_path: Path) -> None:
+    result = cli("bench", "step", "--shards", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert "--shards is what a plan reads from" in result.err
+    assert "--plan" in result.err
+
+
+def test_an_unknown_precision_is_refused_in_words(cli: Cli) -> None:
+    result = cli("bench", "step", "--precision", "nonsense")
+    assert (result.code, result.out) == (2, "")
+    assert "the precision 'nonsense' is unknown" in result.err

@@ -50,14 +50,23 @@ def plan(
         "batch_wanted": config.train.batch_size, "batch_measured": batch, "compute_samples_per_s": round(rate, 2),
     }  # fmt: skip
     if found["batch_fits"] < found["batch_wanted"]:
-        pieces = -(-found["batch_wanted"] // max(1, found["batch_fits"]))
-        found["advice"] = f"--accumulate {pieces} or more, or --set train.checkpointing=true"
+        found["advice"] = advice(fits, config.train.batch_size, USABLE * memory > fixed)
     if shards is not None:
         workers = min(config.data.workers, os.cpu_count() or 1) if workers is None else workers
         found["data_samples_per_s"] = round(reading_rate(config, shards) * max(1, workers), 2)
         found["workers"] = workers
         found["waits_for"] = "data" if found["data_samples_per_s"] < rate else "compute"
     return found
+
+
+def advice(fits: int, wanted: int, room: bool) -> str:
+    """What to do where `fits` clips go into memory at once, and not all that are `wanted`.
+
+    `room`: whether memory holds at least what a step takes whatever its batch.
+    """
+    if fits:
+        return f"--accumulate {-(-wanted // fits)} or more, or --set train.checkpointing=true"
+    return f"{'--set train.checkpointing=true, ' if room else ''}a smaller model, or more memory: not one clip fits"
 
 
 def steady_rate(it: Measure, step: Callable[[], None], most: int) -> tuple[float, int]:

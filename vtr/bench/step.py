@@ -124,13 +124,15 @@ def measure(
 ) -> Measured:
     """Ratios of step times at the recipe's size, and the table; `compiled` uses torch.compile in the table.
 
-    A recipe with one tower has the table alone: what MAC does is not to be had of it.
+    A recipe with one tower has the table alone: what MAC does is not to be had of it. Raises ConfigError, before
+    anything is measured, for a precision that is unknown or not to be had here.
     """
     from vtr import build, compute
     from vtr import recipe as recipes
 
     where = compute.device(device)
     best = compute.precision("auto", where)
+    precisions = tuple(dict.fromkeys(compute.precision(name, where) for name in precisions or ("fp32", best)))
     config = recipes.load(recipe)
     figures: dict[str, Any] = {
         "recipe": recipe, "batch_size": batch_size, "device": str(where), "best_precision": best,
@@ -149,7 +151,7 @@ def measure(
         build.compile_towers(it.model)
     ratios = ratios or RATIOS_OF.get(config.objective.name, RATIOS)
     figures["parameters_m"] = round(sum(p.numel() for p in it.objective(ratios[-1]).parameters()) / 1e6, 1)
-    figures["table"] = table(few, it, ratios, precisions or tuple(dict.fromkeys(("fp32", best))))
+    figures["table"] = table(few, it, ratios, precisions)
     return {"ratios": wanted, "figures": figures}
 
 

@@ -13,6 +13,7 @@ import typer
 from vtr.bench import SUBJECTS, reached, run
 from vtr.cli.app import app, examples, print_json, progress
 from vtr.cli.options import Device, Json
+from vtr.errors import InputError
 
 bench = typer.Typer(
     name="bench",
@@ -24,6 +25,11 @@ bench = typer.Typer(
 app.add_typer(bench)
 
 
+# What is of the table, and not of a plan.
+OF_THE_TABLE = {
+    "batch_size": "--batch-size", "ratio": "--ratio", "precision": "--precision", "compiled": "--compile",
+    "repeats": "--repeats",
+}  # fmt: skip
 # Without a terminal, what was found is told at most once in so many seconds: all of it, when its time has come.
 PLAIN_EVERY_S = 30.0
 Repeats = Annotated[int, typer.Option(min=1, help="Times each is measured; the median counts.")]
@@ -84,6 +90,7 @@ def _measure(subject: str, repeats: int, small: bool, as_json: bool, **options: 
     epilog=examples("vtr bench step --json", "vtr bench step --recipe mac-base --plan --shards shards/train"),
 )
 def _step(
+    ctx: typer.Context,
     recipe: Annotated[str, typer.Option(help="Its sizes are measured: a recipe with two towers.")] = "mac-base",
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 2,
     ratio: Annotated[list[float] | None, typer.Option(min=0, max=0.99, help="Mask ratios of the table.")] = None,
@@ -96,6 +103,7 @@ def _step(
     small: Small = False,
     as_json: Json = False,
 ) -> None:
+    _refuse_idle(ctx, plan, shards)
     if not plan:
         given: dict[str, Any] = {"ratios": ratio} if ratio else {}
         given |= {"precisions": precision} if precision else {}
@@ -111,6 +119,19 @@ def _step(
         print_json(found)
     else:
         _show_figures(found)
+
+
+def _refuse_idle(ctx: typer.Context, plan: bool, shards: Path | None) -> None:
+    """Raises InputError for a flag that would do nothing."""
+    if not plan and shards is not None:
+        raise InputError("--shards is what a plan reads from, and none is asked for", "add --plan, or leave it out")
+    given = [name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    idle = [OF_THE_TABLE[name] for name in given if plan and name in OF_THE_TABLE]
+    if idle:
+        raise InputError(
+            f"{idle[0]} does nothing beside --plan, which takes the recipe as it is",
+            "leave it out; a recipe is a TOML file, which may be one of your own",
+        )
 
 
 def _show(result: dict[str, Any]) -> None:
