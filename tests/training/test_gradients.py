@@ -184,12 +184,22 @@ def test_what_cannot_be_split_is_refused() -> None:
     check_pieces(Whole(), 1, "exact", 8, 1)
 
 
-@pytest.mark.parametrize(("pieces", "how", "batch"), [(3, "exact", 8), (4, "plain", 4)])
+@pytest.mark.parametrize(("pieces", "how", "batch"), [(3, "exact", 8), (3, "plain", 8), (8, "exact", 4)])
 def test_a_batch_that_does_not_divide(pieces: int, how: str, batch: int) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"{batch} clips a process do not divide into {pieces} pieces\n.*--accumulate"
-    ):
+    given = rf"a batch of {2 * batch} over 2 processes, with --accumulate {pieces}: "
+    wrong = rf"{batch} clips a process do not divide into {pieces} pieces\n.*--accumulate, {2 * pieces} here"
+    with pytest.raises(ConfigError, match=given + wrong):
         check_pieces(cases.make("mac")[0], pieces, how, 2 * batch, 2)
+
+
+def test_plain_pieces_need_negatives() -> None:
+    objective = cases.make("mac")[0]
+    words = r"a batch of 8 over 2 processes, with --accumulate 4: that is one clip a piece, .* need 2\b.*\n.*smaller"
+    with pytest.raises(ConfigError, match=words):
+        check_pieces(objective, 4, "plain", 8, 2)
+    check_pieces(objective, 4, "exact", 8, 2)
+    check_pieces(objective, 2, "plain", 8, 2)
+    check_pieces(objective, 1, "plain", 2, 2)
 
 
 def test_a_batch_that_does_not_divide_among_processes() -> None:

@@ -76,10 +76,16 @@ def check_batch(batch: int, world: int, pieces: int, how: str) -> None:
             f"a global batch of {batch} does not divide among {world} processes", "choose a multiple with --batch-size"
         )
     local = batch // world
-    if pieces > 1 and (local % pieces or local // pieces < (2 if how == "plain" else 1)):
+    given = f"a batch of {batch} over {world} process{'es' if world > 1 else ''}, with --accumulate {pieces}"
+    if local % pieces:
         raise ConfigError(
-            f"{local} clips a process do not divide into {pieces} pieces",
-            "choose --batch-size as a multiple of processes times --accumulate",
+            f"{given}: {local} clips a process do not divide into {pieces} pieces",
+            f"choose --batch-size as a multiple of processes times --accumulate, {world * pieces} here",
+        )
+    if pieces > 1 and how == "plain" and local == pieces:
+        raise ConfigError(
+            f"{given}: that is one clip a piece, and plain pieces need 2 to have negatives of their own",
+            "give --accumulate a smaller number, or --batch-size a larger one",
         )
 
 
