@@ -143,6 +143,30 @@ def test_settings_that_change_nothing_learned_may_differ(run: Path, nano: Path, 
     assert recipe.load(str(out / "config.toml")).data.workers == 1
 
 
+def test_a_run_goes_on_in_less_memory(run: Path, nano: Path, shards: Path, tmp_path: Path) -> None:
+    """In exact pieces, with activations computed again, and with another cache: from where it was, to the same end."""
+    out = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(checkpoint.steps(out)[-1])
+    smaller = {"train__accumulate": 4, "train__checkpointing": True}
+    api.pretrain(config_of(nano, **smaller), shards, out)
+    assert steps(out) == steps(run)
+    lines = [map(json.loads, (at / "metrics.jsonl").read_text().splitlines()) for at in (out, run)]
+    ends, wanted = ([row["loss"] for row in rows] for rows in lines)
+    assert ends == pytest.approx(wanted, rel=1e-4)
+    api.pretrain(config_of(nano, data__cache_gb=0.1), shards, out)
+    assert recipe.load(str(out / "config.toml")).data.cache_gb == 0.1
+
+
+@pytest.mark.parametrize("how", [("exact", "plain"), ("plain", "exact"), ("plain", "plain")])
+def test_pieces_with_negatives_of_their_own_are_another_training(
+    run: Path, nano: Path, shards: Path, tmp_path: Path, how: tuple[str, str]
+) -> None:
+    out = shutil.copytree(run, tmp_path / "run")
+    (out / "config.toml").write_text(recipe.to_toml(config_of(nano, train__accumulate_how=how[0])))
+    with pytest.raises(RunError, match=r"begun with another config: .*train\.accumulate: 1 -> 2"):
+        api.pretrain(config_of(nano, train__accumulate=2, train__accumulate_how=how[1]), shards, out)
+
+
 def test_other_shards_are_refused(run: Path, nano: Path, test_shards: Path) -> None:
     with pytest.raises(RunError, match=r"was trained on the shards \w{12}, not \w{12}\n.*--fresh"):
         api.pretrain(str(nano), test_shards, run)

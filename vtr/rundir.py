@@ -26,9 +26,10 @@ OWN = (
     "best", "best.json", "trackers", "wandb",
 )  # fmt: skip
 WRITTEN = ("metrics.jsonl", "quarantine.jsonl", "nonfinite.jsonl", "best.json")  # and read again as it goes on
-# What a run may be taken up with other values of: none changes what it learns.
+# What a run may be taken up with other values of: none changes what it learns from. Pieces and recomputing round
+# differently, pieces have dropout of their own, and what is held decoded is cropped out of frames of `data.resize`.
 FREE = (
-    "data.workers", "data.time_limit_s",
+    "data.workers", "data.time_limit_s", "data.cache_gb", "train.checkpointing",
     "train.device", "train.log_every", "train.save_every", "train.eval_every", "train.keep",
     "train.best", "train.skip_nonfinite", "train.tracker",
 )  # fmt: skip
@@ -85,7 +86,8 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
                 f"{out} was {words} {_short(old.get(key, ''))}, not {_short(record.get(key, ''))}",
                 "give another --out, or --fresh to start over",
             )
-    changed = recipe.difference(before, config, but=FREE)
+    exact = before.train.accumulate_how == config.train.accumulate_how == "exact"  # plain pieces have fewer negatives
+    changed = recipe.difference(before, config, but=(*FREE, *(("train.accumulate",) if exact else ())))
     if changed:
         raise RunError(
             f"{out} was begun with another config: {'; '.join(changed)}",
