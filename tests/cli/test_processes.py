@@ -67,6 +67,7 @@ def test_two_processes_train_like_one(nano: Path, shards: Path, test_shards: Pat
     assert process.returncode == 0, stderr
     assert json.loads(stdout) == {"run": str(out), "checkpoint": str(checkpoint.newest(out))}, "said once"
     assert "batch 8 = 2 a process x 2 processes x 2 pieces" in stderr
+    assert json.loads((out / "reading.json").read_text())["clips"] == {"pyav": 48}, "those of both"
     *trained, scored = rows(out)
     for key in ("loss", "gradient_norm"):
         assert [row[key] for row in trained] == pytest.approx([row[key] for row in rows(run)], rel=1e-3)

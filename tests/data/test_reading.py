@@ -10,7 +10,7 @@ from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
 from vtr.data.order import evaluation_slots
-from vtr.data.reading import Reading, frame_store_rate
+from vtr.data.reading import Reading, frame_store_rate, sum_of
 from vtr.data.shards import write_shards
 
 SHAPE = ClipShape(frames=4, size=32, resize=36, decoder="auto")
@@ -70,3 +70,11 @@ def test_a_frame_store_needs_no_hint(tmp_path: Path, words) -> None:
     list(batches(dataset, evaluation_slots(3, 3), words, 0, reading=seen))
     assert seen.clips == {"jpeg": 3}
     assert frame_store_rate(dataset) == 0.0
+
+
+def test_several_processes_count_together() -> None:
+    parts = [Reading(), Reading()]
+    for one, count in zip(parts, (3, 5), strict=True):
+        for _ in range(count):
+            one.count("pyav", 0.5)
+    assert sum_of(parts).record() == {"clips": {"pyav": 8}, "clips_per_core_s": {"pyav": 2.0}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,14 @@ class Reading:
                 f"{self.rate(*OF_VIDEO):.0f}/s: vtr shard --store frames"
             )
         return lines
+
+
+def sum_of(readings: Iterable[Reading]) -> Reading:
+    """What all of them took together."""
+    whole = Reading()
+    for one in readings:
+        whole.add(one)
+    return whole
 
 
 def frame_store_rate(dataset: ClipDataset, samples: int = 3) -> float:
