@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from vtr import api, checkpoint, recipe
+from vtr.api.runs import SCORED
 from vtr.config import Config
 from vtr.errors import ConfigError, RunError
 
@@ -116,6 +117,43 @@ def test_unknown_and_missing_trackers(nano: Path, shards: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"train.tracker = 'dvclive' is not installed\n.*pip install dvclive"):
         api.pretrain(config_of(nano, train__tracker="dvclive"), shards, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("given", [{"train.best": "t2v R@1"}, {"train.eval_every": 2}])
+def test_what_is_asked_of_evaluations_wants_something_to_evaluate(
+    nano: Path, shards: Path, run: Path, tmp_path: Path, given: dict
+) -> None:
+    (name, value), out = *given.items(), tmp_path / "run"
+    words = rf"{name} = {value!r} is of evaluations, .*\n.*give --eval-shards DIR, or leave it out"
+    with pytest.raises(ConfigError, match=words):
+        api.pretrain(str(nano), shards, out, overrides=given)
+    with pytest.raises(ConfigError, match=words):
+        api.finetune(run, shards, out, overrides=given)
+    assert not out.exists()
+    # A recipe may say so for those who evaluate.
+    api.pretrain(recipe.override(recipe.load(str(nano)), {**given, "train.steps": 1}), shards, out)
+
+
+def test_a_best_of_nothing_is_refused_before_the_first_step(
+    nano: Path, shards: Path, run: Path, tmp_path: Path
+) -> None:
+    given, words = (
+        {"train.best": "R@1"},
+        r"train.best = 'R@1' is not scored\n.*choose one of: t2v R@1, t2v R@5, .*v2t MdR",
+    )
+    with pytest.raises(ConfigError, match=words):
+        api.pretrain(str(nano), shards, tmp_path / "run", overrides=given, eval_shards=shards)
+    with pytest.raises(ConfigError, match=words):
+        api.finetune(run, shards, tmp_path / "run", overrides=given, eval_shards=shards)
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_figure_that_may_be_named_is_scored(nano: Path, shards: Path, tmp_path: Path) -> None:
+    given = {"train.best": "v2t MdR", "train.steps": 1}
+    api.pretrain(str(nano), shards, tmp_path / "run", overrides=given, eval_shards=shards)
+    scored = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
+    assert tuple(scored) == ("step", *SCORED)
+    assert json.loads((tmp_path / "run/best.json").read_text())["value"] == scored["v2t MdR"]
 
 
 def test_compiling_wants_captions_of_one_length(nano: Path) -> None:

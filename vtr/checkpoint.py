@@ -24,13 +24,18 @@ READ_WHOLE = ("state", "tokenizer")  # folders whose every file is read
 BEST = "best"  # of a run, a link to the checkpoint that scored best
 
 
+def place(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands."""
+    return run / FOLDER / f"step-{step:08d}"
+
+
 def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path:
     """Lets `write(folder)` fill a new checkpoint, gives it its name when whole, and keeps the newest `keep`.
 
     Later ones that are torn, of a run that went on from an older one, are renamed: they must not count as the newest.
     Raises WorkError when the disk is full; all other checkpoints are then untouched.
     """
-    final = run / FOLDER / f"step-{step:08d}"
+    final = place(run, step)
     aside = final.with_name(f".{final.name}.tmp-{os.getpid()}")
     for leftover in final.parent.glob(".step-*.tmp-*"):  # what a killed process had begun
         shutil.rmtree(leftover, ignore_errors=True)
@@ -64,9 +69,9 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
 def _set_aside(torn: Path) -> None:
     """Gives a checkpoint a name under which none is sought. It stays: what ails it may be the disk of the moment."""
     with suppress(OSError):
-        place = torn.with_name(f"torn-{torn.name}")
-        shutil.rmtree(place, ignore_errors=True)
-        torn.replace(place)
+        away = torn.with_name(f"torn-{torn.name}")
+        shutil.rmtree(away, ignore_errors=True)
+        torn.replace(away)
 
 
 def mark_best(run: Path, path: Path) -> None:
@@ -115,8 +120,8 @@ def check(path: Path) -> str | None:
             if name not in hashes:
                 return f"{path / HASHES} does not name {name}"
         for name, wanted in hashes.items():
-            place = PurePosixPath(name)
-            if place.is_absolute() or ".." in place.parts:  # a checkpoint may come from anybody
+            named = PurePosixPath(name)
+            if named.is_absolute() or ".." in named.parts:  # a checkpoint may come from anybody
                 return f"{path / HASHES} names a file outside of the checkpoint: {name!r}"
             if not (path / name).is_file():  # a pipe would be read for ever
                 return f"{path / name} is missing, or is no plain file"

@@ -22,6 +22,15 @@ def load(path: Path) -> Any:
     return loads(read_bytes(path))
 
 
+def finite(value: Any) -> Any:
+    """`value` with null for each number, however deep, that JSON has no word for: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value
+
+
 def is_unicode(*texts: str) -> bool:
     """Whether none has half a surrogate pair: JSON can write it, and names that are not UTF-8 are read so."""
     try:

@@ -20,12 +20,13 @@ from vtr.data.cache import FrameCache
 from vtr.data.loader import ClipDataset, batches, workers_watched
 from vtr.data.mixture import Samples
 from vtr.data.order import Part, mixed_slots, steps_of
-from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate
+from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate, sum_of
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
 from vtr.optim import parameter_groups, scaled_lr
+from vtr.training.average import Average
 from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated, check_tracker, processes_watched
 from vtr.training.spread import asked
@@ -57,7 +58,7 @@ def run(
     that is not the config's.
     Raises RunError when `out` holds another kind of run, or one with another config or other data.
     """
-    from accelerate.utils import set_seed
+    from accelerate.utils import gather_object, set_seed
 
     where = compute.device(config.train.device)
     precision = compute.precision(config.train.precision, where)
@@ -98,7 +99,8 @@ def run(
         if latest is not None:
             runfiles.read_extras(latest, objective)
         dataset, reading = training_data(config, index), Reading()
-        average = make_average(config, model, accelerator.device, begun=latest is not None)
+        decay = config.train.ema
+        average = Average(model, decay, accelerator.device, begun=latest is not None) if decay else None
         if latest is not None and average is not None:
             runfiles.read_trained(latest, model)
         if spread is not None:
@@ -144,6 +146,7 @@ def run(
                     average,
                     spread,
                 )
+                reading = sum_of(gather_object([reading]))
             if accelerator.is_main_process:
                 _tell_reading(reading, dataset, out)
         except OSError as error:
@@ -199,17 +202,6 @@ def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> An
         betas=(optim.beta1, optim.beta2),
         fused=True,
     )
-
-
-def make_average(config: Config, model: Model, where: torch.device, *, begun: bool) -> Any:
-    """An average of the weights that follows them from the first step on, or None; `model` holds it if `begun`."""
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-    if not config.train.ema:
-        return None
-    average = AveragedModel(model, where, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema))  # type: ignore[no-untyped-call]
-    average.n_averaged.fill_(int(begun))
-    return average
 
 
 def training_data(config: Config, index: Samples) -> ClipDataset:

@@ -30,4 +30,23 @@ def test_the_processors_time_is_that_of_steps_alone() -> None:
     figures = clock.figures(0)
     assert 0.05 <= figures["processor_s"] - first < 0.25
     assert figures["seconds"] >= 0.9
-    assert 0.3 <= figures["data_wait"] <= 0.7, "evaluations are no wait for data"
+    assert 0.75 <= figures["data_wait"] < 1, "nor are evaluations in the time that it is a share of"
+
+
+def test_what_stands_between_steps_slows_nothing_down() -> None:
+    """Steps of a tenth of a second and an evaluation of half a second: they keep their speed, and the rest its time."""
+    clock = Clock()
+    for _ in range(2):
+        time.sleep(0.1)
+        clock.step(8, 80)
+        before = clock.figures(10)
+        with clock.aside():
+            time.sleep(0.5)
+    time.sleep(0.1)
+    clock.step(8, 80)
+    after = clock.figures(10)
+    for figures in (before, after):
+        assert 40 < figures["samples_per_s"] <= 80
+        assert 400 < figures["tokens_per_s"] <= 800
+        assert 1 <= figures["left_s"] < 2
+    assert after["seconds"] >= 1.3, "all that has passed"

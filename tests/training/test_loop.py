@@ -17,6 +17,7 @@ from torch import nn
 from vtr import checkpoint
 from vtr.errors import ConfigError, Interrupted, RunError, WorkError
 from vtr.optim import warmup_cosine
+from vtr.training.average import Average
 from vtr.training.best import Best
 from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated
@@ -50,7 +51,7 @@ def stream(start: int) -> Iterator[tuple[Batch, list[Any]]]:
         yield batch_of(step), []
 
 
-def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, **changes: Any) -> Path:
+def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, average=None, **changes: Any) -> Path:
     plan = {"steps": 6, "batch_size": 4, "pieces": 1, "pieces_how": "exact", "seed": 5, "warmup": 2,
             "floor": 0.0, "clip": 0.0, "unmasked_tail": 0.0,
             "log_every": 1, "save_every": 2, "eval_every": 0, "keep": 9,
@@ -67,7 +68,7 @@ def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, **chan
         model.load_state_dict(torch.load(latest / "weights.pt"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, fused=fused)
     with accelerated(torch.device("cpu"), "fp32") as accelerator:
-        return train(model, optimizer, accelerator, batches, Plan(**plan | changes), out, write_run, evaluate)
+        return train(model, optimizer, accelerator, batches, Plan(**plan | changes), out, write_run, evaluate, average)
 
 
 def metrics(out: Path, key: str) -> list[Any]:
@@ -217,6 +218,28 @@ def test_some_steps_may_be_skipped_and_change_nothing(tmp_path: Path, fused: boo
         go(tmp_path / "poisoned", again, skip_nonfinite=2, fused=fused, steps=9)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("skipped", [(1,), (2, 4), (6,)])
+def test_a_step_that_was_left_out_moves_no_average(tmp_path: Path, fused: bool, skipped: tuple[int, ...]) -> None:
+    """The average of all steps is that of the weights at the first, and of those that were taken after it."""
+
+    class Kept(Average):
+        def follow(self, model: Any, left_out: torch.Tensor) -> None:
+            super().follow(model, left_out)
+            trained.append(model.weight.detach().clone())
+
+    trained: list[torch.Tensor] = []
+    objective = Toy(lambda call: float("nan") if call in skipped else 1.0)
+    objective.model = Toy()
+    objective.model.weight = objective.weight
+    average = Kept(objective.model, 0.9, torch.device("cpu"), begun=False)
+    go(tmp_path, objective, average=average, fused=fused, skip_nonfinite=2, log_every=3, save_every=6)
+    mean = trained[0]
+    for step, weights in enumerate(trained[1:], start=2):
+        mean = mean if step in skipped else 0.9 * mean + 0.1 * weights
+    torch.testing.assert_close(average.module.weight, mean)
+
+
 def test_gradients_that_are_not_finite_stop_it_too(tmp_path: Path) -> None:
     model = Toy()
     model.weight.register_hook(lambda grad: grad * float("nan") if len(model.calls) == 3 else grad)
@@ -267,6 +290,70 @@ def test_the_best_checkpoint_is_kept_and_pointed_at(tmp_path: Path) -> None:
     go(tmp_path, Toy(), scores([8.0, 10.0, 1.0]), steps=17, eval_every=3, save_every=5, keep=1, best="t2v R@1")
     assert names(tmp_path) == [15, 17]
     assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000015")
+
+
+@pytest.mark.parametrize("cut", [3, 6, 7])
+def test_an_evaluation_that_was_cut_off_is_made_up(tmp_path: Path, cut: int) -> None:
+    """Saved, and ended in its evaluation: the same command scores that step first, and the best one is not missed."""
+    scores, seen = {3: 5.0, 6: 9.0, 7: 7.0}, []
+
+    def evaluate(ending: bool = False) -> dict[str, float]:
+        seen.append(max(names(tmp_path)))
+        if ending and seen[-1] == cut:
+            raise WorkError("ended")
+        return {"t2v R@1": scores[seen[-1]]}
+
+    given = {"steps": 7, "eval_every": 3, "save_every": 3, "best": "t2v R@1"}
+    with pytest.raises(WorkError, match="ended"):
+        go(tmp_path, Toy(), lambda: evaluate(ending=True), **given)
+    seen.clear()
+    go(tmp_path, Toy(), evaluate, **given)
+    assert seen == [step for step in scores if step >= cut]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["t2v R@1"]) for row in rows if "t2v R@1" in row] == list(scores.items())
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4, 5, 6, 7]
+    assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000006")
+    seen.clear()
+    go(tmp_path, Toy(), evaluate, **given)
+    assert seen == [], "once"
+
+
+def test_a_best_that_was_not_marked_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended between the evaluation and its mark: it is scored again, and marked."""
+    given = {"eval_every": 2, "best": "t2v R@1"}
+
+    def end(*given: object, **more: object) -> None:
+        raise WorkError("ended")
+
+    with monkeypatch.context() as patch, pytest.raises(WorkError, match="ended"):
+        patch.setattr(Best, "mark", end)
+        go(tmp_path, Toy(), lambda: {"t2v R@1": 1.0}, **given)
+    go(tmp_path, Toy(), lambda: {"t2v R@1": 1.0}, **given)
+    assert metrics(tmp_path, "t2v R@1") == [1.0, 1.0, 1.0]
+    assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000002")
+
+
+@pytest.mark.parametrize("left", ["another", "none", "a checkpoint that is gone"])
+def test_a_link_that_was_left_behind(tmp_path: Path, left: str) -> None:
+    """The record was written, its link was not any more: it is made as the run goes on, if the checkpoint is there."""
+    scores = [5.0, 9.0, 7.0, 8.0]
+    go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, eval_every=2, best="t2v R@1")
+    (tmp_path / "best").unlink()
+    if left == "another":
+        checkpoint.mark_best(tmp_path, checkpoint.place(tmp_path, 2))
+    if left == "a checkpoint that is gone":
+        (tmp_path / "checkpoints/step-00000004").rename(tmp_path / "checkpoints/gone")
+    go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, steps=8, eval_every=8, keep=1, best="t2v R@1")
+    gone = left == "a checkpoint that is gone"
+    assert (tmp_path / "best").readlink().name == ("step-00000008" if gone else "step-00000004")
+    assert json.loads((tmp_path / "best.json").read_text())["value"] == (8.0 if gone else 9.0)
+
+
+def test_what_is_not_a_number_is_no_best(tmp_path: Path) -> None:
+    scores = [float("nan"), 3.0, float("nan")]
+    go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, eval_every=2, best="t2v R@1")
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 4, "metric": "t2v R@1", "value": 3.0}
+    assert metrics(tmp_path, "t2v R@1") == [None, 3.0, None]
 
 
 def test_of_a_rank_less_is_better(tmp_path: Path) -> None:

@@ -32,6 +32,25 @@ def test_lines_past_the_start_come_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_figures_that_are_no_numbers_are_null(tmp_path: Path) -> None:
+    """JSON has no NaN; and a line that somebody's tool wrote with one does not stop the run."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": NaN}\n')
+    with RunLog(path, 3, 1) as log:
+        log.figures(2, {**FIGURES, "loss": float("inf"), "video_spread": float("nan")})
+        log.record(2, {"t2v R@1": float("nan")})
+    _, second, third = map(json.loads, path.read_text().splitlines())
+    assert (second["loss"], second["video_spread"], third["t2v R@1"]) == (None, None, None)
+    assert steps(path) == [1, 2, 2]
+
+
+@pytest.mark.parametrize(("line", "scored"), [({"loss": 1.0}, False), ({"t2v R@1": 1.0}, True)])
+def test_an_evaluation_of_the_start_is_known(tmp_path: Path, line: dict[str, float], scored: bool) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step, **line}) + "\n" for step in (1, 3)))
+    assert [RunLog(path, 9, start).scored for start in (3, 2)] == [scored, False]
+
+
 def test_plain_lines_on_stderr_and_nothing_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RunLog(tmp_path / "m", 3, 0) as log:
         for step in (1, 2, 3):

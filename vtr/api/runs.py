@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 OF_THE_WEIGHTS = ("model.", "data.words:")
+# What an evaluation in training gives, and `train.best` may name.
+SCORED = tuple(f"{way} {name}" for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR"))
 # What fine-tuning may change in a model all the same.
 ADAPTED = ("model.lora_rank", "model.lora_alpha", "model.drop_path", "model.dropout", "model.grow_time")
 
@@ -45,6 +47,7 @@ def pretrain(
     wanted = overrides or {}
     config = recipe.override(recipe.load(config) if isinstance(config, str) else config, wanted)
     *before, last = recipe.staged(config)
+    _check_scoring(last, wanted, eval_shards)
     for number, stage in enumerate(before, start=1):
         folder = Path(out).with_name(f"{Path(out).name}.stage-{number}")
         _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, fresh=fresh)
@@ -85,6 +88,7 @@ def finetune(
         raise ConfigError(
             f"fine-tuning keeps the model of {source}: {'; '.join(changed)}", "pretrain with these settings instead"
         )
+    _check_scoring(config, overrides or {}, eval_shards)
     index = open_shards(shards)
     init = sha256(found.weights)
     scorer = _scorer(eval_shards)
@@ -133,6 +137,24 @@ def _pretrain_stage(
     )  # fmt: skip
 
 
+def _check_scoring(config: Config, wanted: Mapping[str, Any], shards: Path | str | None) -> None:
+    """Raises ConfigError for a figure that is not scored, or settings that were asked for without shards to score.
+
+    What a recipe says of evaluations is for those that ask for them.
+    """
+    from vtr.training.best import check_scored
+
+    if shards is not None:
+        check_scored(config.train.best, SCORED)
+        return
+    for key in ("train.best", "train.eval_every"):
+        if wanted.get(key):
+            raise ConfigError(
+                f"{key} = {wanted[key]!r} is of evaluations, and there is nothing to evaluate on",
+                "give --eval-shards DIR, or leave it out",
+            )
+
+
 def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] | None:
     """For the training loop: R@K both ways on `shards`, as flat names."""
     if shards is None:
@@ -143,6 +165,6 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
 
     def score(loaded: Loaded) -> dict[str, float]:
         result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0, together=True)
-        return {f"{way} {name}": result[way][name] for way in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR")}
+        return {name: result[name.split()[0]][name.split()[1]] for name in SCORED}
 
     return score

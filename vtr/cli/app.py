@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from vtr.plainjson import finite
 from vtr.plaintext import printable
 from vtr.version import __version__
 
@@ -67,20 +68,12 @@ def print_text(text: str) -> None:
 
 def as_json(value: Any) -> str:
     """JSON text; a figure that is not finite becomes null, for JSON has no NaN."""
-    return json.dumps(_finite(value), indent=1, default=str)
+    return json.dumps(finite(value), indent=1, default=str)
 
 
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
     print_text(as_json(value))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value - value != 0 else value
 
 
 def progress(*columns: Any) -> Any:

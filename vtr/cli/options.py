@@ -14,7 +14,9 @@ TrainShards = Annotated[
     typer.Option("--shards", help="Shard directory; may come again, with shares: DIR=0.7.", show_default=False),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
-EvalShards = Annotated[Path | None, typer.Option("--eval-shards", help="Shards to evaluate on at the end.")]
+EvalShards = Annotated[
+    Path | None, typer.Option("--eval-shards", help="Shards to score at the end, and each train.eval_every.")
+]
 InitFrom = Annotated[
     str | None,
     typer.Option(

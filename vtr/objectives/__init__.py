@@ -13,6 +13,7 @@ are the last argument of `rows`:
 
 Rows named "video" and "text" are the vectors whose spread the log tells. An objective without `rows` may say in
 `unsplit` why it has none. Modules beside `model` are for training alone: a decoder, a head, a snapshot. A checkpoint
-keeps them apart from the model. Two more methods are called where they are there: `after_step(done)` after each step of
-the optimizer, and `clip_tokens(masked) -> int`, the tokens a clip puts through the encoder, for the log.
+keeps them apart from the model. Two more methods are called where they are there: `after_step(done)` after each step,
+one that was left out as not finite too, and `clip_tokens(masked) -> int`, the tokens a clip puts through the encoder,
+for the log.
 """

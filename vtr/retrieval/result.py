@@ -180,7 +180,7 @@ def ranks_path(path: Path) -> Path:
 
 def as_json(value: Any) -> str:
     """JSON; a number that is not finite becomes null, for JSON has none."""
-    return json.dumps(_finite(value), indent=1, default=str, ensure_ascii=False)
+    return json.dumps(plainjson.finite(value), indent=1, default=str, ensure_ascii=False)
 
 
 def read(path: Path) -> Read:
@@ -247,11 +247,3 @@ def _queries(part: Part, way: str) -> tuple[list[str], list[str]]:
         return [paired.ids[i] for i in paired.owner], paired.captions
     ids = [paired.ids[i] for i in np.flatnonzero(paired.captioned)]
     return ids, [""] * len(ids)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value - value != 0 else value

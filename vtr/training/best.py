@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,21 @@ LOWER = ("MdR", "MnR")
 RECORD = "best.json"
 
 
+def check_scored(metric: str, scored: Iterable[str]) -> None:
+    """Raises ConfigError for a `train.best` that is none of the figures `scored`."""
+    names = list(scored)
+    if metric and metric not in names:
+        raise ConfigError(f"train.best = {metric!r} is not scored", f"choose one of: {', '.join(names)}")
+
+
 class Best:
     """`best.json` of a run, `{"step", "metric", "value"}`, and the link `best` to that checkpoint.
 
     A best that comes after `start`, where a run goes on from an older checkpoint, is forgotten: it will come again.
+    The record tells which is the best; `main` mends a link that a kill has left behind it.
     """
 
-    def __init__(self, run: Path, metric: str, start: int) -> None:
+    def __init__(self, run: Path, metric: str, start: int, *, main: bool = True) -> None:
         self.run, self.metric = run, metric
         self.value: float | None = None
         if metric and (run / RECORD).is_file():
@@ -31,6 +41,7 @@ class Best:
                 old = plainjson.load(run / RECORD)
                 if old["metric"] == metric and old["step"] <= start:
                     self.value = float(old["value"])
+                    self._follow(checkpoint.place(run, int(old["step"])), main=main)
             except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
                 raise RunError(f"{run / RECORD} is damaged: {error}", "remove it, and the next best is kept") from error
 
@@ -41,10 +52,10 @@ class Best:
         """
         if not self.metric:
             return False
-        if self.metric not in results:
-            raise ConfigError(f"train.best = {self.metric!r} is not scored", f"choose one of: {', '.join(results)}")
+        check_scored(self.metric, results)
         sign = -1 if self.metric.split()[-1] in LOWER else 1
         better = self.value is None or sign * results[self.metric] > sign * self.value
+        better = better and not math.isnan(results[self.metric])  # which nothing would ever be better than
         if accelerator.num_processes > 1:
             mine = torch.tensor([float(better and accelerator.is_main_process)], device=accelerator.device)
             better = bool(accelerator.reduce(mine).item())
@@ -52,9 +63,22 @@ class Best:
             self.value = results[self.metric]
         return better
 
+    def _follow(self, recorded: Path, *, main: bool) -> None:
+        link = self.run / checkpoint.BEST
+        if link.is_symlink() and link.readlink().name == recorded.name:
+            return
+        if not recorded.is_dir():
+            self.value = None
+        elif main:
+            checkpoint.mark_best(self.run, recorded)
+
     def mark(self, step: int, path: Path, *, main: bool) -> None:
         """Makes the checkpoint `path` the best one."""
         if main:
-            record = {"step": step, "metric": self.metric, "value": self.value}
+            record = {
+                "step": step,
+                "metric": self.metric,
+                "value": self.value,
+            }  # the link follows, now or when it goes on
             write_bytes(self.run / RECORD, json.dumps(record).encode())
             checkpoint.mark_best(self.run, path)

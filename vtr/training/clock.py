@@ -13,23 +13,24 @@ class Clock:
     def __init__(self) -> None:
         self._begin = self._look = time.monotonic()
         self._processor = time.process_time()
-        self._waited = 0.0
+        self._waited = self._aside = self._all_aside = 0.0
         self._samples = self._tokens = self._all_steps = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around a wait for the next batch."""
-        begin = time.monotonic()
-        with self.aside():
-            yield
+        begin, of_processor = time.monotonic(), time.process_time()
+        yield
         self._waited += time.monotonic() - begin
+        self._processor += time.process_time() - of_processor
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Around what is no part of a step: the processor's time for it is not counted."""
-        begin = time.process_time()
+        """Around what is no part of training, an evaluation or a checkpoint: no figure but `seconds` counts it."""
+        begin, of_processor = time.monotonic(), time.process_time()
         yield
-        self._processor += time.process_time() - begin
+        self._aside += time.monotonic() - begin
+        self._processor += time.process_time() - of_processor
 
     def step(self, samples: int, tokens: int) -> None:
         """Counts a step of so many samples and tokens, over all processes."""
@@ -38,20 +39,21 @@ class Clock:
         self._all_steps += 1
 
     def figures(self, steps_left: int) -> dict[str, float]:
-        """Speed since the last look, the share spent waiting, seconds since the start, seconds left.
+        """Speed since the last look, the share spent waiting, seconds since the start, seconds of training left.
 
         `processor_s` are seconds of the processor, all threads of this process together, since the start: for the steps
         alone, so that neither other programs nor evaluations count.
         """
         now = time.monotonic()
-        spent = max(now - self._look, 1e-9)
+        spent = max(now - self._look - self._aside, 1e-9)
+        self._all_aside += self._aside
         figures = {
             "samples_per_s": round(self._samples / spent, 2),
             "tokens_per_s": round(self._tokens / spent),
             "data_wait": round(self._waited / spent, 4),
             "seconds": round(now - self._begin, 2),
             "processor_s": round(time.process_time() - self._processor, 3),
-            "left_s": round((now - self._begin) / self._all_steps * steps_left, 1),
+            "left_s": round((now - self._begin - self._all_aside) / self._all_steps * steps_left, 1),
         }
-        self._look, self._waited, self._samples, self._tokens = now, 0.0, 0, 0
+        self._look, self._waited, self._aside, self._samples, self._tokens = now, 0.0, 0.0, 0, 0
         return figures

@@ -34,8 +34,8 @@ class Finite:
 
     def step(
         self, step: int, loss: Tensor, norm: Tensor, keys: tuple[str, ...], optimizer: Any, accelerator: Any
-    ) -> None:
-        """Steps `optimizer`, unless `loss` or the gradients' `norm` is not finite."""
+    ) -> Tensor:
+        """Steps `optimizer`, unless `loss` or the gradients' `norm` is not finite; (): 1 where it did not, else 0."""
         bad = ~torch.isfinite(loss)
         if accelerator.scaler is None:  # with fp16 an infinite gradient only lowers the scale
             bad = bad | ~torch.isfinite(norm)
@@ -51,6 +51,7 @@ class Finite:
         elif not bad.item():
             optimizer.step()
         self._waiting.append((step, bad, torch.stack([loss.float(), norm.float()]), keys))
+        return torch.ones_like(bad) if getattr(optimizer, "step_was_skipped", False) else bad  # by the scaler of fp16
 
     def look(self) -> None:
         """Counts the steps skipped since the last look. Raises WorkError, naming the batch, past `allowed`."""

@@ -27,11 +27,12 @@ PLAIN_EVERY_S = 5.0
 class RunLog:
     """Progress of `total` steps, from `start` on. `metrics.jsonl` loses lines past `start`: they will come again.
 
-    Without `show`, as in all processes but the main one, nothing is said or written.
+    `scored` tells whether it holds an evaluation of `start` itself. Without `show`, as in all processes but the main
+    one, nothing is said or written.
     """
 
     def __init__(self, path: Path, total: int, start: int, *, show: bool = True) -> None:
-        self.path, self.total, self.show = path, total, show
+        self.path, self.total, self.show, self.scored = path, total, show, False
         if show:
             self._trim(start)
         self._console = Console(stderr=True)
@@ -77,7 +78,7 @@ class RunLog:
     def record(self, step: int, values: dict[str, Any]) -> None:
         """A line of metrics.jsonl alone (an evaluation, say)."""
         if self._file:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(json.dumps(plainjson.finite({"step": step, **values}), allow_nan=False) + "\n")
             self._file.flush()
 
     def _trim(self, start: int) -> None:
@@ -86,8 +87,10 @@ class RunLog:
         kept = []
         for line in self.path.read_text("utf-8", errors="replace").split("\n"):
             try:
-                if plainjson.loads(line)["step"] <= start:
+                row = plainjson.loads(line)
+                if row["step"] <= start:
                     kept.append(line + "\n")
+                    self.scored |= row["step"] == start and "loss" not in row
             except (ValueError, KeyError, TypeError):  # the torn last line of a killed run
                 continue
         write_bytes(self.path, "".join(kept).encode())

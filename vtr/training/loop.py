@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from vtr import checkpoint
 from vtr.errors import Interrupted, RunError, WorkError
 from vtr.optim import warmup_cosine
 from vtr.rng import fold_in
+from vtr.training.average import Average
 from vtr.training.best import Best
 from vtr.training.clock import Clock
 from vtr.training.gradients import Step, check_pieces, step_gradients
@@ -65,14 +66,14 @@ def train(
     out: Path,
     write_run: Callable[[Path], None],
     evaluate: Callable[[], dict[str, float]] | None = None,
-    average: Any = None,
+    average: Average | None = None,
     spread: Spread | None = None,
 ) -> Path:
     """Trains to `plan.steps`, from the newest checkpoint in `out` if there is one, and returns the last checkpoint.
 
     `batches(step)` gives the batches from that step on; `write_run(folder)` writes what makes a checkpoint a run
-    (config, weights, tokenizer); `average.update_parameters(objective.model)` follows each step. With `spread` the
-    model is spread over the processes; `write_run` and `evaluate` then find its whole in `spread.whole`.
+    (config, weights, tokenizer); `average` follows each step that was taken. With `spread` the model is spread over the
+    processes; `write_run` and `evaluate` then find its whole in `spread.whole`.
     Raises Interrupted after saving when a signal asks to stop, WorkError for steps that are not finite or too many
     unreadable videos, ConfigError where the batch or the objective does not divide into `plan.pieces`.
     """
@@ -93,7 +94,7 @@ def train(
         start, finite.skipped = trainer["step"], trainer["skipped"]
         if latest.name != f"step-{start:08d}":
             raise RunError(f"{latest} says that it is of another step", "start over with --fresh")
-    best = Best(out, plan.best, start)
+    best = Best(out, plan.best, start, main=main)
     after_step: Any = getattr(objective, "after_step", None)
     quarantine = Quarantine(out / "quarantine.jsonl", gather=gather_object if world > 1 else None, write=main)
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
@@ -114,7 +115,7 @@ def train(
         if main:
             checkpoint.save(out, step, write, plan.keep)
         accelerator.wait_for_everyone()
-        return out / checkpoint.FOLDER / f"step-{step:08d}"
+        return checkpoint.place(out, step)
 
     with RunLog(out / "metrics.jsonl", plan.steps, start, show=main) as log, stopping() as stop:
         if latest is not None:
@@ -125,6 +126,25 @@ def train(
             f"batch {plan.batch_size} = {local // plan.pieces} a process x {_count(world, 'process', 'es')} x "
             f"{_count(plan.pieces, 'piece', 's')}{parts}"
         )
+
+        def due(step: int) -> bool:
+            every = plan.eval_every
+            return evaluate is not None and step > 0 and (step == plan.steps or bool(every and step % every == 0))
+
+        def score(step: int, path: Path | None) -> None:
+            if evaluate is None:
+                return
+            put_together()
+            results = evaluate()
+            if best.beaten_by(results, accelerator):
+                best.mark(step, path or save(step), main=main)
+            # Last: what was cut off before this line is scored again when the run goes on.
+            log.record(step, results)
+            accelerator.log(results, step=step)
+            log.note(f"step {step}  " + "  ".join(f"{name} {value:.1f}" for name, value in results.items()))
+
+        if due(start) and not broadcast_object_list([log.scored])[0]:
+            score(start, latest)
         stream = iter(batches(start)) if start < plan.steps else iter(())
         clock = Clock()
         for step in range(start, plan.steps):
@@ -150,10 +170,10 @@ def train(
             loss = torch.stack(list(terms.values())).sum()
             clip = accelerator.clip_grad_norm_ if spread is None else clip_gradients
             norm = clip(model.parameters(), plan.clip or float("inf"))
-            finite.step(step, loss, norm, batch.keys, optimizer, accelerator)
+            left_out = finite.step(step, loss, norm, batch.keys, optimizer, accelerator)
             optimizer.zero_grad(set_to_none=True)
             if average is not None:
-                average.update_parameters(objective.model)
+                average.follow(step_of.objective.model, left_out)
             if after_step is not None:
                 after_step(step + 1)
 
@@ -164,8 +184,7 @@ def train(
             if agreeing or done == plan.steps:
                 quarantine.agree()
             saving = asked or done % plan.save_every == 0 or done == plan.steps
-            scoring = evaluate is not None and (done == plan.steps or (plan.eval_every and done % plan.eval_every == 0))
-            if done % plan.log_every == 0 or saving or scoring:
+            if done % plan.log_every == 0 or saving or due(done):
                 finite.look()
                 values = {"loss": loss.item()} | {name: value.item() for name, value in terms.items()}
                 values |= {"lr": optimizer.param_groups[0]["lr"], "gradient_norm": norm.item()}
@@ -174,25 +193,17 @@ def train(
                 values |= {"unreadable": quarantine.kinds.total()} if quarantine.kinds else {}
                 log.figures(done, values)
                 accelerator.log(values, step=done)
-            if saving:
-                path = save(done)  # before the evaluation, which may fail of other data
-            if scoring and evaluate is not None:
-                with clock.aside():
-                    put_together()
-                    results = evaluate()
-                log.record(done, results)
-                accelerator.log(results, step=done)
-                log.note(f"step {done}  " + "  ".join(f"{name} {value:.1f}" for name, value in results.items()))
-                if best.beaten_by(results, accelerator):
-                    path = path if saving else save(done)
-                    best.mark(done, path, main=main)
-            if asked and done < plan.steps:
+            with clock.aside():
+                path = save(done) if saving else None  # before the evaluation, which may fail of other data
+                if due(done):
+                    score(done, path)
+            if asked and path is not None and done < plan.steps:
                 raise _stopped(done, plan.steps, path)
         if quarantine.kinds:
             log.note(f"{quarantine.kinds.total()} samples could not be read: see {quarantine.path}")
         if finite.skipped:
             log.note(f"{finite.skipped} steps were not finite and changed nothing: see {finite.path}")
-    return out / checkpoint.FOLDER / f"step-{plan.steps:08d}"
+    return checkpoint.place(out, plan.steps)
 
 
 def _stopped(step: int, steps: int, path: Path) -> Interrupted:
