@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vtr.footprint import keeping
 from vtr.losses import norm_softmax, sigmoid
 
 
@@ -165,6 +166,26 @@ def test_chunks_give_the_loss_and_the_gradients_of_the_whole(name, chunk):
     whole, chunked = (both_gradients(partial(loss, chunk=c), video, text) for c in (29 * 29, chunk))
     for a, b in zip(whole, chunked, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [norm_softmax, partial(sigmoid, bias=-3.0)])
+def test_no_copy_is_kept_for_the_temperature(loss):
+    """For its gradient softmax keeps the probabilities of both directions, sigmoid its logits and what torch adds."""
+    video, text = pairs(512)
+    temperature = torch.tensor(0.1, requires_grad=True)
+    with keeping() as kept:
+        value = loss(video, text, temperature)
+    assert sum(kept.values()) < 3 * 4 * 512 * 512, "two matrices, and masks"
+    assert value.isfinite()
+
+
+@pytest.mark.parametrize("loss", [norm_softmax, partial(sigmoid, bias=-3.0)])
+def test_a_large_batch_goes_in_chunks_unasked(loss):
+    video, text = pairs(3000)
+    with keeping() as kept:
+        value = loss(video, text, 0.1)
+    assert max(kept.values()) <= 4 * 3000 * 16
+    assert value.isfinite()
 
 
 def test_chunks_hold_no_more_than_they_say():

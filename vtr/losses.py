@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# So many float32 similarities, 128 MiB, may stand in memory at once: all of a batch of 5792.
-CHUNK = 2**25
+# So many float32 similarities, 32 MiB, are taken at once: all of a batch of 2896. A loss holds about four times that,
+# with its gradient: two directions, each with its probabilities, and masks.
+CHUNK = 2**23
 
 
 def norm_softmax(
@@ -44,10 +45,12 @@ def norm_softmax(
             # A pair that is out gets no probability; the pair itself stays, so that the (unused) row of a bad one is
             # finite.
             out = _no_negatives(start, stop, ok, samples, video)
-            by_video = (video[start:stop] @ text.T / temperature).masked_fill(out, float("-inf"))
-            by_text = (text[start:stop] @ video.T / temperature).masked_fill(out, float("-inf"))
-            each = F.cross_entropy(by_video, target, reduction="none")
-            each = each + F.cross_entropy(by_text, target, reduction="none")
+            each = torch.zeros_like(weight[start:stop])
+            for asking, asked in ((video, text), (text, video)):
+                # One matrix at a time, and no second one for the temperature or the mask.
+                logits = (asking[start:stop] / temperature @ asked.T).masked_fill_(out, float("-inf"))
+                each = each + F.cross_entropy(logits, target, reduction="none")
+                del logits
             return (weight[start:stop] * each).sum()
 
         return _in_chunks(rows, len(video), chunk)
@@ -73,10 +76,9 @@ def sigmoid(
         weight = used / used.sum().clamp(min=1)
 
         def rows(start: int, stop: int) -> Tensor:
-            logits = video[start:stop] @ text.T / temperature + bias
-            pair = _pairs(start, stop, video)
-            asked = F.logsigmoid(torch.where(pair, logits, -logits))
-            asked = asked.masked_fill(_no_negatives(start, stop, ok, samples, video), 0.0)
+            logits = (video[start:stop] / temperature @ text.T + bias).neg_()
+            logits.diagonal(start).neg_()  # the pairs
+            asked = F.logsigmoid(logits).masked_fill_(_no_negatives(start, stop, ok, samples, video), 0.0)
             return -(weight[start:stop] * asked.sum(1)).sum()
 
         return _in_chunks(rows, len(video), chunk)
@@ -92,10 +94,10 @@ def _no_negatives(start: int, stop: int, ok: Tensor | None, samples: Tensor | No
     pair = _pairs(start, stop, like)
     out = torch.zeros_like(pair)
     if ok is not None:
-        out = out | ~ok[None, :]
+        out |= ~ok[None, :]
     if samples is not None:
-        out = out | (samples[start:stop, None] == samples[None, :])
-    return out & ~pair
+        out |= samples[start:stop, None] == samples[None, :]
+    return out.masked_fill_(pair, False)
 
 
 def _in_chunks(rows: Callable[[int, int], Tensor], count: int, chunk: int) -> Tensor:
