@@ -67,7 +67,11 @@ def run(
         record["objective"] = getattr(objective_of, "__qualname__", type(objective_of).__qualname__)
     tracker = check_tracker(config.train.tracker)
     spread = asked(os.environ, config, precision)
-    with accelerated(where, precision, tracker, out) as accelerator, rundir.held(out, main=accelerator.is_main_process):
+    with (
+        accelerated(where, precision, tracker, out) as accelerator,
+        rundir.held(out, main=accelerator.is_main_process),
+        processes_watched(accelerator.num_processes),
+    ):
         if accelerator.num_processes == 1:
             spread = None
         latest = rundir.found(out, record, config, fresh=fresh)
@@ -133,7 +137,7 @@ def run(
                 runfiles.write_trained(folder, model)
 
         try:
-            with workers_watched(), processes_watched(accelerator.num_processes):
+            with workers_watched():
                 path = train(
                     objective,
                     make_optimizer(config, objective, plan.batch_size),

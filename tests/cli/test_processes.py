@@ -7,56 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
-from cli_helpers import VTR, Cli, refused, rows
-from safetensors.torch import load_file
+from cli_helpers import Cli, refused, rows
+from process_helpers import ACCELERATE, TWO, child, command, same_weights, start, wait_for
 
 from vtr import api, checkpoint
-
-
-def command(nano: Path, shards: Path, out: Path, *more: object) -> list[str]:
-    return [VTR, "pretrain", str(nano), "--shards", str(shards), "--out", str(out), *map(str, more)]
-
-
-def start(*arguments, **how) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **how
-    )
-
-
-def same_weights(a: Path, b: Path) -> None:
-    wanted, found = (load_file(checkpoint.newest(at) / "model.safetensors") for at in (a, b))
-    assert found.keys() == wanted.keys()
-    # Attention does not depend on a key's bias: its gradient is rounding alone, which AdamW scales up.
-    for name, value in wanted.items():
-        if name.endswith("k_lin.bias"):
-            continue
-        both = value, found[name]
-        if name.endswith("qkv.bias"):
-            both = tuple(torch.cat([each.chunk(3)[0], each.chunk(3)[2]]) for each in both)
-        torch.testing.assert_close(*both, rtol=1e-3, atol=2e-5, msg=name)
-
-
-def wait_for(condition, what: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"no {what} after {seconds} s"
-        time.sleep(0.05)
-
-
-def child(process: subprocess.Popen[str], rank: int) -> int:
-    """The process id of one of the launcher's own children."""
-    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for task in tasks:
-        if f"\0RANK={rank}\0" in "\0" + Path(f"/proc/{task}/environ").read_text():
-            return int(task)
-    raise AssertionError(f"no rank {rank} among {tasks}")
 
 
 def test_two_processes_train_like_one(nano: Path, shards: Path, test_shards: Path, run: Path, tmp_path: Path) -> None:
@@ -179,15 +138,15 @@ def test_more_or_fewer_than_were_launched(cli: Cli, nano: Path, shards: Path, tm
 @pytest.mark.slow
 def test_accelerate_launch(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--cpu", "--num_processes", "2",
-              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-              "-m", "vtr"]  # fmt: skip
     done = subprocess.run(
-        launch + command(nano, shards, out)[1:], capture_output=True, text=True, timeout=300, check=False
+        [*ACCELERATE, *TWO, *command(nano, shards, out)[1:]], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{checkpoint.newest(out)}\n"
-    assert [row["loss"] for row in rows(out)] == pytest.approx([row["loss"] for row in rows(run)], rel=1e-3)
+    assert done.stderr.count("batch 8 = 4 a process x 2 processes x 1 piece\n") == 1, done.stderr
+    for key in ("loss", "gradient_norm"):
+        assert [row[key] for row in rows(out)] == pytest.approx([row[key] for row in rows(run)], rel=1e-3)
+    same_weights(run, out)
 
 
 @pytest.mark.slow
@@ -198,8 +157,7 @@ def test_accelerate_s_file_for_deepspeed(nano: Path, shards: Path, run: Path, tm
         "distributed_type: DEEPSPEED\nnum_processes: 2\nnum_machines: 1\nmachine_rank: 0\nmixed_precision: 'no'\n"
         "deepspeed_config:\n  zero_stage: 3\n  gradient_clipping: 1.0\n  offload_optimizer_device: none\n"
     )
-    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--config_file", str(file),
-              "--main_process_port", "0", "-m", "vtr"]  # fmt: skip
+    launch = [*ACCELERATE, "--config_file", str(file), "--main_process_port", "0", "-m", "vtr"]
     done = subprocess.run(
         launch + command(nano, shards, out)[1:], capture_output=True, text=True, timeout=300, check=False
     )
@@ -219,8 +177,7 @@ def test_accelerate_spreads_the_model(nano: Path, shards: Path, test_shards: Pat
         "  fsdp_auto_wrap_policy: NO_WRAP\n  fsdp_state_dict_type: SHARDED_STATE_DICT\n"
         "  fsdp_cpu_ram_efficient_loading: true\n"
     )
-    launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--config_file", str(file),
-              "--main_process_port", "0", "-m", "vtr"]  # fmt: skip
+    launch = [*ACCELERATE, "--config_file", str(file), "--main_process_port", "0", "-m", "vtr"]
     scored = ["--eval-shards", str(test_shards), "--set", "train.eval_every=3", "--set", "train.keep=9"]
 
     def train(out: Path, *, spread: bool) -> None:

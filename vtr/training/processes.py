@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 
 from vtr.errors import ConfigError, WorkError
 from vtr.training.spread import DEEPSPEED, FSDP
@@ -34,34 +36,55 @@ def accelerated(
 ) -> Iterator[Accelerator]:
     """An Accelerator for one run. Its settings are global: they are forgotten after, unless somebody had made them.
 
+    The connections between processes stay to the end of this process, for its next run (of a recipe with stages, say):
+    made anew, they would meet what is left of the old ones at the same address.
     It is not told of FSDP or DeepSpeed: spreading a model is `vtr.training.spread`'s, and transformers would load
-    nothing into it.
+    nothing into it. Raises WorkError where the processes do not find each other.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
 
-    own = not AcceleratorState._shared_state
+    own, joined = not AcceleratorState._shared_state, dist.is_available() and dist.is_initialized()
     if where.index is not None and where.type == "cuda":
         torch.cuda.set_device(where)
     accelerator = None
     asked = {name: os.environ.pop(name) for name in (FSDP, DEEPSPEED) if name in os.environ}
     try:
-        accelerator = Accelerator(
-            mixed_precision={"fp32": "no"}.get(precision, precision),
-            cpu=where.type == "cpu",
-            log_with=tracker or None,
-            project_config=ProjectConfiguration(str(out), str(out / "trackers")) if tracker and out else None,
-        )
+        with _joining():
+            accelerator = Accelerator(
+                mixed_precision={"fp32": "no"}.get(precision, precision),
+                cpu=where.type == "cpu",
+                log_with=tracker or None,
+                project_config=ProjectConfiguration(str(out), str(out / "trackers")) if tracker and out else None,
+            )
+        if own and not joined and accelerator.num_processes > 1:
+            atexit.register(dist.destroy_process_group)
         yield accelerator
-        if own and accelerator.num_processes > 1:
-            accelerator.end_training()  # only where all have come to their end: it waits for them
+    except BaseException:
+        atexit.unregister(dist.destroy_process_group)  # it would wait for others that may be gone
+        raise
     finally:
         os.environ.update(asked)
         for one in accelerator.trackers if accelerator is not None else ():
             one.finish()
         if own:
             AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextmanager
+def _joining() -> Iterator[None]:
+    """Around what connects the processes to each other."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not _is_of_a_connection(error):
+            raise
+        world, place = os.environ.get("WORLD_SIZE"), [os.environ.get(f"MASTER_{name}", "") for name in ("ADDR", "PORT")]
+        raise WorkError(
+            f"the {world} processes of this run do not meet at {':'.join(place)}: {str(error).splitlines()[0]}",
+            "see what the others said, and that no other program listens there; then the same command goes on",
+        ) from error
 
 
 def check_tracker(name: str) -> str:
@@ -83,9 +106,13 @@ def processes_watched(world: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if world == 1 or not any(word in str(error) for word in CONNECTIONS):
+        if world == 1 or not _is_of_a_connection(error):
             raise
         raise WorkError(
             f"another of the {world} processes is gone: {str(error).splitlines()[0]}",
             "see what that process said; the same command goes on where it stopped",
         ) from error
+
+
+def _is_of_a_connection(error: RuntimeError) -> bool:
+    return any(word in str(error) for word in CONNECTIONS)

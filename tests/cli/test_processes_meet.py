@@ -1,0 +1,56 @@
+"""Processes that do not meet, or lose each other before they have begun: an error in words, no traceback, no hang."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from process_helpers import command, spawn
+
+LEAVES = """
+import os, torch.distributed as dist
+dist.init_process_group("gloo")
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def place(rank: int, port: int) -> dict[str, str]:
+    """The environment of one of two, as a launcher gives it."""
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    return {**os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in own.items()}}
+
+
+@pytest.mark.slow
+def test_one_that_leaves_before_the_first_step(nano: Path, shards: Path, tmp_path: Path, port: int) -> None:
+    process = spawn(command(nano, shards, tmp_path / "run"), env=place(0, port))
+    subprocess.run([sys.executable, "-c", LEAVES], env=place(1, port), timeout=120, check=True)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: another of the 2 processes is gone: " in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.slow
+def test_an_address_that_is_taken(nano: Path, shards: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = spawn(command(nano, shards, tmp_path / "run"), env=place(0, port))
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    error, hint = stderr.splitlines()[-2:]
+    assert error.startswith(f"error: the 2 processes of this run do not meet at 127.0.0.1:{port}: "), stderr
+    assert hint.startswith("hint: see what the others said, and that no other program listens there; then")
+    assert "Traceback" not in stderr
