@@ -24,6 +24,9 @@ from vtr.errors import ConfigError, InputError, Interrupted, VtrError, WorkError
 # How long the others may save after one has ended, before they are killed: they may wait for it for ever.
 GRACE_S = 30.0
 LINE = "VTR_LINE"
+# What torch's and Accelerate's launchers tell their children, and nobody else has a reason to set.
+LAUNCHED = ("TORCHELASTIC_RUN_ID", "ACCELERATE_DYNAMO_USE_FULLGRAPH")
+LOOK_EVERY_S = 1.0
 
 
 def print_checkpoint(out: Path, checkpoint: Path, *, as_json: bool) -> None:
@@ -42,13 +45,13 @@ def run_together(processes: int | None) -> bool:
     Raises ConfigError when another launcher has started another number, WorkError when one of them is killed, and a
     VtrError without words, for the words have been said, when one of them fails.
     """
+    _follow_launcher()
     if "RANK" in os.environ:
         world = int(os.environ.get("WORLD_SIZE", "1"))
         if processes not in (None, world):
             raise ConfigError(
                 f"--num-processes {processes}, but {world} were launched already", "leave --num-processes out"
             )
-        _follow_launcher()
         return False
     if processes in (None, 1):
         return False
@@ -157,17 +160,27 @@ def _leave(number: int, frame: Any) -> None:
 
 
 def _follow_launcher() -> None:
-    """Asks this process to save and end when its launcher is no more: nobody would know of it."""
-    line = os.environ.pop(LINE, None)
-    if line is None:
-        return
+    """Asks this process to save and end when its launcher is no more: nobody would know of it.
+
+    Of another launcher than ours that is seen by a new parent: torch's ends at once of a signal that it does not know
+    (SIGUSR1, say), and so does Accelerate's for one process, of any.
+    """
     import threading
 
+    line = os.environ.pop(LINE, None)
+    if line is not None:
+        os.set_inheritable(int(line), False)
+    elif not any(name in os.environ for name in LAUNCHED):
+        return
+    parent = os.getppid()
+
     def follow() -> None:
-        os.read(int(line), 1)
+        if line is not None:
+            os.read(int(line), 1)
+        while line is None and os.getppid() == parent:
+            time.sleep(LOOK_EVERY_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    os.set_inheritable(int(line), False)
     threading.Thread(target=follow, daemon=True).start()
 
 

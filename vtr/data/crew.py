@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from vtr.data.child import obey_parent
+from vtr.data.child import obey_parent, signals_held
 from vtr.data.memory import ROOM, bound_memory, keep_memory
 from vtr.errors import InputError, VideoError, WorkError
 
@@ -158,12 +158,8 @@ class Worker(Generic[T, R]):
         self.task: T | None = None
         self.started = self.silent = False
         self.process = context.Process(target=_serve, args=(theirs, memory, work), daemon=True)
-        # A child starts with its parent's mask, so that Ctrl-C cannot reach it before it has said to ignore it.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with signals_held((signal.SIGINT,)):
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def handles(self) -> list[Any]:
@@ -216,7 +212,6 @@ class Worker(Generic[T, R]):
 def _serve(connection: Connection, memory: Any, work: Callable[[Any, Beat], Any]) -> None:
     """The child's side: does tasks until its parent is gone."""
     obey_parent()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     keep_memory()
     bound_memory()
     beat = Beat(memory)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -19,7 +18,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from vtr.data.child import obey_parent
+from vtr.data.child import TO_ALL, obey_parent, signals_held
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
 from vtr.data.memory import bound_memory, keep_memory
@@ -141,7 +140,7 @@ def _start(
         ring = Ring(workers, len(first) * shape.frames * 3 * shape.size**2)
     if first is not None:
         slots = chain([first], slots)
-    with warnings.catch_warnings(), quiet_children():
+    with warnings.catch_warnings(), quiet_children(), signals_held():
         # As many as were asked for, be it more than there are processors: reading waits on disks too.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
@@ -155,7 +154,10 @@ def _start(
             prefetch_factor=AHEAD if workers else None,
         )
         rows = iter(loader)
-    return rows, list(getattr(rows, "_workers", []))
+    processes = list(getattr(rows, "_workers", []))
+    for process in processes:
+        process.terminate = process.kill  # how torch ends one that does not end by itself: SIGTERM they do not hear
+    return rows, processes
 
 
 def _replay(pending: deque[list[Slot]], source: Iterator[list[Slot]]) -> Iterator[list[Slot]]:
@@ -197,8 +199,8 @@ def _settle(memory: list[Any], worker: int) -> None:
     info: Any = get_worker_info()
     if info is not None:  # its dataset is this process's own
         info.dataset.dataset.beat = Beat(memory[worker])
-    obey_parent()  # until it ended it would hold the lock of the run, which a fork inherits
-    # A forked worker has its parent's handlers; but when the parent ends its workers, they must end.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Until it ended it would hold the lock of the run, which a fork inherits. A signal to all is for the parent, which
+    # finishes its step and needs this process for it.
+    obey_parent(TO_ALL)
     keep_memory()
     bound_memory()
