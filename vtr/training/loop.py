@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from vtr import checkpoint
-from vtr.errors import Interrupted, RunError, WorkError
+from vtr.errors import Interrupted, RunError
 from vtr.optim import warmup_cosine
 from vtr.rng import fold_in
 from vtr.training.average import Average
@@ -87,7 +87,8 @@ def train(
     else:
         spread.share(step_of, optimizer, accelerator.device)
     base = [group["lr"] for group in optimizer.param_groups]
-    start, finite = 0, Finite(out / "nonfinite.jsonl", plan.skip_nonfinite, show=main)
+    of_all = gather_object if world > 1 else None
+    start, finite = 0, Finite(out / "nonfinite.jsonl", plan.skip_nonfinite, gather=of_all, show=main)
     latest = checkpoint.newest(out)
     if latest is not None:
         trainer = read_state(latest, optimizer, accelerator.scaler)
@@ -96,7 +97,7 @@ def train(
             raise RunError(f"{latest} says that it is of another step", "start over with --fresh")
     best = Best(out, plan.best, start, main=main)
     after_step: Any = getattr(objective, "after_step", None)
-    quarantine = Quarantine(out / "quarantine.jsonl", gather=gather_object if world > 1 else None, write=main)
+    quarantine = Quarantine(out / "quarantine.jsonl", gather=of_all, write=main)
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
 
     def put_together() -> None:
@@ -148,16 +149,8 @@ def train(
         stream = iter(batches(start)) if start < plan.steps else iter(())
         clock = Clock()
         for step in range(start, plan.steps):
-            try:
-                with clock.waiting():
-                    batch, errors = next(stream)
-            except (RuntimeError, WorkError):
-                if not (stop.asked and world == 1):
-                    raise
-                # The signal went to all of our processes, and has ended those that decode.
-                if step == start:
-                    raise Interrupted("stopped before the first step", "run the same command to go on") from None
-                raise _stopped(step, plan.steps, save(step)) from None
+            with clock.waiting():
+                batch, errors = next(stream)
             quarantine.add(len(batch), errors)
             factor = warmup_cosine(step, plan.steps, plan.warmup, plan.floor)
             for group, lr in zip(optimizer.param_groups, base, strict=True):
@@ -170,7 +163,7 @@ def train(
             loss = torch.stack(list(terms.values())).sum()
             clip = accelerator.clip_grad_norm_ if spread is None else clip_gradients
             norm = clip(model.parameters(), plan.clip or float("inf"))
-            left_out = finite.step(step, loss, norm, batch.keys, optimizer, accelerator)
+            left_out = finite.step(step, loss, norm, batch.keys, step_of.seen, optimizer, accelerator)
             optimizer.zero_grad(set_to_none=True)
             if average is not None:
                 average.follow(step_of.objective.model, left_out)
