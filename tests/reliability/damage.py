@@ -7,6 +7,7 @@ import json
 import random
 import re
 import struct
+import zlib
 from typing import Any
 
 NASTY = (
@@ -18,6 +19,7 @@ WRONG: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, 1e308, -0.5, "", "x", "\0", "../x", "/etc/passwd", "nan",
     "a" * 10_000, [], {}, [None], {"": None}, [[[[]]]], "\ud800", "9" * 100,
 )  # fmt: skip
+PICTURES = (".jpg", ".png", ".webp")
 TEXTS = (".json", ".jsonl", ".csv", ".tsv", ".toml", ".txt")
 
 
@@ -30,6 +32,8 @@ def damaged(data: bytes, suffix: str, rng: random.Random) -> bytes:
             found = _table(data, rng)
         elif suffix == ".tar" and rng.random() < 0.5:
             found = _member(data, rng)
+        elif suffix in PICTURES and rng.random() < 0.4:
+            found = _exif(data, suffix, rng)
         elif suffix == ".safetensors" and rng.random() < 0.5:
             found = _header(data, rng)
         elif suffix in TEXTS and rng.random() < 0.6:
@@ -238,3 +242,37 @@ def _header(data: bytes, rng: random.Random) -> bytes:
     size = int.from_bytes(data[:8], "little")
     header = _tree(data[8 : 8 + size], rng)
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
+
+
+def _exif(data: bytes, suffix: str, rng: random.Random) -> bytes:
+    """A picture with EXIF of its own: tags of any type, counts and places that cannot be, one directory in another."""
+    order = rng.choice("<>")
+    tags = rng.sample((0x0112, 0x0100, 0x010F, 0x8769, 0x8825, 0xA005, 0x0201, 0x0202, 0x9286, 0x927C, 0xFFFF), 4)
+    out = bytearray(struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", rng.choice((42, 42, 42, 43, 0)), 8))
+    out += struct.pack(order + "H", rng.choice((4, 4, 4, 0, 5, 65535)))
+    for tag in sorted((0x0112, *tags[:3]) if rng.random() < 0.8 else tags):
+        kind = rng.choice((1, 2, 3, 3, 3, 4, 5, 7, 9, 10, 11, 12, 13, 0, 99))
+        count = rng.choice((1, 1, 1, 0, 2, 8, 1000, 1 << 20, (1 << 32) - 1))
+        value = rng.choice((rng.randrange(1, 9), rng.randrange(1, 9) << 16, 0, 8, 26, 60, 1 << 31, (1 << 32) - 1))
+        out += struct.pack(order + "HHII", tag, kind, count, value)
+    out += struct.pack(order + "I", rng.choice((0, 8, 1 << 31))) + rng.choice((b"", bytes(64), rng.randbytes(200)))
+    block = bytes(out[: rng.choice((len(out), len(out), rng.randrange(len(out))))])
+    if suffix == ".jpg":
+        body = rng.choice((b"Exif\0\0", b"Exif\0\0", b"Exif\0\0", b"Exif", b"")) + block
+        return data[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + data[2:]
+    if suffix == ".png" and data[12:16] == b"IHDR":
+        chunk = b"eXIf" + block
+        made = len(block).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        return data[:33] + made + data[33:]
+    if suffix == ".webp" and data[8:12] == b"WEBP":
+        return _in_webp(data, block)
+    return _blind(data, rng)
+
+
+def _in_webp(data: bytes, block: bytes) -> bytes:
+    """The pictures of `fuzz_originals` are 48 x 32 pixels; the extended form of WebP is what may have EXIF."""
+    size = (47).to_bytes(3, "little") + (31).to_bytes(3, "little")
+    extended = b"VP8X" + (10).to_bytes(4, "little") + bytes([8, 0, 0, 0]) + size
+    exif = b"EXIF" + len(block).to_bytes(4, "little") + block + bytes(len(block) % 2)
+    chunks = b"WEBP" + extended + data[12:] + exif
+    return b"RIFF" + len(chunks).to_bytes(4, "little") + chunks

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from vtr.data.limits import DEFAULT, Limits
 from vtr.data.tar import VIDEO_EXTS
 from vtr.errors import VideoError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+ORIENTATION = 0x0112  # EXIF's tag, and how what it says is made good
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def extension(data: bytes, suffix: str = "") -> str | None:
@@ -40,17 +47,30 @@ def decode(data: bytes, limits: Limits = DEFAULT, at_least: int = 0) -> npt.NDAr
     if limits.max_pixels > (Image.MAX_IMAGE_PIXELS or limits.max_pixels):
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # PIL's own guard, which would come before ours
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        # Of EXIF that is damaged PIL warns, and goes on.
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             limits.check("max_pixels", picture.width * picture.height, f"a picture of {picture.width}x{picture.height}")
             if at_least and min(picture.size) >= 2 * at_least:
                 picture.draft(None, (at_least, at_least))  # JPEG alone; the others stay as they are
-            ImageOps.exif_transpose(picture, in_place=True)
-            if picture.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip, not scale
-                grey = (np.asarray(picture) >> 8).astype(np.uint8)
+            turned = _upright(picture)
+            if turned.mode.startswith("I"):  # 16 bits of grey, which `convert` would clip, not scale
+                grey = (np.asarray(turned) >> 8).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(turned.convert("RGB"))
+    except (VideoError, MemoryError):
+        raise
     except Image.DecompressionBombError as error:
         raise VideoError("too-large", f"a picture cannot be decoded: {error}", "make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # PIL's readers of formats raise what comes of a damaged file, struct.error too
         hint = "get the file again; from a shard, make the shards anew"
         raise VideoError("corrupt", f"a picture cannot be decoded: {error}", hint) from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; EXIF that is damaged says nothing, and costs no picture."""
+    picture.load()  # what is wrong with the pixels is an error
+    try:
+        turn = TURNS.get(picture.getexif().get(ORIENTATION))  # type: ignore[arg-type]
+    except Exception:
+        return picture
+    return picture if turn is None else picture.transpose(turn)
