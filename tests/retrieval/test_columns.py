@@ -47,6 +47,12 @@ VECTORS = pa.array([[1.0], [2.0]], pa.list_(pa.float32()))
         ({"caption": FAR}, r"has date32\[day\] in column 'caption' that cannot be read"),
         ({"id": pa.array([0, 1], pa.timestamp("us", tz="Nowhere/Such"))}, "in column 'id' that cannot be read"),
         ({"start_s": FAR}, r"has date32\[day\] in column 'start_s', wanted seconds"),
+        ({"start_s": ["now", "then"]}, r"has string in column 'start_s', wanted seconds: Failed to parse string"),
+        ({"start_s": pa.array(["a", "b"]).dictionary_encode()}, "has string in column 'start_s', wanted seconds"),
+        ({"embedding": pa.array([1, 2]).dictionary_encode()}, "has int64 in column 'embedding', wanted a list of"),
+        ({"embedding": ["a", "b"]}, "has string in column 'embedding', wanted a list of"),
+        ({"embedding": [["a"], ["b"]]}, r"has list<element: string> in column 'embedding', wanted a list of"),
+        ({"modality": pa.array(["video", "song"]).dictionary_encode()}, "modality is 'song', wanted"),
         ({"embedding": pa.array([[], []], pa.list_(pa.float32()))}, "has no embeddings: 2 rows of 0 numbers"),
     ],
 )
@@ -70,3 +76,23 @@ def test_no_rows_and_a_column_twice(tmp_path: Path) -> None:
     pq.write_table(pa.table([["a", "b"], ["a", "b"], ["video", "text"], VECTORS], ["id", *names]), path)
     with pytest.raises(DataError, match="has two columns 'id'"):
         read_files([path])
+
+
+def test_categories_are_read_as_what_they_are_of(tmp_path: Path) -> None:
+    """As pandas and polars write columns of few different values: texts are texts, and numbers numbers."""
+    from vtr.retrieval.parquet import read_files
+
+    def few(values: list) -> pa.Array:
+        return pa.array(values).dictionary_encode()
+
+    table = {
+        "id": few(["a", "a", "b"]), "modality": few(["video", "text", "text"]), "source": few(["s", None, "s"]),
+        "start_s": few(["0.5", "1", None]), "end_s": few([1.5, 2.5, None]), "caption": few(["", "x", "x"]),
+        "embedding": pa.array([[1.0], [2.0], [3.0]], pa.list_(pa.float32())),
+    }  # fmt: skip
+    pq.write_table(pa.table(table), tmp_path / "emb-0.parquet")
+    found = read_files([tmp_path / "emb-0.parquet"])
+    assert (found.ids, found.modality, found.source) == (["a", "a", "b"], ["video", "text", "text"], ["s", "", "s"])
+    assert found.captions == ["", "x", "x"]
+    assert found.start_s[:2].tolist() == [0.5, 1.0]
+    assert found.end_s[:2].tolist() == [1.5, 2.5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def _plain(file: Path, table: pa.Table, name: str) -> list[Any]:
     try:
         return list(table.column(name).to_pylist())
     except DAMAGE as error:
-        kind = table.schema.field(name).type
+        kind = told(table.schema.field(name).type)
         raise DataError(f"{file} has {kind} in column '{name}' that cannot be read: {error}", "store text") from error
 
 
@@ -146,10 +147,21 @@ def _times(file: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
     try:
-        column = table.column(name).cast(pa.float64())
+        column = table.column(name)
+        if pa.types.is_dictionary(column.type):  # as texts are read, and as pandas stores categories
+            column = column.cast(column.type.value_type)
+        column = column.cast(pa.float64())
     except DAMAGE as error:
-        raise DataError(f"{file} has {table.column(name).type} in column '{name}', wanted seconds") from error
+        kind = told(table.column(name).type)
+        raise DataError(
+            f"{file} has {kind} in column '{name}', wanted seconds: {str(error).splitlines()[0]}", "store numbers"
+        ) from error
     return np.asarray(column.fill_null(float("nan")).to_numpy(), dtype=np.float64)
+
+
+def told(kind: pa.DataType) -> str:
+    """A type in words; of what stands once in a dictionary, the type of its values: how they are kept is no matter."""
+    return re.sub(r"dictionary<values=(.*?), indices=\w+, ordered=\d>", r"\1", str(kind))
 
 
 def _captions(file: Path, table: pa.Table) -> list[str | list[str]]:

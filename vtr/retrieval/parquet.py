@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtr.errors import DataError
-from vtr.retrieval.columns import described, missing_column, read_table, rows_table
+from vtr.retrieval.columns import described, missing_column, read_table, rows_table, told
 from vtr.retrieval.embeddings import Embeddings, concatenated
 from vtr.retrieval.exact import Floats
 from vtr.retrieval.meta import agreed
@@ -121,8 +121,7 @@ def _vectors_of(file: Path, column: pa.ChunkedArray, *, as_stored: bool) -> Floa
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not (
         pa.types.is_floating(kind.value_type)
     ):
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        raise DataError(f"{file} has {kind} in column 'embedding', wanted a list of floats in each row")
+        raise DataError(f"{file} has {told(kind)} in column 'embedding', wanted a list of floats in each row")
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     dim = kind.list_size if pa.types.is_fixed_size_list(kind) else next(iter(lengths), 0)
     if any(length != dim for length in lengths) or pc.list_flatten(column).null_count:
