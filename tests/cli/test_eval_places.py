@@ -94,3 +94,21 @@ def test_a_result_may_lie_beside_its_run_and_takes_no_file_of_it(
         refused(cli(*one, "--out", copy / name), 2, "which is read", "somewhere else")
     refused(cli(*one, "--out", test_shards / "index.parquet"), 2, "index.parquet lies in")
     assert cli(*one, "--out", copy / "result.json").code == 0
+
+
+def test_a_result_may_lie_beside_the_tars_of_a_pattern(
+    cli: Cli, run: Path, shards: Path, test_shards: Path, tmp_path: Path
+) -> None:
+    """Only what the pattern names, would name, or what is read with it may not be written."""
+    copy = shutil.copytree(test_shards, tmp_path / "s")
+    before = content(copy)
+    for pattern in ("*.tar", "{000000..000000}.tar", "00000?.tar"):
+        one = ("eval", run, "--shards", copy / pattern, "--device", "cpu")
+        refused(cli(*one, "--out", copy / "000000.tar"), 2, "000000.tar, which is read")
+        refused(cli(*one, "--out", copy / "index.parquet"), 2, "index.parquet, which is read")
+    refused(cli("eval", run, "--shards", copy / "*.tar", "--out", copy / "r.tar"), 2, "r.tar would be one of the files")
+    assert content(copy) == before
+    for pattern in ("*.tar", "{000000..000000}.tar"):
+        done = cli("eval", run, "--shards", copy / pattern, "--device", "cpu", "--out", copy / "r.json")
+        assert done.code == 0, done.err
+    assert {name: content(copy)[name] for name in before} == before

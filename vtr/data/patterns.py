@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vtr import bounds
 from vtr.errors import DataError
 
 MOST = 1_000_000  # tars that a pattern may name
@@ -68,10 +69,17 @@ def find(path: str) -> Tars:
     return Tars(root, tuple(Path(os.path.relpath(one, root)).as_posix() for one in paths))
 
 
+def matches(path: Path, pattern: str) -> bool:
+    """Whether the absolute `path` is, or would be if it were there, one of the tars that `pattern` names."""
+    import braceexpand
+
+    return any(path.match(os.path.abspath(one)) for one in braceexpand.braceexpand(pattern))  # noqa: PTH100
+
+
 def _refuse_many(pattern: str) -> None:
     ranges = re.findall(r"\{(\d{1,18})\.\.(\d{1,18})", pattern)
-    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > MOST:
-        raise DataError(f"{pattern} names more than {MOST} tars", "name fewer at once")
+    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > (most := bounds.at_most(MOST)):
+        raise DataError(f"{pattern} names more than {most} tars", f"name fewer at once; {bounds.HINT}")
 
 
 def _expand(pattern: str) -> Iterator[str]:

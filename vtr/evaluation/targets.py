@@ -8,7 +8,9 @@ from pathlib import Path
 
 from vtr import rundir
 from vtr.atomic import check_writable
-from vtr.data.patterns import is_pattern
+from vtr.data import index_file
+from vtr.data.patterns import find, is_pattern, matches
+from vtr.data.remote import url_of
 from vtr.errors import InputError
 from vtr.retrieval.result import ranks_path
 
@@ -19,10 +21,15 @@ def checked(
     """`out` and `report` with links followed.
 
     Raises InputError: a place that cannot be written, two names of one file, or a place in what is evaluated: `run`
-    and the directories `given`.
+    and what is `given`, directories and patterns of tars.
     """
-    read = [one.parent if is_pattern(str(one)) and not one.is_dir() else one for one in given if one is not None]
-    inputs = [Path(os.path.realpath(one)) for one in (*_files(run), *read)]
+    local = [one for one in given if one is not None and url_of(str(one)) is None]
+    patterns = [one for one in local if is_pattern(str(one)) and not one.is_dir()]
+    read = [*_files(run), *(one for one in local if one not in patterns)]
+    for one in patterns:  # beside the tars it names stands much that is not read
+        tars = find(str(one))
+        read += [tars.root / name for name in (*tars.names, index_file.NAME)]
+    inputs = [Path(os.path.realpath(one)) for one in read]
     taken: dict[Path, str] = {}
 
     def place(path: Path, name: str) -> Path:
@@ -32,7 +39,11 @@ def checked(
         taken[found] = name
         for one in inputs:
             if found.is_relative_to(one):
-                raise InputError(f"{name} lies in {one}, which is read", "write it somewhere else")
+                where = "is" if found == one else "lies in"
+                raise InputError(f"{name} {where} {one}, which is read", "write it somewhere else")
+        for one in patterns:
+            if any(matches(at, str(one)) for at in (found, Path(os.path.abspath(path)))):  # noqa: PTH100
+                raise InputError(f"{name} would be one of the files that {one} names", "give it another name")
         return found
 
     if out is not None:
