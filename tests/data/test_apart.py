@@ -98,5 +98,55 @@ def test_what_is_no_error_of_ours_is_raised_too() -> None:
             decode(wrong, 0)
 
 
+def test_a_process_that_is_killed_while_idle_costs_nothing() -> None:
+    with Decoder() as decode:
+        first = decode(pid_of, 0)
+        os.kill(first, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while state(first) not in ("Z", ""):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert decode(pid_of, 0) != first
+
+
+def test_one_that_is_killed_at_work_says_so() -> None:
+    with Decoder() as decode, pytest.raises(WorkError, match=r"was killed \(SIGKILL\) while at a video"):
+        decode(die, signal.SIGKILL)
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
+def test_after_a_few_losses_nothing_more_is_tried() -> None:
+    with Decoder(time_limit_s=0.3, patience=2) as decode:
+        for _ in range(2):
+            with pytest.raises(VideoError, match=r"within 0\.3 s\n  hint: .*--time-limit, or VTR_LIMITS=10"):
+                decode(time.sleep, 1000)
+        for _ in range(3):
+            with pytest.raises(VideoError, match="not tried: 2 others hung or crashed the decoder before it") as caught:
+                decode(pid_of, 0)
+            assert caught.value.kind == "left-out"
+        assert decode.left_out == 3
+
+
+def test_a_call_under_way_ends_when_it_is_closed() -> None:
+    decode = Decoder()
+    with ThreadPoolExecutor(3) as threads:
+        calls = [threads.submit(decode, time.sleep, 1000) for _ in range(3)]
+        time.sleep(1)
+        begin = time.monotonic()
+        decode.close()
+        for call in calls:
+            with pytest.raises(WorkError, match="its decoder was ended"):
+                call.result(30)
+    assert time.monotonic() - begin < 10
+    with pytest.raises(WorkError, match="its decoder was ended"):
+        decode(pid_of, 0)
+
+
 def wrong(_: object) -> None:
     raise InputError("no such thing", "give another")

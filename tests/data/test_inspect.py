@@ -203,19 +203,19 @@ def test_a_frame_number_that_is_not_true(samples: list[Sample], tmp_path: Path) 
 
 def test_the_sheet_shows_what_is_there(out: Path) -> None:
     index = ShardIndex.open(out)
-    sheet = np.asarray(make_sheet(index, 4))
+    sheet = np.asarray(make_sheet(index, 4)[0])
     assert sheet.shape[2] == 3
-    one = np.asarray(make_sheet(index, 1))
+    one = np.asarray(make_sheet(index, 1)[0])
     assert one.shape[0] < sheet.shape[0] // 2 + 20
     assert one.shape[1] < sheet.shape[1]
     colours = {tuple(pixel) for pixel in one.reshape(-1, 3)[::7]}
     assert len(colours) > 20, "pictures, not an empty page"
-    assert make_sheet(index, 100).height == make_sheet(index, 7).height, "no sample twice"
+    assert make_sheet(index, 100)[0].height == make_sheet(index, 7)[0].height, "no sample twice"
 
 
 def test_a_sheet_shows_what_a_mask_hides(out: Path) -> None:
     index = ShardIndex.open(out)
-    plain, masked = (make_sheet(index, 1, ratio).convert("RGB") for ratio in (0.0, 0.75))
+    plain, masked = (make_sheet(index, 1, ratio)[0].convert("RGB") for ratio in (0.0, 0.75))
     assert masked.height == plain.height + TALL + 2
     pixels = np.asarray(masked)
     above, below = (pixels[at : at + TALL] for at in (GAP, GAP + TALL + 2))

@@ -109,19 +109,23 @@ def write_page(
     *,
     shards: str | None = None,
     time_limit_s: float = 60.0,
-) -> None:
+) -> int:
     """Writes what `search` found, [{"query", "hits"}], as one HTML file with pictures in it, 500 at most.
 
-    Videos on the network are read only from the URL `shards`.
+    Videos on the network are read only from the URL `shards`. Returns how many pictures were not tried, since several
+    videos before them hung or crashed the decoder.
     """
+    from vtr.data.apart import PATIENCE
     from vtr.retrieval import store
     from vtr.retrieval.media import Media
     from vtr.retrieval.page import results_page
 
     rows = store.read(Path(embeddings), bare=True).only(store.VIDEO)
-    page = results_page(groups, Media(Path(embeddings), rows, shards, time_limit_s), progress)
+    media = Media(Path(embeddings), rows, shards, time_limit_s, PATIENCE)
+    page = results_page(groups, media, progress)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_bytes(Path(out), page.encode())
+    return media.left_out
 
 
 def serve(

@@ -112,6 +112,7 @@ def inspect_shards(
     from vtr.data import facts, feed, manifest
     from vtr.data import sheet as contact
     from vtr.data import verify as verifying
+    from vtr.data.apart import without
     from vtr.data.crew import cores
     from vtr.data.index import ShardIndex
 
@@ -134,10 +135,12 @@ def inspect_shards(
         done = verifying.verify(index, workers=workers or cores(), time_limit_s=time_limit_s, progress=progress)
         found["verified"] = dataclasses.asdict(done)
     if place is not None:
-        picture = contact.make_sheet(index, samples, mask_ratio, time_limit_s)
+        picture, left_out = contact.make_sheet(index, samples, mask_ratio, time_limit_s)
         with replacing(place) as file:
             picture.save(file, "PNG")
         found["sheet"] = str(sheet)
+        if left_out:
+            found["warnings"] = [*found["warnings"], without(left_out)]
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.cli.app import app, counting, examples, print_json, print_text, say, warn
 
 
 @app.command(epilog=examples('vtr search embeddings "a red circle moves left"', "vtr search embeddings --serve"))
@@ -52,7 +52,11 @@ def search(
     groups: list[dict[str, Any]] = found if queries is not None else [{"query": text or str(like), "hits": found}]
     if place is not None:
         with counting("pictures") as progress:
-            api.write_page(embeddings, groups, place, progress, shards=shards, time_limit_s=time_limit)
+            left_out = api.write_page(embeddings, groups, place, progress, shards=shards, time_limit_s=time_limit)
+        if left_out:
+            from vtr.data.apart import without
+
+            warn(without(left_out))
     if as_json:
         print_json(found)
         return

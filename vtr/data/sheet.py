@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vtr.data import stored
-from vtr.data.apart import LIMIT_S, Decoder
+from vtr.data.apart import LIMIT_S, PATIENCE, Decoder
 from vtr.data.index import ShardIndex
 from vtr.errors import VideoError
 
@@ -22,8 +22,10 @@ GRID = 14  # cells a side, as 16 x 16 patches make of 224 x 224 pixels
 
 def make_sheet(
     index: ShardIndex, samples: int = 24, mask_ratio: float = 0.0, time_limit_s: float = LIMIT_S
-) -> Image.Image:
+) -> tuple[Image.Image, int]:
     """The sheet of so many samples, evenly spaced in the order of the index; a damaged one shows its error instead.
+
+    Beside it how many were not tried, since several before them hung or crashed the decoder.
 
     A `mask_ratio` above 0 shows that share of the cells of each frame hidden, as MAC does. Raises ConfigError for one
     that is not in [0, 1). A sample that is not decoded in `time_limit_s` is damaged too.
@@ -36,7 +38,7 @@ def make_sheet(
     width, height = min(count, COLUMNS) * cell + GAP, rows * (tall + TEXT + GAP) + GAP
     sheet = Image.new("RGB", (width, height), BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    with Decoder(time_limit_s) as decode:
+    with Decoder(time_limit_s, PATIENCE) as decode:
         for place, i in enumerate(chosen):
             left = GAP + place % COLUMNS * cell
             top = GAP + place // COLUMNS * (tall + TEXT + GAP)
@@ -54,7 +56,7 @@ def make_sheet(
                 for k, picture in enumerate(several):
                     x = left + k * (WIDE + 2) + (WIDE - picture.width) // 2
                     sheet.paste(picture, (x, top + line * (TALL + 2) + (TALL - picture.height) // 2))
-    return sheet
+    return sheet, decode.left_out
 
 
 def _masked(pictures: list[Image.Image], sample: int, ratio: float) -> list[Image.Image]:

@@ -72,18 +72,32 @@ class Media:
     """The videos behind the rows of a planned export; of another export, none.
 
     Shards that the export says are on the network are asked for only where they are those of `url`: an export may come
-    from anybody. A picture is decoded apart, in `time_limit_s`.
+    from anybody. A picture is decoded apart, in `time_limit_s`; with `patience`, none is after so many were lost.
     """
 
     def __init__(
-        self, directory: Path, rows: Embeddings, url: str | None = None, time_limit_s: float = LIMIT_S
+        self,
+        directory: Path,
+        rows: Embeddings,
+        url: str | None = None,
+        time_limit_s: float = LIMIT_S,
+        patience: int | None = None,
     ) -> None:
         self._rows, self._origins = rows, Origins(directory, rows)
         self._url = url and url_of(url)
         self._pictures: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
         self._lost: dict[int, VideoError] = {}  # rows whose video hung or crashed its decoder: once is enough
         self._lock, self._one = Lock(), Lock()
-        self._decode = Decoder(time_limit_s)
+        self._decode = Decoder(time_limit_s, patience)
+
+    @property
+    def left_out(self) -> int:
+        """How many pictures were not tried, since too many videos before them were lost."""
+        return self._decode.left_out
+
+    def refuse(self) -> None:
+        """Has all pictures end in an error, those under way too: for when the page is about to end."""
+        self._decode.refuse()
 
     def place(self, row: int) -> Place | None:
         """Where the video of a row is; None for one that is stored as pictures, has gone, or may not be read."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from vtr.data.apart import without
 from vtr.errors import VtrError
 from vtr.retrieval.media import Media
 
@@ -49,6 +50,8 @@ def results_page(
     ]
     if bare:
         parts.append(f"<p>{hits} hits; the best ones have pictures, of {PICTURES} moments at most.</p>")
+    if media.left_out:
+        parts.append(f"<p>{without(media.left_out)}.</p>")
     for group in groups:
         cards = "".join(_card(hit, shown) for hit in group["hits"])
         parts.append(f"<h2 dir=auto>{escape(str(group['query']))}</h2><ol>{cards}</ol>")

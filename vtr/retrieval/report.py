@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtr.data.apart import Decoder
+from vtr import bounds
+from vtr.data.apart import LIMIT_S, PATIENCE, Decoder, without
 from vtr.data.index import ShardIndex
 from vtr.plaintext import printable
 from vtr.retrieval import charts, pictures, rows
@@ -77,16 +78,17 @@ def _part(record: Mapping[str, Any], shown: Shown, of: str) -> str:
     ranks = {names[way]: one for way, one in shown.ranks.items()}
     best, worst = examples(shown.paired, shown.ranks["v2t" if shown.actions else "t2v"])
     of = escape(of)
-    with Decoder() as decode:
+    with Decoder(bounds.at_most(LIMIT_S), PATIENCE) as decode:
         gallery = _Gallery(shown, decode)
         shown_best = _examples(f"Best queries{of}", _about_best(best), best, gallery)
         shown_worst = _examples(f"Worst queries{of}", "The right answers that rank lowest.", worst, gallery)
+    told = f'<p class="soft">{without(decode.left_out)}.</p>' if decode.left_out else ""
     return (
         f'<h2>Where the right answers stand{of}</h2><div class="pair">'
         f'<figure class="card" style="margin:0">{charts.recall_curve(ranks)}{charts.legend(list(ranks))}</figure>'
         f'<figure class="card" style="margin:0">{charts.rank_histogram(ranks)}{charts.legend(list(ranks))}</figure>'
         "</div>"
-        f"{shown_best}{shown_worst}{_heat_map(shown, of)}"
+        f"{told}{shown_best}{shown_worst}{_heat_map(shown, of)}"
     )
 
 

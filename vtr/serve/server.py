@@ -6,12 +6,15 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 from vtr.errors import InputError
 from vtr.finder import Finder
 from vtr.retrieval.media import Media
 
 HOST = "127.0.0.1"
+GRACE_S = 1  # for answers under way at Ctrl-C: a browser may hold a video open for hours
 
 
 def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None], media: Media) -> None:
@@ -24,11 +27,25 @@ def serve(finder: Finder, title: str, port: int, tell: Callable[[str], None], me
 
         from vtr.serve.app import make_app
 
-        config = uvicorn.Config(make_app(finder, title, media), log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            make_app(finder, title, media), log_level="warning", access_log=False, lifespan="off",
+            timeout_graceful_shutdown=GRACE_S,
+        )  # fmt: skip
         listener.listen(128)
         tell(f"http://{HOST}:{listener.getsockname()[1]}")
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            _server(uvicorn.Server, media)(config).run(sockets=[listener])
+
+
+def _server(base: Any, media: Media) -> Any:
+    """uvicorn's server, one that at Ctrl-C waits for no picture of a video that hangs."""
+
+    class Server(base):  # type: ignore[misc]
+        def handle_exit(self, number: int, frame: FrameType | None) -> None:
+            media.refuse()
+            super().handle_exit(number, frame)
+
+    return Server
 
 
 def check(port: int) -> None:
