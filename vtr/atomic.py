@@ -36,7 +36,9 @@ def replacing(path: Path, aside: Path | None = None, *, sync: bool = True) -> It
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # a full disk does not say what it has no room for
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise

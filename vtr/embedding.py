@@ -147,7 +147,8 @@ def _summary(
         first = "; ".join("{id} ({kind}: {message})".format(**entry) for entry in skipped[:3])
         raise WorkError(
             f"{len(skipped)} videos could not be decoded, of {rows} rows that could; first: {first}",
-            f"{out / parts.SKIPPED_FILE} names them all; the others are written, accept that with --max-skipped 1",
+            f"{out / parts.SKIPPED_FILE} names them all; the others are written, accept that with --max-skipped 1"
+            f"{'; --time-limit gives each longer' if any(one['kind'] == 'timeout' for one in skipped) else ''}",
         )
     files = [file for number in range(len(plan.parts)) for file in parts.files_of(out, plan, number)]
     new, clips = parts.count(out, plan, added)

@@ -15,6 +15,7 @@ from typing import Any
 
 from vtr.build import Loaded, clip_shape, load_model
 from vtr.data.child import obey_parent
+from vtr.data.memory import check_shared
 from vtr.errors import WorkError
 from vtr.retrieval import gone, parts
 from vtr.retrieval.maker import Maker
@@ -22,6 +23,7 @@ from vtr.retrieval.plan import Plan, planned
 
 ASIDE = ".clips"
 POLL_S = 0.5
+LOCKS = 20  # more than a pool of processes makes
 LONGEST_WAIT = datetime.timedelta(days=7)
 
 
@@ -81,6 +83,7 @@ def own_device(name: str, rank: int, world: int) -> str:
 def spread(job: Job, left: list[int], processes: int, progress: Callable[[int], None] | None) -> None:
     """Has `processes` share the parts `left`. Raises what one of them raised, or WorkError when one is killed."""
     context = multiprocessing.get_context("spawn")
+    check_shared(context, LOCKS)
     counter = context.Value("q", 0)
     seen = 0
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(counter,))

@@ -47,6 +47,14 @@ def saved(path: Path, what: Any, *, legacy: bool = False) -> Path:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("kind", [torch.complex64, torch.complex128])
+def test_complex_numbers_are_refused_by_name(tmp_path: Path, kind: torch.dtype, legacy: bool) -> None:
+    path = saved(tmp_path / "x.pth", {"state_dict": {"w": torch.ones(2, dtype=kind)}}, legacy=legacy)
+    with pytest.raises(DataError, match=r"a tensor in it is of torch\.Complex\w+Storage, and no model here has such"):
+        read(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
 def test_tensors_come_back_as_they_were_saved(tmp_path: Path, legacy: bool) -> None:
     state = OrderedDict(STATE)
     state["tied"] = state["a"]

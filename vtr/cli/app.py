@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from vtr import bounds
 from vtr.plainjson import finite
 from vtr.plaintext import printable
 from vtr.version import __version__
@@ -53,9 +55,25 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _limits(times: float | None) -> None:
+    """To where the bounds are asked for, which worker processes inherit."""
+    if times is not None:
+        os.environ[bounds.NAME] = f"{times:g}"
+    bounds.at_most(1)  # whether it is a number, whoever gave it
+
+
 @app.callback()
 def _main(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    limits: float | None = typer.Option(
+        None,
+        "--limits",
+        metavar="TIMES",
+        min=1,
+        max=bounds.MOST,
+        callback=_limits,
+        help="Raise the limits on files of strangers that have no option of their own so many times.",
+    ),
 ) -> None:
     pass
 
@@ -161,8 +179,10 @@ def main() -> None:
         )
         sys.exit(1)
     except OSError as error:
+        from vtr.atomic import NO_ROOM
+
         fail(
             f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
-            "see that the path can be used",
+            "make room, and run the same command again" if error.errno in NO_ROOM else "see that the path can be used",
         )
         sys.exit(1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vtr import plainjson
+from vtr import bounds, plainjson
 from vtr.errors import VideoError
 
 TEXTS = ("txt", "caption")
@@ -76,8 +76,8 @@ def _json(data: bytes) -> dict[str, Any]:
 
 
 def _decoded(data: bytes, ext: str) -> str:
-    if len(data) > MAX_BYTES:
-        raise VideoError("bad-caption", f"its {ext} has {len(data)} bytes, over {MAX_BYTES}")
+    if len(data) > (most := bounds.at_most(MAX_BYTES)):
+        raise VideoError("bad-caption", f"its {ext} has {len(data)} bytes, over {most} ({bounds.HINT})")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from vtr import bounds
 from vtr.data.child import obey_parent, signals_held
 from vtr.data.memory import ROOM, bound_memory, keep_memory
 from vtr.errors import InputError, VideoError, WorkError
@@ -47,8 +48,11 @@ class Beat:
         try:
             yield
         except MemoryError as error:
+            room = bounds.at_most(ROOM) >> 30
             raise VideoError(
-                "too-large", f"it takes more than the {ROOM >> 30} GB of memory that a worker may have", "leave it out"
+                "too-large",
+                f"it takes more than the {room} GB of memory that a worker may have",
+                f"leave it out; {bounds.HINT}",
             ) from error
         finally:
             self._memory[1] = 0.0

@@ -111,7 +111,8 @@ def _refuse_losses(summary: IndexSummary, max_skipped: float) -> None:
     samples = f"{left_out} of {total} samples are left out of the index of {summary.root}: {kinds}"
     raise WorkError(
         samples if left_out > max_skipped * total else f"in {summary.root} {summary.damage}",
-        f"{summary.root / SKIPPED} names them; accept that with --max-skipped {math.ceil(100 * share) / 100:g}",
+        f"{summary.root / SKIPPED} names them; accept that with --max-skipped {math.ceil(100 * share) / 100:g}"
+        f"{'; --time-limit gives each longer' if 'timeout' in summary.skipped else ''}",
     )
 
 

@@ -18,10 +18,11 @@ from typing import Any, TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from vtr import bounds
 from vtr.data.child import TO_ALL, obey_parent, signals_held
 from vtr.data.crew import Beat
 from vtr.data.dataset import ClipDataset, ClipShape, Item
-from vtr.data.memory import bound_memory, keep_memory
+from vtr.data.memory import bound_memory, check_shared, keep_memory
 from vtr.data.parcels import Packing, Parcel, Ring
 from vtr.data.reading import Reading
 from vtr.data.tokenizer import CaptionTokenizer
@@ -35,6 +36,7 @@ __all__ = ["AHEAD", "ClipDataset", "ClipShape", "Errors", "Item", "batches", "wo
 Errors: TypeAlias = list[tuple[str, ...]]  # key, kind, message; of a mixture also the shards it is of
 Slot: TypeAlias = tuple[int, int]
 TIME_LIMIT_S = 60.0
+LOCKS = 12  # torch's loader makes fewer, for itself and for each worker
 AHEAD = 3  # batches that each worker has ready or under way
 
 
@@ -86,7 +88,7 @@ def batches(
     tokenizer: CaptionTokenizer,
     workers: int,
     pin: bool = False,
-    time_limit_s: float = TIME_LIMIT_S,
+    time_limit_s: float | None = None,
     reading: Reading | None = None,
 ) -> Generator[tuple[Batch, Errors]]:
     """(Batch, errors) of each of `slots`, lists of (epoch, sample); workers decode ahead, one thread each.
@@ -96,10 +98,11 @@ def batches(
     what was decoded. Raises what reading a sample raises beside VideoError; use it inside `workers_watched`.
     """
     source, pending = iter(slots), deque[list[Slot]]()
+    limit_s = bounds.at_most(TIME_LIMIT_S) if time_limit_s is None else time_limit_s
     again = True
     while again:
         again = False
-        watch = Watch(workers, time_limit_s)
+        watch = Watch(workers, limit_s)
         rows, processes = _start(dataset, _replay(pending, source), tokenizer, workers, pin, watch)
         with watch.over(processes):
             try:
@@ -118,7 +121,7 @@ def batches(
                 if not lost:
                     raise
                 for sample, kind in lost.items():
-                    dataset.lost[sample] = _loss(dataset, sample, kind, time_limit_s)
+                    dataset.lost[sample] = _loss(dataset, sample, kind, limit_s)
                 again = True
 
 
@@ -133,6 +136,8 @@ def _start(
     """The loader's rows, and its processes."""
     # The cache is anonymous memory, which only forked children share; so is the ring.
     context = multiprocessing.get_context("fork" if dataset.cache is not None else None) if workers else None
+    if context is not None:
+        check_shared(context, LOCKS * (1 + workers))
     first = next(slots, None)
     ring = None
     if context is not None and first is not None and context.get_start_method() == "fork":

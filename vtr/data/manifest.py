@@ -196,6 +196,8 @@ def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
         hint += f"; the others are written, accept that with --max-skipped {math.ceil(share * 100) / 100:g}"
     elif "missing" in summary.skipped:
         hint += "; --root says where relative paths start"
+    if "timeout" in summary.skipped:
+        hint += "; --time-limit gives each longer"
     raise WorkError(
         f"{skipped} of {total} samples were skipped, more than {max_skipped:.3g} of them: {kinds}; first: {examples}",
         hint,

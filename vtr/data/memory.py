@@ -7,11 +7,16 @@ Files and frames come and go by the megabyte, and new pages cost faults. What a 
 from __future__ import annotations
 
 import ctypes
+import errno
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
-ROOM = 8 << 30  # bytes: forty pictures of 64 million pixels
+from vtr import bounds
+from vtr.errors import WorkError
+
+ROOM = 8 << 30  # bytes, raised with the other `bounds`: forty pictures of 64 million pixels
 
 
 def keep_memory() -> None:
@@ -25,9 +30,27 @@ def keep_memory() -> None:
         mallopt(m_mmap_threshold, 1 << 25)
 
 
-def bound_memory(room: int = ROOM) -> None:
+def check_shared(context: Any, locks: int) -> None:
+    """Raises WorkError where there is no room for so many locks of processes of a multiprocessing `context`.
+
+    Torch, or whoever asks for the first one that has no room, would call it a full disk.
+    """
+    try:
+        held = [context.Lock() for _ in range(locks)]
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise WorkError(
+            "no room left in /dev/shm, through which processes hear of one another",
+            "make room there (of a container: --shm-size), or do without them: --workers 0, one process",
+        ) from error
+    del held
+
+
+def bound_memory(room: int | None = None) -> None:
     """Lets this process have `room` bytes more than it has, beside memory that is shared; then it gets MemoryErrors.
 
+    Without `room` they are ROOM, or more where the limits are raised.
     On Linux; elsewhere the system does not count what a process allocates, and nothing is bounded.
     """
     if sys.platform != "linux":
@@ -35,5 +58,5 @@ def bound_memory(room: int = ROOM) -> None:
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     has = int(status["VmData"].split()[0]) << 10
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = has + room
+    wanted = has + (bounds.at_most(ROOM) if room is None else room)
     resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

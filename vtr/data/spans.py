@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vtr import bounds
 from vtr.data.clips import frame_numbers
 from vtr.errors import InputError, VideoError
 
@@ -51,9 +52,11 @@ def spans_of(duration_s: float, segments: Segments | None) -> npt.NDArray[np.flo
     if segments is None or duration_s <= segments.length_s:
         return np.array([[0.0, duration_s]])
     count = int((duration_s - segments.length_s) / segments.stride_s + 1e-6) + 1
-    if count > MOST:
+    if count > (most := bounds.at_most(MOST)):
         raise VideoError(
-            "too-large", f"{duration_s:.0f} s would be {count} spans, over {MOST}", "give longer --segments"
+            "too-large",
+            f"{duration_s:.0f} s would be {count} spans, over {most}",
+            f"give longer --segments; {bounds.HINT}",
         )
     starts = np.arange(count) * segments.stride_s
     if starts[-1] + segments.length_s < duration_s - SHORTEST_S:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from vtr import bounds
 from vtr.errors import DataError
 
 BLOCK = 512
@@ -108,8 +109,8 @@ def _walk(handle: int, size: int, max_member: int, problems: list[Problem]) -> I
         if start + length > size:
             problems.append(Problem("truncated", name, f"{name} ends at byte {start + length}, the tar at {size}"))
             return
-        if kind in "LKxg" and length > MAX_EXTENDED:
-            problems.append(Problem("too-large", name, f"an extended header of {length} bytes"))
+        if kind in "LKxg" and length > bounds.at_most(MAX_EXTENDED):
+            problems.append(Problem("too-large", name, f"an extended header of {length} bytes ({bounds.HINT})"))
         elif kind == "L":
             long_name = os.pread(handle, length, start).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
         elif kind == "x":
@@ -118,7 +119,8 @@ def _walk(handle: int, size: int, max_member: int, problems: list[Problem]) -> I
             sparse = any(field.startswith("GNU.sparse") for field in extended)
             refused = "sparse" if sparse else "too-large" if length > max_member else REFUSED.get(kind)
             if refused:
-                problems.append(Problem(refused, name, f"{name} is refused: {refused}, {length} bytes"))
+                over = f", over {max_member}: raise --max-bytes" if refused == "too-large" else ""
+                problems.append(Problem(refused, name, f"{name} is refused: {refused}, {length} bytes{over}"))
             elif kind in PLAIN:
                 yield Entry(name, start, length, damaged)
                 damaged = False

@@ -6,35 +6,33 @@ they would unfold to is known before they do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vtr import bounds
 from vtr.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size
+LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size: see `bounds`
 FEW = 16  # rows at a time
-AS_DICTIONARY = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+PLAIN = {"PLAIN", "RLE", "BIT_PACKED"}
+AS_DICTIONARY = PLAIN | {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
 
 
 def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file, so many at a time; texts may be dictionaries, also within lists and structs.
 
-    Raises DataError for a file that would unfold to more than 1 GB and 100 times its size, and what pyarrow does.
+    Raises DataError for a file that would unfold to more than `largest` allows, and what pyarrow does.
     """
     import pyarrow.parquet as pq
 
-    limit = max(LEAST, TIMES * path.stat().st_size)
+    limit = largest(path)
     about = pq.read_metadata(path)
-    chunks = [
-        about.row_group(group).column(number)
-        for group in range(about.num_row_groups)
-        for number in range(about.num_columns)
-    ]
+    chunks = _chunks(about)
     if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
         raise _too_large(path, limit)
     texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
@@ -49,10 +47,48 @@ def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> I
             yield batch
 
 
+def check_plain(path: Path, about: Any, but: Collection[str]) -> None:
+    """Refuses a file that would unfold to more than `largest` allows, of a writer that makes no dictionaries.
+
+    `about` are its metadata; only the columns `but`, by their paths, may be dictionaries, which the caller reads as
+    such. Raises DataError for one that is too large, and for other dictionaries.
+    """
+    chunks = _chunks(about)
+    limit = largest(path)
+    if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
+        raise _too_large(path, limit)
+    for chunk in chunks:
+        texts = chunk.physical_type == "BYTE_ARRAY" and chunk.path_in_schema not in but
+        if texts and not PLAIN.issuperset(chunk.encodings):
+            raise DataError(
+                f"{path} has its {chunk.path_in_schema} in an encoding that vtr does not write",
+                "make it anew: vtr inspect DIR --index",
+            )
+
+
+def check_dictionary(path: Path, array: pa.Array) -> None:
+    """Raises DataError where the values of a dictionary, each written out, would take more than `largest` allows."""
+    if _unfolded(array) > (limit := largest(path)):
+        raise _too_large(path, limit)
+
+
+def largest(path: Path) -> int:
+    """The bytes that a file may unfold to: 1 GB, or 100 times its own size."""
+    return bounds.at_most(max(LEAST, TIMES * path.stat().st_size))
+
+
 def _too_large(path: Path, limit: int) -> DataError:
     return DataError(
-        f"{path} has {path.stat().st_size} bytes and would unfold to more than {limit / 1e9:g} GB", "split it"
+        f"{path} has {path.stat().st_size} bytes and would unfold to more than {limit / 1e9:g} GB", bounds.HINT
     )
+
+
+def _chunks(about: Any) -> list[Any]:
+    return [
+        about.row_group(group).column(number)
+        for group in range(about.num_row_groups)
+        for number in range(about.num_columns)
+    ]
 
 
 def _told(chunk: Any, schema: Any) -> int:

@@ -66,7 +66,7 @@ def verify(
     done: list[Verified] = []
 
     def on_lost(task: VerifyTask, lost: Lost) -> VerifyTask:
-        reason = lost.blame(f"shard {task.number}", time_limit_s, "use fewer --workers")
+        reason = lost.blame(f"shard {task.number}", time_limit_s, "if memory ran out, use fewer --workers")
         return replace(task, lost={**task.lost, lost.item: reason})
 
     def on_tick(begun: int) -> None:

@@ -88,6 +88,8 @@ def _export(tower: nn.Module, given: dict[str, Tensor], dynamic: Any, path: Path
                 tower.eval(), tuple(given.values()), str(path), input_names=list(given), output_names=["vectors"],
                 dynamic_shapes=dynamic, dynamo=True, external_data=False, optimize=True, verbose=False,
             )  # fmt: skip
+        except OSError:  # a full disk, say
+            raise
         except Exception as error:  # of many kinds, from tracing, conversion and checking
             raise WorkError(
                 f"{path.name} could not be made: {str(error).strip().splitlines()[0][:200]}",

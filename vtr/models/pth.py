@@ -21,8 +21,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from vtr import bounds
 from vtr.errors import DataError
-from vtr.models.unpickle import Opaque, Refused, Storage, View, unpickle
+from vtr.models.unpickle import Opaque, Refused, Storage, TooLarge, View, unpickle
 from vtr.plainfile import opened
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -46,7 +47,8 @@ def read(path: Path) -> Any:
             root, where = _read_zip(file, data) if data[:4] == b"PK\3\4" else _read_legacy(data)
         return _Tensors(data, where).fill(root)
     except (Refused, OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise DataError(f"{path} is no weights file that can be read: {error}", WHY) from error
+        todo = bounds.HINT if isinstance(error, TooLarge) else WHY
+        raise DataError(f"{path} is no weights file that can be read: {error}", todo) from error
     except RecursionError as error:
         raise DataError(f"{path} is no weights file that can be read: it is nested too deep", WHY) from error
 
@@ -141,7 +143,7 @@ class _Tensors:
         self.data, self.where = data, where
         self.flat: dict[tuple[str, torch.dtype], Tensor] = {}
         self.made: dict[int, tuple[Any, Any]] = {}  # by identity; the key's object is kept, so that its id stays its
-        self.budget = SHARING * len(data)
+        self.budget = bounds.at_most(SHARING) * len(data)
 
     def fill(self, value: Any) -> Any:
         if id(value) in self.made:
@@ -168,7 +170,7 @@ class _Tensors:
         storage = view.storage
         self.budget -= math.prod(view.size) * storage.dtype.itemsize
         if self.budget < 0:
-            raise Refused("its tensors are together far larger than the file")
+            raise TooLarge("its tensors are together far larger than the file")
         if 0 in view.size:
             return torch.empty(view.size, dtype=storage.dtype)
         named = (storage.key, storage.dtype)

@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vtr import bounds
+from vtr.errors import VtrError
+
 PICKLE_LIMIT = 256 * 2**20  # bytes of pickle, which hold names and shapes but no values
 TUPLE_LIMIT = 30_000  # values in the tuples of a tuple
 HASHED = 100  # values may be hashed for each opcode, on the average
@@ -32,6 +35,10 @@ DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16"
 
 class Refused(Exception):
     """Why a file is not read; becomes a DataError with the path."""
+
+
+class TooLarge(Refused):
+    """It would take more than the bounds on weights let it."""
 
 
 class Opaque:
@@ -82,21 +89,23 @@ class View(NamedTuple):
 def unpickle(data: mmap.mmap, start: int, storages: dict[str, Storage] | None = None) -> tuple[Any, int]:
     """(object, where the pickle ends). The opcodes are looked through first: sizes and counters must be honest."""
     data.seek(start)
-    count, handled, tuples = 0, 0, _Tuples()
+    count, handled, tuples, pickled = 0, 0, _Tuples(), bounds.at_most(PICKLE_LIMIT)
     try:
         for opcode, argument, _ in pickletools.genops(data):  # type: ignore[arg-type]
             count += 1
             if "PUT" in opcode.name and int(argument or 0) > count:
                 raise Refused("a counter in it is far too high")
-            if opcode.name.startswith("EXT") or data.tell() - start > PICKLE_LIMIT:
+            if opcode.name.startswith("EXT"):
                 raise Refused("it holds other things than weights")
+            if data.tell() - start > pickled:
+                raise TooLarge(f"more than {pickled >> 20} MB of it are names and shapes")
             handled += tuples.after(opcode, argument)
-            if handled > HASHED * (count + TUPLE_LIMIT):
-                raise Refused("its tuples, written out in full, are far larger than the file")
+            if handled > HASHED * (count + tuples.most):
+                raise TooLarge("its tuples, written out in full, are far larger than the file")
         end = data.tell()
         unpickler = _Unpickler(io.BytesIO(data[start:end]), storages if storages is not None else {})
         return unpickler.load(), end
-    except Refused:
+    except (Refused, VtrError):
         raise
     except Exception as error:  # whatever a torn or hostile pickle leads to; it can call nothing but the names below
         raise Refused(f"torn or no pickle ({error})"[:200]) from error
@@ -112,9 +121,10 @@ class _Tuples:
     def __init__(self) -> None:
         self.stack: list[int] = []  # 0 is a mark
         self.memo: dict[int, int] = {}
+        self.most = bounds.at_most(TUPLE_LIMIT)
 
     def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
-        """Follows an opcode and returns how many values it takes from the stack. Raises Refused: a vast tuple."""
+        """Follows an opcode and returns how many values it takes from the stack. Raises TooLarge: a vast tuple."""
         name, before, stack = opcode.name, opcode.stack_before, self.stack
         if "PUT" in name or name == "MEMOIZE":
             self.memo[len(self.memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
@@ -133,8 +143,8 @@ class _Tuples:
         if name in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"):
             stack.append(kept)
             return taken
-        if taken - several - fixed > TUPLE_LIMIT and "LIST" not in name and "DICT" not in name:
-            raise Refused("a tuple in it, written out in full, is far larger than the file")
+        if taken - several - fixed > self.most and "LIST" not in name and "DICT" not in name:
+            raise TooLarge("a tuple in it, written out in full, is far larger than the file")
         long = argument.bit_length() // 64 if isinstance(argument, int) else 0  # the hash of a number takes its length
         one = 1 if name in ("LIST", "DICT") else 1 + taken + long
         stack.extend(0 if kind is pickletools.markobject else one for kind in opcode.stack_after)
@@ -165,6 +175,8 @@ class _Unpickler(pickle.Unpickler):
                 if storage != Storage(key, dtype, numel):
                     raise Refused(f"storage {key} is claimed twice")
                 return storage
+            case ("storage", type() as kind, *_) if issubclass(kind, Opaque):
+                raise Refused(f"a tensor in it is of {kind.kind}, and no model here has such weights")
             case ("module", model, *_):
                 return model
         raise Refused("it refers to something outside itself")

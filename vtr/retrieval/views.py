@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vtr import bounds
 from vtr.data.index import IMAGE, ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
 from vtr.data.order import evaluation_slots
@@ -87,9 +88,10 @@ def embed_views(
         for clips, errors in batches(ClipDataset(index, shape), slots, tokenizer, workers):
             if errors and not leave_out:
                 key, kind, message = errors[0]
+                longer = f"; {bounds.HINT}" if kind == "timeout" else ""
                 raise WorkError(
                     f"{key} in {index.root} cannot be read ({kind}): {message}",
-                    "make the shards anew, or give --allow-partial: the result then says what is missing",
+                    f"make the shards anew, or give --allow-partial: the result then says what is missing{longer}",
                 )
             good, samples = clips.clips[clips.ok], clips.samples[clips.ok]
             begin = time.perf_counter()

@@ -74,7 +74,8 @@ class Quarantine:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
             raise WorkError(
                 f"{bad} of {self._seen} samples could not be read ({kinds}), the last: {key}: {message}",
-                f"{self.path} names them; make the shards anew, or see whether the disk is well",
+                f"{self.path} names them; make the shards anew, or see whether the disk is well"
+                f"{'; data.time_limit_s gives each longer' if self.kinds['timeout'] else ''}",
             )
 
 

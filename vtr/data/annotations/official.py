@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from vtr import plainjson
+from vtr.data.annotations import cells
 from vtr.data.annotations.media import MediaTree, bare
 from vtr.data.annotations.sample import JSON, ReaderOptions, Sample, below, make_key, refuse_duplicates
 from vtr.errors import DataError
@@ -217,7 +218,7 @@ def lines(path: Path) -> Iterator[tuple[str, str]]:
 def rows(path: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
     """(where, row) of a csv file with a header that has the columns `needed`. Raises DataError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with cells.opened(path) as file:
             reader = csv.DictReader(file)
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
@@ -229,7 +230,7 @@ def rows(path: Path, *needed: str) -> Iterator[tuple[str, dict[str, str]]]:
                     raise DataError(f"{where} is cut short: it has too few fields", HELP)
                 yield where, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as csv: {error}", "download it again") from error
+        raise DataError(f"{path} cannot be read as csv: {error}", cells.hint(error, "download it again")) from error
 
 
 def _is_named(name: str, patterns: Iterable[str]) -> bool:

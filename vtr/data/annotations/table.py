@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vtr import plainjson
+from vtr import bounds, plainjson
 from vtr.data import unfolding
+from vtr.data.annotations import cells
 from vtr.data.annotations.sample import (
     JSON,
     ReaderOptions,
@@ -38,6 +39,7 @@ from vtr.errors import DataError
 NEEDED = ("video", "caption")
 RESERVED = (*NEEDED, "key", "split")
 DEEPEST = 50  # lists and objects of a jsonl or parquet value, one in another
+BOTTOM = 200  # which Python's own stack and that of its JSON bear
 
 
 @dataclass(slots=True)
@@ -144,7 +146,7 @@ def _sample(group: _Group, root: Path) -> Sample:
 def _separated(delimiter: str) -> Callable[[Path], Iterator[tuple[str, dict[str, Any]]]]:
     def rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
+            with cells.opened(path) as file:
                 reader = csv.reader(file, delimiter=delimiter, strict=True)
                 header = [name.strip() for name in next(reader, [])]
                 _check_header(path, header)
@@ -158,8 +160,7 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[tuple[str, dict[str,
                         )
                     yield f"line {reader.line_num}", dict(zip(header, row, strict=True))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            long = "field larger than" in str(error)  # an open quote makes the rest of a file one field
-            hint = "close its quotes, or write jsonl, which has no limit" if long else "save it as UTF-8 csv or tsv"
+            hint = cells.hint(error, "save it as UTF-8 csv or tsv")
             raise DataError(f"{path} cannot be read as a table: {error}", hint) from error
 
     return rows
@@ -222,8 +223,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _plain(value: Any, depth: int = 0) -> JSON:
     """A value as strict JSON; dates and decimals become strings. Raises ValueError for one that is nested too deep."""
-    if depth > DEEPEST:
-        raise ValueError(f"a value is nested more than {DEEPEST} deep")
+    if depth > DEEPEST and depth > (most := min(BOTTOM, bounds.at_most(DEEPEST))):
+        raise ValueError(f"a value is nested more than {most} deep ({bounds.HINT})")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
