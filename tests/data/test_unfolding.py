@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import decimal
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vtr.data import index_file, unfolding
+from vtr.data import unfolding
 from vtr.data.annotations import ReaderOptions, read
 from vtr.errors import DataError
 from vtr.retrieval.columns import read_table
@@ -91,33 +90,3 @@ def test_every_type_is_what_it_was(tmp_path: Path) -> None:
     assert [row for batch in found for row in batch.to_pylist()] == table.to_pylist()
     some = list(unfolding.batches(tmp_path / "t.parquet", ["long", "list"]))
     assert some[0].to_pydict() == {name: table.column(name).to_pylist() for name in ("long", "list")}
-
-
-@pytest.mark.parametrize("column", ["captions", "shard"])
-def test_an_index_that_unfolds(column: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts that vtr writes plainly are refused as dictionaries; the others are read as such, and never written out."""
-    monkeypatch.setattr(unfolding, "LEAST", 1_000_000)
-    monkeypatch.setattr(unfolding, "TIMES", 1)
-    large, rows = "x" * 100_000, COUNT
-    tar, caption = (large, "c") if column == "shard" else ("0.tar", large)
-    empty: dict[str, Any] = {field.name: [0] * rows for field in index_file.SCHEMA}
-    table = pa.table(
-        empty | {
-            "key": [str(n) for n in range(rows)], "shard": [tar] * rows, "member_ext": [["mp4"]] * rows,
-            **{f"member_{name}": [[0]] * rows for name in ("offset", "size", "crc32")}, "captions": [[caption]] * rows,
-            **{name: [name] * rows for name in ("split", "sha256", "decoder", "store")},
-        }
-    )  # fmt: skip
-    told = {"format": 1, "digest": "0" * 64, "shards": [{"name": tar, "bytes": 0, "samples": rows}]}
-    table = table.cast(index_file.SCHEMA).replace_schema_metadata({index_file.META: json.dumps(told)})
-    kept = list(index_file.REPEATING.values()) + (["captions.list.element"] if column == "captions" else [])
-    path = tmp_path / "index.parquet"
-    pq.write_table(table, path, compression="zstd", use_dictionary=kept)
-    assert path.stat().st_size < 1_000_000
-    if column == "captions":
-        with pytest.raises(DataError, match=r"has its captions\.list\.element in an encoding that vtr does not write"):
-            index_file.read_column(path, "captions")
-    else:
-        assert len(index_file.read_column(path, "shard")) == rows
-    with pytest.raises(DataError, match=r"does not write|would unfold to more than"):
-        index_file.read_whole(path)

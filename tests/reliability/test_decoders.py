@@ -128,6 +128,7 @@ def test_a_page_that_is_served(hangs: None, embeddings: Path) -> None:
     assert took(lambda: client.get("/frame/0/4.jpg")) < 1.5
 
 
+@pytest.mark.slow
 def test_ctrl_c_waits_for_no_picture(library: Path, embeddings: Path) -> None:
     """A page with several pictures under way, none of which will ever come, ends at once."""
     pytest.importorskip("uvicorn", reason="the search page is an extra: pip install 'vtr[serve]'")

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 
 from vtr import plainjson
 from vtr.atomic import replacing
-from vtr.data import unfolding
 from vtr.data.limits import DEFAULT, Limits, limits_of
 from vtr.errors import DataError
 
@@ -153,8 +152,6 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
     Raises DataError when it is damaged.
     """
     header = read_header(path)
-    for name in REPEATING:
-        unfolding.check_dictionary(path, read_column(path, name))
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
@@ -174,7 +171,6 @@ def read_column(path: Path, name: str) -> pa.Array:
     repeating = [REPEATING[name]] if name in REPEATING else None
     try:
         with pq.ParquetFile(path, memory_map=True, read_dictionary=repeating) as file:
-            unfolding.check_plain(path, file.metadata, REPEATING.values())
             # Group by group, since arrow cannot read lists of dictionary strings over several groups at once.
             groups = [file.read_row_group(i, columns=[name]).column(0) for i in range(file.num_row_groups)]
         chunks = [chunk for group in groups for chunk in group.chunks]

@@ -6,7 +6,7 @@ they would unfold to is known before they do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size: see `bounds`
 FEW = 16  # rows at a time
-PLAIN = {"PLAIN", "RLE", "BIT_PACKED"}
-AS_DICTIONARY = PLAIN | {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+AS_DICTIONARY = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
 
 
@@ -45,31 +44,6 @@ def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> I
             if total > limit:
                 raise _too_large(path, limit)
             yield batch
-
-
-def check_plain(path: Path, about: Any, but: Collection[str]) -> None:
-    """Refuses a file that would unfold to more than `largest` allows, of a writer that makes no dictionaries.
-
-    `about` are its metadata; only the columns `but`, by their paths, may be dictionaries, which the caller reads as
-    such. Raises DataError for one that is too large, and for other dictionaries.
-    """
-    chunks = _chunks(about)
-    limit = largest(path)
-    if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
-        raise _too_large(path, limit)
-    for chunk in chunks:
-        texts = chunk.physical_type == "BYTE_ARRAY" and chunk.path_in_schema not in but
-        if texts and not PLAIN.issuperset(chunk.encodings):
-            raise DataError(
-                f"{path} has its {chunk.path_in_schema} in an encoding that vtr does not write",
-                "make it anew: vtr inspect DIR --index",
-            )
-
-
-def check_dictionary(path: Path, array: pa.Array) -> None:
-    """Raises DataError where the values of a dictionary, each written out, would take more than `largest` allows."""
-    if _unfolded(array) > (limit := largest(path)):
-        raise _too_large(path, limit)
 
 
 def largest(path: Path) -> int:
