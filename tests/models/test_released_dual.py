@@ -8,7 +8,7 @@ import pytest
 import released_files as files
 import torch
 
-from vtr import api, build, checkpoint
+from vtr import api, build, checkpoint, recipe
 from vtr.errors import ConfigError, DataError, WorkError
 from vtr.models.released import read_dual
 from vtr.released import open_released, parse
@@ -96,6 +96,71 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     both = files.state(64) | {"text_proj.1.bias": torch.zeros(files.E)}
     with pytest.raises(ConfigError, match=r"not known: text_proj\.1\.bias"):
         build.load_model(f"frozen:{files.write(tmp_path / 'x.pth', both)}", "cpu", "fp32")
+
+
+POS, TIME = "video_model.pos_embed", "video_model.temporal_embed"
+STRANGE = {
+    "pos_embed without a patch": ({POS: (1, 1, 128)}, r"'video\.pos_embed' has 1 places, .* no CLS"),
+    "pos_embed of no square": ({POS: (1, 4, 128)}, r"'video\.pos_embed' has 4 places"),
+    "pos_embed of two clips": ({POS: (2, 5, 128)}, r"'video\.pos_embed' is \(2, 5, 128\), wanted \(1,"),
+    "pos_embed flat": ({POS: (5, 128)}, r"'video\.pos_embed' is \(5, 128\)"),
+    "no temporal_embed": ({TIME: (0, 3, 128)}, r"temporal_embed' is \(0, 3, 128\), wanted \(1,"),
+    "temporal_embed of two": ({TIME: (2, 3, 128)}, r"temporal_embed' is \(2, 3, 128\)"),
+    "temporal_embed empty": ({TIME: (1, 0, 128)}, r"temporal_embed' is \(1, 0, 128\)"),
+    "patches not square": ({"video_model.patch_embed.proj.weight": (128, 3, 8, 4)}, r"patch_embed\.weight' is"),
+    "no words": ({"text_model.embeddings.word_embeddings.weight": (0, 64)}, r"word_embeddings\.weight' is \(0, 64\)"),
+    "a layer far above": ({"text_model.transformer.layer.999999999.x": (1,)}, r"layer\.2\.ffn\.lin1\.weight' is m"),
+    "a block far above": ({"video_model.blocks.60000.x": (1,)}, r"blocks\.2\.mlp\.fc1\.weight' is m"),
+    "many digits": ({f"video_model.blocks.{'9' * 5000}.x": (1,)}, r"blocks\.2\.mlp\.fc1\.weight' is m"),
+    "empty blocks": ({f"video_model.blocks.{i}.x": (1,) for i in range(2, 3000)}, r"blocks\.2\.mlp\.fc1\.weight' is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_file_of_strange_shapes_builds_no_model(tmp_path: Path, case: str) -> None:
+    """It is refused before anything is built after it: a name with a large number may not fill the memory."""
+    changed, said = STRANGE[case]
+    tensors = files.state(64) | {name: torch.zeros(shape) for name, shape in changed.items()}
+    path = files.write(tmp_path / "x.pth", tensors)
+    with pytest.raises(ConfigError, match=rf"no whole frozen checkpoint: .*{said}"):
+        read_dual(path, "frozen")
+
+
+def test_heads_that_do_not_divide(tmp_path: Path, texts: Path) -> None:
+    path = files.write(tmp_path / "x.pth", files.state(64))
+    with pytest.raises(ConfigError, match=r"64 wide does not divide into 7 heads\n.*text_heads=N"):
+        build.load_source(f"frozen:{path},text_heads=7")
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "config.json").write_text('{"n_heads": 0}')
+    with pytest.raises(ConfigError, match="does not divide into 0 heads"):
+        build.load_source(f"frozen:{path},text={odd}")
+
+
+def test_a_text_model_with_an_endless_name(tmp_path: Path) -> None:
+    """Longer than a file's name can be: what asks for the tokenizer is told in words, and few of them."""
+    path = files.write(tmp_path / "x.pth", files.state(64), "x" * 100_000)
+    for name in (f"frozen:{path}", f"frozen:{path},text={'y' * 100_000}"):
+        loaded = build.load_model(name, "cpu", "fp32")
+        with pytest.raises(WorkError, match=r"tokenizer of '[xy]{300}\.\.' could not be loaded") as caught:
+            loaded.tokenizer(["a dog"])
+        assert len(str(caught.value)) < 1500
+
+
+def test_more_words_than_there_are_positions(tmp_path: Path) -> None:
+    path = files.write(tmp_path / "x.pth", files.state(64))
+    assert build.load_source(f"frozen:{path},words=12").config.data.words == 12
+    with pytest.raises(ConfigError, match=r"data\.words = 100, .* captions of 20 tokens\n.*PATH,words=20"):
+        build.load_source(f"frozen:{path},words=100")
+
+
+def test_what_a_file_does_not_tell_is_as_published(tmp_path: Path) -> None:
+    """Captions are padded to the longest of a batch, for as long as there are positions."""
+    path = files.write(tmp_path / "x.pth", files.state(64))
+    for kind, published in (("frozen", "contrastive-base"), ("miles", "miles-base")):
+        config = open_released(f"{kind}:{path}").config
+        assert config.finetune == recipe.load(published).finetune
+        assert (config.data.words, config.data.fixed_length, config.data.flip, config.stages) == (20, False, True, ())
 
 
 def test_files_without_tensors(tmp_path: Path) -> None:

@@ -52,31 +52,67 @@ def read_dual(path: Path, kind: str) -> Released:
     """Frozen's or MILES's file. Raises DataError when it cannot be read, ConfigError when it is of another model."""
     root = pth.read(path)
     state, unused = renamed(tensors_of(root, path, ("state_dict",)), DUAL, UNUSED, f"{path} ({kind})")
-    try:
-        pos, times = state["video.pos_embed"], state["video.temporal_embed"]
-        patch = state["video.patch_embed.weight"]  # (D,3,p,p), and (D,3*p*p) here
-        state["video.patch_embed.weight"] = patch.flatten(1)
-        words, places = state["text.model.embeddings.word_embeddings.weight"], "embeddings.position_embeddings.weight"
-        video = {
-            "width": pos.shape[2],
-            "depth": count(state, r"video\.blocks\.(\d+)\."),
-            "patch": patch.shape[3],
-            "frames": times.shape[1],
-            "size": math.isqrt(pos.shape[1] - 1) * patch.shape[3],
-        }
-        text = {
-            "vocab_size": words.shape[0],
-            "dim": words.shape[1],
-            "n_layers": count(state, r"text\.model\.transformer\.layer\.(\d+)\."),
-            "hidden_dim": state["text.model.transformer.layer.0.ffn.lin1.weight"].shape[0],
-            "max_position_embeddings": state[f"text.model.{places}"].shape[0],
-        }
-        embed_dim = state["vid_proj.weight"].shape[0]
-    except (KeyError, IndexError) as error:
-        raise ConfigError(
-            f"{path} is no whole {kind} checkpoint: {error} is missing or of another rank", "see docs/weights.md"
-        ) from error
+    shapes = Shapes(state, f"{path} is no whole {kind} checkpoint")
+    places, width = shapes.of("video.pos_embed", 1, None, None)[1:]
+    side = math.isqrt(places - 1)
+    if side == 0 or side**2 != places - 1:
+        raise shapes.error(f"'video.pos_embed' has {places} places, which is no CLS and a square of patches")
+    patch = shapes.of("video.patch_embed.weight", width, 3, None, None)[3]
+    shapes.of("video.patch_embed.weight", width, 3, patch, patch)
+    vocabulary, dim = shapes.of("text.model.embeddings.word_embeddings.weight", None, None)
+    layer = "text.model.transformer.layer"
+    hidden = shapes.of(f"{layer}.0.ffn.lin1.weight", None, dim)[0]
+    video = {
+        "width": width,
+        "depth": shapes.layers("video.blocks", "mlp.fc1.weight", 4 * width, width),
+        "patch": patch,
+        "frames": shapes.of("video.temporal_embed", 1, None, width)[1],
+        "size": side * patch,
+    }
+    text = {
+        "vocab_size": vocabulary,
+        "dim": dim,
+        "n_layers": shapes.layers(layer, "ffn.lin1.weight", hidden, dim),
+        "hidden_dim": hidden,
+        "max_position_embeddings": shapes.of("text.model.embeddings.position_embeddings.weight", None, dim)[0],
+    }
+    embed_dim = shapes.of("vid_proj.weight", None, width)[0]
+    state["video.patch_embed.weight"] = state["video.patch_embed.weight"].flatten(1)  # (D,3,p,p) -> (D,3*p*p)
     return Released(state, video, text, embed_dim, _text_name(root), unused)
+
+
+class Shapes:
+    """The shapes of a file's tensors, each asked for before a model is built after them: a strange file builds none."""
+
+    def __init__(self, state: Mapping[str, Tensor], begin: str) -> None:
+        self.state, self.begin = state, begin
+
+    def error(self, why: str) -> ConfigError:
+        return ConfigError(f"{self.begin}: {why}", "see docs/weights.md for the files that are read")
+
+    def of(self, name: str, *wanted: int | None) -> tuple[int, ...]:
+        """The shape of `name`; None stands for any length above 0. Raises ConfigError for none or another one."""
+        if name not in self.state:
+            raise self.error(f"{name!r} is missing")
+        shape = tuple(self.state[name].shape)
+        fits = len(shape) == len(wanted) and all(
+            n > 0 if want is None else n == want for n, want in zip(shape, wanted, strict=True)
+        )
+        if not fits:
+            said = ", ".join("1 or more" if want is None else str(want) for want in wanted)
+            raise self.error(f"{name!r} is {shape}, wanted ({said})")
+        return shape
+
+    def layers(self, where: str, matrix: str, *wanted: int) -> int:
+        """How many layers there are below `where`: 0, 1, 2 .. without a gap, each with its `matrix`, and one at least.
+
+        So what is built after a file is never larger than what is in it. Raises ConfigError as `of`.
+        """
+        numbered = re.compile(rf"{re.escape(where)}\.(\d+)\.")
+        many = len({match[1] for name in self.state if (match := numbered.match(name))})
+        for i in range(max(1, many)):
+            self.of(f"{where}.{i}.{matrix}", *wanted)
+        return many
 
 
 def tensors_of(root: Any, path: Path, places: tuple[str, ...]) -> dict[str, Tensor]:
@@ -123,11 +159,6 @@ def renamed(
             "it is of another model or version; frozen:, miles: and simvtp: name the kinds that are read",
         )
     return ours, left
-
-
-def count(state: Mapping[str, Tensor], pattern: str) -> int:
-    """How many layers: one more than the highest number that `pattern` finds."""
-    return 1 + max((int(match[1]) for name in state if (match := re.match(pattern, name))), default=-1)
 
 
 def heads(width: int) -> int:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vtr.errors import ConfigError
 from vtr.models import pth
-from vtr.models.released import Released, count, renamed, tensors_of
+from vtr.models.released import Released, Shapes, renamed, tensors_of
 
 PLACES = ("model", "module", "state_dict")  # of its own trainer, of DeepSpeed, of others
 BERT = r"(word_embeddings|position_embeddings|token_type_embeddings|LayerNorm)\.(weight|bias)"
@@ -42,26 +41,24 @@ def read_simvtp(path: Path) -> Released:
     twin = any(name.startswith("video_encoder.") for name in state)
     ours, unused = renamed(state, TWIN if twin else UNIFIED, UNUSED, f"{path} (simvtp)")
     video, text = ("video.", "text.") if twin else ("", "")
-    try:
-        patch = ours[f"{video}patch_embed.weight"]  # (D,3,t,p,p), and (D,3*t*p*p) here
-        words = ours[f"{text}embeddings.word_embeddings.weight"]
-        places = ours[f"{text}embeddings.position_embeddings.weight"]
-        shape = {
-            "width": patch.shape[0],
-            "depth": count(ours, rf"{video}blocks\.(\d+)\.".replace("video.", r"video\.")),
-            "patch": patch.shape[4],
-            "tubelet": patch.shape[2],
-            # Positions are sines, of which a file holds nothing: those of the published models.
-            "frames": 16,
-            "size": 224,
-        }
-    except (KeyError, IndexError) as error:
-        raise ConfigError(
-            f"{path} is no whole simvtp checkpoint: {error} is missing or of another rank", "see docs/weights.md"
-        ) from error
-    ours[f"{video}patch_embed.weight"] = patch.flatten(1)
-    rows = {"vocab_size": words.shape[0], "max_position_embeddings": places.shape[0]}
-    return Released(ours, shape, rows, patch.shape[0], "", unused, "twin" if twin else "unified")
+    shapes, patches = Shapes(ours, f"{path} is no whole simvtp checkpoint"), f"{video}patch_embed.weight"
+    width, _, tubelet, _, patch = shapes.of(patches, None, 3, None, None, None)
+    shapes.of(patches, width, 3, tubelet, patch, patch)
+    shape = {
+        "width": width,
+        "depth": shapes.layers(f"{video}blocks", "mlp.fc1.weight", 4 * width, width),
+        "patch": patch,
+        "tubelet": tubelet,
+        # Positions are sines, of which a file holds nothing: those of the published models.
+        "frames": 16,
+        "size": 224,
+    }
+    rows = {
+        "vocab_size": shapes.of(f"{text}embeddings.word_embeddings.weight", None, width)[0],
+        "max_position_embeddings": shapes.of(f"{text}embeddings.position_embeddings.weight", None, width)[0],
+    }
+    ours[patches] = ours[patches].flatten(1)  # (D,3,t,p,p) -> (D,3*t*p*p)
+    return Released(ours, shape, rows, width, "", unused, "twin" if twin else "unified")
 
 
 def read_match_head(path: Path) -> dict[str, Tensor]:
