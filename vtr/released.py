@@ -1,7 +1,8 @@
 """`frozen:PATH`, `miles:PATH` and `simvtp:PATH`: a released checkpoint where a run could stand.
 
 A name may go on with options: `frozen:PATH,text=NAME|DIR,frames=N,size=N,words=N,heads=N,text_heads=N`. Positions are
-interpolated for another number of frames or another size.
+interpolated for another number of frames or another size. What a file does not tell, and how it is fine-tuned, is as in
+the recipe that its kind was published with.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vtr import plainjson
+from vtr import plainjson, recipe
 from vtr.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from vtr.data.tokenizer import CaptionTokenizer, LaterTokenizer
 from vtr.errors import ConfigError
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 # Each kind with the text model that the published weights were trained with.
 TEXTS = {"frozen": "distilbert-base-uncased", "miles": "distilbert-base-uncased", "simvtp": "bert-base-uncased"}
+# and with the recipe that says how such a model is trained on.
+RECIPES = {"frozen": "contrastive-base", "miles": "miles-base", "simvtp": "simvtp-base"}
 OPTIONS = {"text": str, "frames": int, "size": int, "words": int, "heads": int, "text_heads": int}
 TEMPERATURE = 0.05  # fixed in all of them
 
@@ -81,40 +85,54 @@ def open_released(name: str) -> Opened:
 
     kind, path, options = parse(name)
     found = read_simvtp(path) if kind == "simvtp" else read_dual(path, kind)
-    config = _config(found, options, TEXTS[kind])
+    config = _config(found, options, kind)
     state = found.state | {"log_temperature": torch.tensor(math.log(TEMPERATURE))}
     text = None
     if found.kind == "dual":
-        text = DistilBertConfig(n_heads=_text_heads(config.model.text, options, found), **found.text)
+        text = DistilBertConfig(n_heads=_text_heads(name, config.model.text, options, found), **found.text)
         side, cells = config.data.size // config.model.patch, found.video["size"] // config.model.patch
         state["video.pos_embed"] = fit_grid(state["video.pos_embed"], cells, side)
         state["video.temporal_embed"] = fit_time(state["video.temporal_embed"][0], config.data.frames)[None]
-    if "text" in options and Path(options["text"]).is_dir():
+    if "text" in options and os.path.isdir(options["text"]):  # noqa: PTH112 - Path's raises for a name too long
         options["text"] = str(Path(options["text"]).resolve())
     again = ",".join([f"{kind}:{path.resolve()}", *(f"{key}={value}" for key, value in options.items())])
     rows = found.text["vocab_size"]
-    words = LaterTokenizer(config.model.text, config.data.words, rows, exact=found.kind != "dual")
+    words = LaterTokenizer(
+        config.model.text, config.data.words, rows, exact=found.kind != "dual", fixed=config.data.fixed_length
+    )
     return Opened(path, config, words, text, state, found.unused, again)
 
 
-def _text_heads(name: str, options: dict[str, Any], found: Released) -> int:
+def _text_heads(name: str, text: str, options: dict[str, Any], found: Released) -> int:
     """Of the option, of the text model's directory where it is one, else 64 wide as in every released model."""
+    width, many = found.text["dim"], heads(found.text["dim"])
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return int(options.get("text_heads") or plainjson.load(Path(name) / "config.json")["n_heads"])
-    return heads(found.text["dim"])
+        many = int(options.get("text_heads") or plainjson.load(Path(text) / "config.json")["n_heads"])
+    if many < 1 or width % many:
+        raise ConfigError(
+            f"{name}: a text model {width} wide does not divide into {many} heads", "give text_heads=N, which divide it"
+        )
+    return many
 
 
-def _config(found: Released, options: dict[str, Any], text: str) -> Config:
+def _config(found: Released, options: dict[str, Any], kind: str) -> Config:
+    published = recipe.load(RECIPES[kind])
     video, size = found.video, options.get("size", found.video["size"])
-    data = DataConfig(
+    words, fixed = found.text["max_position_embeddings"], False
+    if found.kind != "dual":  # whose vectors depend on the padding: captions of one length, always
+        words, fixed = min(words, published.data.words), published.data.fixed_length
+    data = dataclasses.replace(
+        published.data,
         frames=options.get("frames", video["frames"]),
         size=size,
         resize=round(size * 256 / 224),
-        words=options.get("words", found.text["max_position_embeddings"]),
+        words=options.get("words", words),
+        fixed_length=fixed,
+        workers=DataConfig.workers,  # of the machine, not of the weights
     )
     model = ModelConfig(
         kind=found.kind,
-        text=options.get("text", found.text_name or text),
+        text=options.get("text", found.text_name or TEXTS[kind]),
         width=video["width"],
         depth=video["depth"],
         heads=options.get("heads", heads(video["width"])),
@@ -127,4 +145,5 @@ def _config(found: Released, options: dict[str, Any], text: str) -> Config:
         embed_dim=found.embed_dim,
         temperature=TEMPERATURE,
     )
-    return dataclasses.replace(Config(), data=data, model=model, objective=ObjectiveConfig(name="contrastive"))
+    aligned = ObjectiveConfig(name="contrastive")
+    return dataclasses.replace(published, data=data, model=model, objective=aligned, stages=())

@@ -12,7 +12,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vtr import build
+from vtr import api, build, recipe
+from vtr.data import tokenizer
+from vtr.data.index import ShardIndex
 from vtr.errors import ConfigError
 from vtr.models.released_simvtp import read_simvtp
 
@@ -21,13 +23,13 @@ IDS = torch.tensor([[2, 9, 30, 4, 3, 0, 0], [2, 5, 6, 7, 8, 11, 3]])
 MASK = IDS > 0
 
 
-def tower(prefix: str, text: str, random: torch.Generator, norm: str) -> dict[str, torch.Tensor]:
+def tower(prefix: str, text: str, random: torch.Generator, norm: str, words: int = WORDS) -> dict[str, torch.Tensor]:
     shapes: dict[str, tuple[int, ...]] = {
         f"{prefix}patch_embed.proj.weight": (WIDTH, 3, 2, 16, 16),
         f"{prefix}patch_embed.proj.bias": (WIDTH,),
         f"{prefix}{norm}.weight": (WIDTH,),
         f"{prefix}{norm}.bias": (WIDTH,),
-        f"{text}word_embeddings.weight": (WORDS, WIDTH),
+        f"{text}word_embeddings.weight": (words, WIDTH),
         f"{text}position_embeddings.weight": (512, WIDTH),
         f"{text}token_type_embeddings.weight": (2, WIDTH),
         f"{text}LayerNorm.weight": (WIDTH,),
@@ -43,13 +45,13 @@ def tower(prefix: str, text: str, random: torch.Generator, norm: str) -> dict[st
     return {name: 0.1 * torch.randn(shape, generator=random) for name, shape in shapes.items()}
 
 
-def pretraining() -> dict[str, torch.Tensor]:
+def pretraining(words: int = WORDS) -> dict[str, torch.Tensor]:
     extra = {
         "decoder.blocks.0.norm1.weight": torch.ones(8), "encoder_to_decoder.weight": torch.ones(8, WIDTH),
-        "mask_token": torch.zeros(1, 1, 8), "text_cls.weight": torch.ones(WORDS, WIDTH),
+        "mask_token": torch.zeros(1, 1, 8), "text_cls.weight": torch.ones(words, WIDTH),
         "vtm_head.bias": torch.zeros(2), "text_embeddings.position_ids": torch.arange(512)[None],
     }  # fmt: skip
-    return tower("encoder.", "text_embeddings.", torch.Generator().manual_seed(0), "norm") | extra
+    return tower("encoder.", "text_embeddings.", torch.Generator().manual_seed(0), "norm", words) | extra
 
 
 def finetuning() -> dict[str, torch.Tensor]:
@@ -165,3 +167,50 @@ def test_fewer_frames_of_another_size(tmp_path: Path) -> None:
     torch.save({"model": pretraining()}, tmp_path / "x.pth")
     model = build.load_model(f"simvtp:{tmp_path / 'x.pth'},frames=4,size=64", "cpu", "fp32")
     assert model.embed_video(torch.randn(1, 4, 3, 64, 64)).shape == (1, WIDTH)
+
+
+def test_fine_tuning_is_as_published(tmp_path: Path, shards: Path) -> None:
+    """What simvtp-base says of it: two copies, no flip, its sampling, 3e-4 for 256 clips; captions of one length."""
+    index = ShardIndex.open(shards)
+    words = tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 32, 200)
+    words.save(tmp_path / "text")
+    torch.save({"model": pretraining(words.vocabulary)}, tmp_path / "x.pth")
+    name = f"simvtp:{tmp_path / 'x.pth'},frames=4,size=32,text={tmp_path / 'text'}"
+    before, published = build.load_source(name), recipe.load("simvtp-base")
+    assert before.config.finetune == published.finetune
+    assert before.tokenizer(["a dog"]).ids.shape == (1, published.data.words)
+    given = {"train.steps": 1, "train.batch_size": 4, "train.precision": "fp32", "train.device": "cpu"}
+    api.finetune(name, shards, tmp_path / "ft", overrides=given | {"data.workers": 0, "data.decoder": "pyav"})
+    tuned = build.load_source(tmp_path / "ft")
+    data, optim = tuned.config.data, tuned.config.optim
+    assert tuned.config.model.kind == "twin"
+    assert (data.flip, data.sampler, data.stride, data.crop_min) == (False, "dense", 4, published.data.crop_min)
+    assert (data.frames, data.size, data.words) == (4, 32, 32)
+    assert (optim.lr, optim.lr_batch, optim.beta2) == (3e-4, 256, 0.95)
+    for copy in (tuned.model.video, tuned.model.text):
+        torch.testing.assert_close(
+            copy.blocks[0].mlp.fc1.weight, before.model.blocks[0].mlp.fc1.weight, rtol=0.01, atol=1e-4
+        )
+
+
+def test_strange_shapes_are_refused_before_a_model_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    for changed, said in (
+        ({"encoder.blocks.60000.x": (1,)}, r"'blocks\.2\.mlp\.fc1\.weight' is missing"),
+        (
+            {"encoder.patch_embed.proj.weight": (WIDTH, 3, 16, 16)},
+            r"patch_embed\.weight' is \(128, 3, 16, 16\), wanted",
+        ),
+        ({"encoder.patch_embed.proj.weight": (WIDTH, 3, 0, 16, 16)}, r"patch_embed\.weight' is \(128, 3, 0, 16, 16\)"),
+        ({"text_embeddings.word_embeddings.weight": (500_000, 1)}, r"word_embeddings\.weight' is \(500000, 1\)"),
+    ):
+        torch.save({"model": pretraining() | {name: torch.zeros(shape) for name, shape in changed.items()}}, path)
+        with pytest.raises(ConfigError, match=rf"no whole simvtp checkpoint: .*{said}"):
+            read_simvtp(path)
+
+
+def test_more_words_than_there_are_positions(tmp_path: Path) -> None:
+    torch.save({"model": pretraining()}, tmp_path / "x.pth")
+    assert build.load_source(f"simvtp:{tmp_path / 'x.pth'},words=512,frames=2,size=32").config.data.words == 512
+    with pytest.raises(ConfigError, match=r"data\.words = 1000, .* captions of 512 tokens"):
+        build.load_source(f"simvtp:{tmp_path / 'x.pth'},words=1000")

@@ -7,6 +7,7 @@ alone, which loads in milliseconds.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ SPECIAL = {
 ROUND = 8
 # One of these is where a tokenizer is.
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+TOLD = 300  # letters of a name or a reason that an error tells
 HUB_S = 3.0  # seconds in which a hub answers that is there
 
 
@@ -132,7 +134,7 @@ def whereabouts(name: str) -> str:
     """Where the tokenizer of `name` is, told in seconds. Raises WorkError when it can be had from nowhere."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 - Path's raises for a name too long
         if not any((Path(name) / file).is_file() for file in FILES):
             raise _absent(name, f"the directory has none of {', '.join(FILES)}")
         return f"in the directory {name}"
@@ -146,6 +148,7 @@ def whereabouts(name: str) -> str:
 
 
 def _absent(name: str, why: str) -> WorkError:
+    name, why = (text if len(text) <= TOLD else f"{text[:TOLD]}.." for text in (name, why))
     return WorkError(
         f"the tokenizer of {name!r} could not be loaded: {why}",
         "give a local directory made by save_pretrained as model.text, or connect to the model hub",
@@ -159,8 +162,8 @@ class LaterTokenizer(CaptionTokenizer):
     tokens than the `rows` of the model that it is for (or fewer, where they must be `exact`).
     """
 
-    def __init__(self, name: str, length: int, rows: int, *, exact: bool = False) -> None:
-        self._wanted = name, length, rows, exact
+    def __init__(self, name: str, length: int, rows: int, *, exact: bool = False, fixed: bool = False) -> None:
+        self._wanted = name, length, rows, exact, fixed
 
     @property
     def vocabulary(self) -> int:
@@ -171,9 +174,9 @@ class LaterTokenizer(CaptionTokenizer):
         # Asked for what is not there yet. A copy in another process is asked for `__setstate__` before all else.
         if attribute.startswith("_"):
             raise AttributeError(attribute)
-        name, length, rows, exact = self._wanted
+        name, length, rows, exact, fixed = self._wanted
         try:
-            fetched = pretrained(name, length)
+            fetched = pretrained(name, length, fixed=fixed)
         except WorkError as error:
             hint = "name a directory that save_pretrained made, as in frozen:PATH,text=DIR, or connect to the model hub"
             raise WorkError(error.message, hint) from error
