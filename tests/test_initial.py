@@ -42,6 +42,22 @@ def test_what_concerns_training_stays_the_recipes(run: Path, nano: Path) -> None
     assert rebuilt.state_dict().keys() == begun.whole.model.state_dict().keys()
 
 
+def test_captions_for_which_there_are_no_positions(nano: Path, shards: Path, distilbert: Path, tmp_path: Path) -> None:
+    """Refused before the first step, not at the first long caption; of other weights they are cut to what fits."""
+    given = {**SHORT, "model.text": str(distilbert), "data.words": 33}
+    with pytest.raises(ConfigError, match=r"data\.words = 33, .* captions of 32 tokens\n.*--set data\.words=32"):
+        api.pretrain(str(nano), shards, tmp_path / "out", overrides=given)
+    assert not (tmp_path / "out").exists()
+    api.pretrain(str(nano), shards, tmp_path / "run", overrides=given | {"data.words": 20})
+    base = recipe.override(recipe.load(str(nano)), {"data.words": 40})
+    begun = initial(base, str(tmp_path / "run"))
+    assert begun.whole is not None
+    assert (begun.config.data.words, begun.whole.tokenizer.length) == (32, 32)
+    unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "data.words": 513}
+    with pytest.raises(ConfigError, match=r"data\.words = 513, .* captions of 512 tokens"):
+        makers.make_unified(recipe.override(recipe.load(str(nano)), unified), 100, fetch=False)
+
+
 def test_a_dropout_of_its_own(nano: Path) -> None:
     unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "model.dropout": 0.3}
     config = recipe.override(recipe.load(str(nano)), unified)

@@ -21,7 +21,7 @@ from vtr.imagetext import is_image_text, open_image_text
 from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder, Model
-from vtr.models.text import TextEncoder, pretrained_text, small_text, text_of
+from vtr.models.text import TextEncoder, check_words, pretrained_text, small_text, text_of
 from vtr.models.tune import add_lora, merge_lora
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import load_timm, matching
@@ -111,6 +111,7 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
         video, TextEncoder(text, model.pool), model.embed_dim, model.temperature, model.learn_temperature,
         model.text_head,
     )  # fmt: skip
+    check_words(dual.text, data.words)
     if fetch.startswith(PREFIX):
         load_clip(dual, fetch.removeprefix(PREFIX), text=fetch == PREFIX + model.text)
     if model.lora_rank:

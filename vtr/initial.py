@@ -20,6 +20,7 @@ from vtr.errors import ConfigError, InputError
 from vtr.models.clip import PREFIX, clip_shape
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
+from vtr.models.text import positions
 from vtr.models.twin import TwinEncoder
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import timm_shape
@@ -70,8 +71,10 @@ def _initial(config: Config, source: str) -> Initial:
     found = build.load_source(name)
     kept = {field: getattr(config.model, field) for field in RECIPE}
     brought_model = dataclasses.replace(found.config.model, video="", **kept)
-    words = found.config.data.words  # a text model of our own has positions for just so many
-    words = min(config.data.words, words) if found.config.model.text else words
+    words = config.data.words
+    if found.config.model.kind == "dual" and not found.config.model.text:
+        words = found.config.data.words  # a text model of our own has positions for just so many
+    words = min(words, positions(found.model) or words)
     data = dataclasses.replace(config.data, words=words)
     config = dataclasses.replace(config, model=brought_model, data=data)
     model = adapted(found.model, config)

@@ -9,6 +9,7 @@ from vtr.data.tokenizer import CaptionTokenizer
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
+from vtr.models.text import check_words
 from vtr.models.twin import TwinEncoder
 from vtr.models.weights import load_videomae, load_words
 from vtr.objectives.contrastive import Contrastive
@@ -27,6 +28,7 @@ def make_unified(config: Config, vocabulary: int, *, fetch: bool = True) -> Unif
         vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
         model.dropout, model.drop_path, model.temperature, model.learn_temperature, model.pool_includes_pad,
     )  # fmt: skip
+    check_words(unified, data.words)
     if model.video and fetch:
         load_videomae(unified, model.video)
     if model.text and fetch:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vtr.errors import ConfigError, WorkError
-from vtr.models.text import POOLS, TextEncoder, pretrained_text, small_text
+from vtr.models.text import POOLS, TextEncoder, check_words, positions, pretrained_text, small_text, text_of
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,42 @@ def test_a_model_that_is_not_there_is_named(tmp_path, weights):
         WorkError, match=r"the text model '.*no/such/model' could not be loaded: .+\n  hint: give a local"
     ):
         pretrained_text(missing, weights=weights)
+
+
+SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+FAMILIES = {
+    "BertConfig": SMALL | {"max_position_embeddings": 20},
+    "RobertaConfig": SMALL | {"max_position_embeddings": 22, "pad_token_id": 1},
+    "MPNetConfig": SMALL | {"max_position_embeddings": 22, "pad_token_id": 1},
+    "CLIPTextConfig": SMALL | {"max_position_embeddings": 20, "eos_token_id": 3, "bos_token_id": 2},
+    "GPT2Config": {"vocab_size": 50, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 20},
+    "OPTConfig": {
+        "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16,
+        "max_position_embeddings": 20, "word_embed_proj_dim": 16,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_captions_are_as_long_as_there_are_positions(family: str) -> None:
+    """So many tokens go in and one more does not, wherever a family counts its positions from."""
+    import transformers
+
+    encoder = TextEncoder(text_of(getattr(transformers, family)(**FAMILIES[family]))).eval()
+    assert positions(encoder) == 20
+    check_words(encoder, 20)
+    ids = torch.randint(4, 50, (1, 21))
+    with torch.no_grad():
+        assert encoder(ids[:, :20], torch.ones(1, 20, dtype=torch.bool)).shape == (1, 16)
+        with pytest.raises((IndexError, RuntimeError, ValueError)):
+            encoder(ids, torch.ones(1, 21, dtype=torch.bool))
+    with pytest.raises(ConfigError, match=r"data\.words = 21, .* captions of 20 tokens\n.*--set data\.words=20"):
+        check_words(encoder, 21)
+
+
+def test_a_model_without_a_table_of_positions_takes_any_caption() -> None:
+    from transformers import ModernBertConfig
+
+    encoder = TextEncoder(text_of(ModernBertConfig(**SMALL, pad_token_id=0)))
+    assert positions(encoder) is None
+    check_words(encoder, 10_000)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError, WorkError
 
 POOLS = ("cls", "mean", "last")
+TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")  # of positions, in transformers
 
 
 class TextEncoder(nn.Module):
@@ -57,6 +58,26 @@ def pretrained_text(name: str, *, weights: bool = True) -> Any:
             "give a local directory made by save_pretrained as model.text, or connect to the model hub",
         ) from error
     return getattr(whole, "text_model", whole)
+
+
+def check_words(model: nn.Module, words: int) -> None:
+    """Raises ConfigError when captions of so many tokens are longer than the text model's table of positions."""
+    places = positions(model)
+    if places is not None and words > places:
+        raise ConfigError(
+            f"data.words = {words}, the text model has positions for captions of {places} tokens",
+            f"give --set data.words={places}; of a released file, PATH,words={places}",
+        )
+
+
+def positions(model: nn.Module) -> int | None:
+    """How many tokens a model's table of positions is for; None where it has none: any number."""
+    for name, table in model.named_modules():
+        if isinstance(table, nn.Embedding) and name.rpartition(".")[2] in TABLES:
+            # RoBERTa and its kin count from the row after the padding's, OPT leaves two rows free.
+            free = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
+            return table.num_embeddings - free
+    return None
 
 
 def text_of(config: Any) -> Any:
