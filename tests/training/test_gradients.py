@@ -139,6 +139,20 @@ def test_a_piece_drops_the_same_units_both_times(monkeypatch: pytest.MonkeyPatch
     assert not torch.equal(first[0] == 0, first[1] == 0), "each piece draws its own"
 
 
+def test_choosing_partners_draws_nothing_from_before() -> None:
+    """Hard ones are chosen by encoding each piece; a run that resumes has another past than one that went through."""
+    found = []
+    for past in (1, 2):
+        objective, batch = cases.make("simvtp, hard, a learned temperature")
+        objective.model.drop_blocks(0.5)
+        objective.model.embeddings.dropout.p = 0.5
+        torch.manual_seed(past)
+        found.append(gradients(objective, batch, 2))
+    (terms, grads), (other_terms, others) = found
+    assert terms == other_terms
+    assert all(torch.equal(grad, others[name]) for name, grad in grads.items())
+
+
 def test_recomputed_activations_give_the_same_gradients() -> None:
     from copy import deepcopy
 

@@ -8,7 +8,7 @@ averaged: cheaper, with fewer negatives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -141,8 +141,14 @@ def _exact(
     model: nn.Module, accelerator: Any, parts: list[Batch], seed: int, masked: bool, dropout: int
 ) -> dict[str, Tensor]:
     step: Step = accelerator.unwrap_model(model)
+
+    def handed() -> Iterator[Batch]:
+        for number, part in enumerate(parts):
+            torch.manual_seed(fold_in(dropout, number))  # hard partners are chosen by encoding it, with dropout
+            yield part.to(accelerator.device)
+
     with accelerator.autocast():
-        partners = step("partners", (part.to(accelerator.device) for part in parts), seed)
+        partners = step("partners", handed(), seed)
 
     def encode(number: int) -> dict[str, Tensor]:
         torch.manual_seed(fold_in(dropout, number))  # the same dropout both times
