@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from vtr import build, makers, runfiles
 from vtr.atomic import check_writable, replacing
-from vtr.data.index import ShardIndex
+from vtr.data.index import IMAGE, ShardIndex
 from vtr.data.loader import ClipDataset, batches
+from vtr.data.order import evaluation_slots
+from vtr.drawing import Row, film, frames_of, heat, sheet
 from vtr.errors import InputError, RunError
 from vtr.masking import hidden_cells, visible_cells
 from vtr.models.dual import DualEncoder
@@ -27,20 +29,16 @@ from vtr.objectives.simvtp import SimVTP
 from vtr.rng import fold_in_rows
 from vtr.types import Batch
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-SIDE, GAP, SHOWN = 112, 4, 4  # pixels of a frame, between frames, and frames of a clip that are drawn
 GREY, LONG = 128, 4
+COLOURS = "restored: each hidden tube has its true mean and contrast of each colour; the model makes the pattern in it"
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of pictures: its name, T' frames (T',H,W,3) in 0..255, and what it reads below."""
+class Seen:
+    """What is drawn of one clip, and what the model made of it."""
 
-    name: str
-    frames: Tensor
-    words: str = ""
+    rows: list[Row]
+    figures: dict[str, Any]
 
 
 def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed: int = 0) -> dict[str, Any]:
@@ -61,27 +59,55 @@ def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed:
         )
     runfiles.read_extras(folder, objective)
     objective.eval()
-    batch, captions = _samples(config, words, shards, clips)
+    found, captions = _samples(config, words, shards, clips)
+    seen: list[Seen] = []
     with torch.no_grad():
-        if isinstance(objective, SimVTP):
-            blocks, figures = _restored(objective, batch, words, seed)
-        else:
-            blocks, figures = _looked_at(objective, batch, words, seed)
+        for batch in found:
+            seen += (
+                _restored(objective, batch, words, seed)
+                if isinstance(objective, SimVTP)
+                else _looked_at(objective, batch, words, seed)
+            )
     place.parent.mkdir(parents=True, exist_ok=True)
+    note = COLOURS if isinstance(objective, SimVTP) else ""
     with replacing(place) as file:
-        _drawn(blocks, captions).save(file, "PNG")
-    return {"run": str(run), "out": str(out), "clips": list(batch.keys), "captions": captions, **figures}
+        sheet([clip.rows for clip in seen], captions, note).save(file, "PNG")
+    figures = [clip.figures for clip in seen]
+    told = _restoring(figures) if isinstance(objective, SimVTP) else _looking(figures)
+    return {
+        "run": str(run),
+        "out": str(out),
+        "clips": [key for batch in found for key in batch.keys],
+        "captions": captions,
+        **told,
+    }
 
 
-def _samples(config: Any, words: Any, shards: Path | None, count: int) -> tuple[Batch, list[str]]:
+def _restoring(clips: list[dict[str, Any]]) -> dict[str, Any]:
+    hidden = sum(clip["hidden"] for clip in clips)
+    return {
+        "pixel_error": round(sum(clip["error"] for clip in clips) / len(clips), 4),
+        "words_right": round(sum(clip["right"] for clip in clips) / max(1, hidden), 4),
+        "words_hidden": hidden,
+    }
+
+
+def _looking(clips: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"words": [clip["word"] for clip in clips], "visible": clips[0]["visible"], "cells": clips[0]["cells"]}
+
+
+def _samples(config: Any, words: Any, shards: Path | None, count: int) -> tuple[list[Batch], list[str]]:
+    """The first `count` samples and their captions, images and videos in batches of their own."""
     if shards is not None:
         index = ShardIndex.open(shards)
         count = min(count, len(index))
-        dataset = ClipDataset(index, build.clip_shape(config))
-        batch, errors = next(iter(batches(dataset, [[(0, i) for i in range(count)]], words, 0)))
-        if errors:
-            raise InputError(f"{errors[0][0]} in {shards} cannot be read: {errors[0][2]}", "choose other shards")
-        return batch, [index.captions(i)[0] for i in range(count)]
+        slots = evaluation_slots(count, count, (index.facts("decoder") == IMAGE)[:count])
+        found = []
+        for batch, errors in batches(ClipDataset(index, build.clip_shape(config)), slots, words, 0):
+            if errors:
+                raise InputError(f"{errors[0][0]} in {shards} cannot be read: {errors[0][2]}", "choose other shards")
+            found.append(batch)
+        return found, [index.captions(i)[0] for i in range(count)]
     from itertools import islice
 
     from vtr.data import synthetic
@@ -102,10 +128,10 @@ def _samples(config: Any, words: Any, shards: Path | None, count: int) -> tuple[
         ok=torch.ones(count, dtype=torch.bool),
         keys=tuple(f"synthetic-{i}" for i in range(count)),
     )
-    return batch, captions
+    return [batch], captions
 
 
-def _restored(objective: SimVTP, batch: Batch, words: Any, seed: int) -> tuple[list[list[Row]], dict[str, Any]]:
+def _restored(objective: SimVTP, batch: Batch, words: Any, seed: int) -> list[Seen]:
     """For each clip: itself, what stayed visible, and the whole with its hidden tubes restored."""
     model = objective.model
     visible, hidden, lost = objective.masks(batch, seed)
@@ -124,24 +150,23 @@ def _restored(objective: SimVTP, batch: Batch, words: Any, seed: int) -> tuple[l
     places = hidden[..., None].expand(-1, -1, -1, whole.shape[-1])
     filled = whole.scatter(2, places, values.flatten(2).view_as(places).clamp(0, 255))
     shown = whole.scatter(2, places, torch.full_like(places, GREY, dtype=whole.dtype))
-    blocks = []
+    right = (guesses == batch.ids) & lost
+    errors = (restored.float() - _standard(true, objective.pixel_floor)).square().mean((1, 2))
+    found = []
     for i in range(len(batch)):
         seen, guessed = (
             _text(words, given[i], batch.attention[i]),
             _text(words, torch.where(lost, guesses, batch.ids)[i], batch.attention[i]),
         )
-        blocks.append([
-            Row("clip", _frames(batch.clips[i])),
-            Row("visible", _film(shown[i], model.patch, model.tubelet), seen),
-            Row("restored", _film(filled[i], model.patch, model.tubelet), guessed),
-        ])  # fmt: skip
-    right = (guesses == batch.ids) & lost
-    error = (restored.float() - _standard(true, objective.pixel_floor)).square().mean()
-    return blocks, {
-        "pixel_error": round(float(error), 4),
-        "words_right": round(float(right.sum() / lost.sum().clamp(min=1)), 4),
-        "words_hidden": int(lost.sum()),
-    }
+        rows = [
+            Row("clip", frames_of(batch.clips[i])),
+            Row("visible", film(shown[i], model.patch, model.tubelet), seen),
+            Row("restored", film(filled[i], model.patch, model.tubelet), guessed),
+        ]
+        found.append(
+            Seen(rows, {"error": float(errors[i]), "right": int(right[i].sum()), "hidden": int(lost[i].sum())})
+        )
+    return found
 
 
 def _standard(true: Tensor, floor: float) -> Tensor:
@@ -153,7 +178,7 @@ def _deviation(true: Tensor, floor: float) -> Tensor:
     return true.var(-1, keepdim=True).sqrt() + floor * 255
 
 
-def _looked_at(objective: MAC | MILES, batch: Batch, words: Any, seed: int) -> tuple[list[list[Row]], dict[str, Any]]:
+def _looked_at(objective: MAC | MILES, batch: Batch, words: Any, seed: int) -> list[Seen]:
     """For each clip: itself, its mask, and the cosines of its patches and one word of its caption."""
     model: DualEncoder = objective.model
     encoder = model.video
@@ -166,71 +191,23 @@ def _looked_at(objective: MAC | MILES, batch: Batch, words: Any, seed: int) -> t
     states = model.text.model(input_ids=batch.ids, attention_mask=batch.attention.long()).last_hidden_state
     spoken = F.normalize(model.txt_proj(states), dim=-1)
     cosines = torch.einsum("bne,ble->bln", tokens, spoken).view(len(batch), -1, slots, encoder.cells)
-    blocks, chosen = [], []
+    found = []
     for i in range(len(batch)):
         # Of the longer words, which mean something, the one whose patches differ most.
         tokens_of = [words.backend.id_to_token(int(token)) for token in batch.ids[i]]
         long = batch.maskable[i] & torch.tensor([len(token) >= LONG for token in tokens_of])
         spread = cosines[i].flatten(1).std(1)
         place = int(spread.masked_fill(~(long if long.any() else batch.maskable[i]), -1).argmax())
-        chosen.append(words.backend.id_to_token(int(batch.ids[i, place])))
-        blocks.append([
-            Row("clip", _frames(batch.clips[i])),
-            Row("mask", _film(masked[i], encoder.patch, encoder.tubelet)),
-            Row(f"'{chosen[-1]}'", _heat(batch.clips[i], cosines[i, place], encoder.grid, encoder.tubelet)),
-        ])  # fmt: skip
-    return blocks, {"words": chosen, "visible": int(visible.shape[-1]), "cells": encoder.cells}
+        word = words.backend.id_to_token(int(batch.ids[i, place]))
+        rows = [
+            Row("clip", frames_of(batch.clips[i])),
+            Row("mask", film(masked[i], encoder.patch, encoder.tubelet)),
+            Row(f"'{word}'", heat(batch.clips[i], cosines[i, place], encoder.grid, encoder.tubelet)),
+        ]
+        found.append(Seen(rows, {"word": word, "visible": int(visible.shape[-1]), "cells": encoder.cells}))
+    return found
 
 
 def _text(words: Any, ids: Tensor, attention: Tensor) -> str:
     tokens = [words.backend.id_to_token(int(token)) for token in ids[attention][1:-1]]
     return " ".join("_" if token == "[MASK]" else token for token in tokens).replace(" ##", "")  # noqa: S105
-
-
-def _film(patches: Tensor, patch: int, tubelet: int) -> Tensor:
-    """(S,n,3*t*p*p) -> (S*t,H,W,3): patches, laid out as `visible_patches` gives them, back to frames."""
-    slots, cells = patches.shape[:2]
-    side = int(cells**0.5)
-    x = patches.view(slots, side, side, 3, tubelet, patch, patch).permute(0, 4, 1, 5, 2, 6, 3)
-    return x.reshape(slots * tubelet, side * patch, side * patch, 3)
-
-
-def _frames(clip: Tensor) -> Tensor:
-    return clip.permute(0, 2, 3, 1).float()
-
-
-def _heat(clip: Tensor, cosines: Tensor, grid: int, tubelet: int) -> Tensor:
-    """(T,3,H,W), (S,n) -> (T,H,W,3): the frames in grey, red where the cosine is the clip's highest."""
-    grey = _frames(clip).mean(-1, keepdim=True).expand(-1, -1, -1, 3)
-    low, high = cosines.min(), cosines.max()
-    warm = ((cosines - low) / (high - low).clamp(min=1e-6)).view(-1, 1, grid, grid)
-    warm = F.interpolate(warm, clip.shape[-2:], mode="nearest").repeat_interleave(tubelet, 0).permute(0, 2, 3, 1)
-    colour = torch.cat([warm * 255, torch.zeros_like(warm), (1 - warm) * 255], dim=-1)
-    return 0.5 * grey + 0.5 * colour
-
-
-def _drawn(blocks: list[list[Row]], captions: list[str]) -> Image:
-    """The rows of each clip below each other, its caption above, its name and words beside."""
-    from PIL import Image, ImageDraw
-
-    left, line = 90, 14
-    width = left + SHOWN * (SIDE + GAP)
-    heights = [line + sum(SIDE + GAP + (line if row.words else 0) for row in rows) + GAP for rows in blocks]
-    sheet = Image.new("RGB", (max(width, 560), sum(heights)), "white")
-    draw, y = ImageDraw.Draw(sheet), 0
-    for rows, caption in zip(blocks, captions, strict=True):
-        draw.text((GAP, y), caption, fill="black")
-        y += line
-        for row in rows:
-            draw.text((GAP, y + SIDE // 2), row.name, fill="black")
-            some = torch.linspace(0, len(row.frames) - 1, min(SHOWN, len(row.frames))).round().long()
-            for column, frame in enumerate(row.frames[some]):
-                picture = Image.fromarray(frame.round().clamp(0, 255).to(torch.uint8).numpy())
-                nearest = Image.Resampling.NEAREST
-                sheet.paste(picture.resize((SIDE, SIDE), nearest), (left + column * (SIDE + GAP), y))
-            y += SIDE + GAP
-            if row.words:
-                draw.text((left, y - GAP), row.words, fill="black")
-                y += line
-        y += GAP
-    return sheet
