@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vtr import api, build, makers, recipe
-from vtr.errors import ConfigError, RunError
+from vtr.errors import ConfigError, InputError, RunError, WorkError
 from vtr.initial import adapted, initial
 
 SHORT = {"train.steps": 2, "train.save_every": 2}
@@ -124,6 +124,58 @@ def test_towers_as_a_start(nano: Path, shards: Path, timm_vit: Path, tmp_path: P
     torch.testing.assert_close(
         made.model.video.blocks[0].mlp.fc1.weight, theirs["blocks.0.mlp.fc1.weight"], rtol=1e-5, atol=1e-8
     )
+
+
+@pytest.fixture(scope="module")
+def videomae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import VideoMAEConfig, VideoMAEModel
+
+    torch.manual_seed(2)
+    shape = VideoMAEConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96, image_size=32, patch_size=16,
+        num_frames=4, tubelet_size=2,
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("hub") / "videomae"
+    VideoMAEModel(shape).save_pretrained(out)
+    return out
+
+
+@pytest.mark.parametrize("prefix", ["videomae:", ""])
+def test_a_videomae_as_a_start(nano: Path, shards: Path, videomae: Path, tmp_path: Path, prefix: str) -> None:
+    """It brings its sizes to a recipe of SimVTP, and its patches and blocks are what training begins with."""
+    from safetensors.torch import load_file
+
+    unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "optim.lr": 1e-12}
+    config = recipe.override(recipe.load(str(nano)), SHORT | unified)
+    api.pretrain(config, shards, tmp_path / "out", init_from=f"{prefix}{videomae}")
+    made = build.load_source(tmp_path / "out")
+    shape = made.config.model
+    assert (shape.width, shape.embed_dim, shape.depth, shape.patch, shape.tubelet) == (24, 24, 2, 16, 2)
+    theirs = load_file(videomae / "model.safetensors")
+    for ours, name in (
+        ("blocks.1.mlp.fc1.weight", "encoder.layer.1.intermediate.dense.weight"),
+        ("blocks.0.attn.q_bias", "encoder.layer.0.attention.attention.q_bias"),
+    ):
+        torch.testing.assert_close(made.model.state_dict()[ours], theirs[name], rtol=1e-5, atol=1e-8)
+
+
+def test_towers_of_another_kind_of_encoder(nano: Path, videomae: Path, timm_vit: Path) -> None:
+    base = recipe.load(str(nano))
+    with pytest.raises(ConfigError, match=r"videomae has nothing for model\.kind = 'dual'\n.*like simvtp-base"):
+        initial(base, str(videomae))
+    unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32}
+    with pytest.raises(ConfigError, match=r"vit has nothing for model\.kind = 'unified'\n.*like mac-base"):
+        initial(recipe.override(base, unified), str(timm_vit))
+    with pytest.raises(WorkError, match=r"the video model 'no/such' could not be loaded(?s:.*)as model\.video"):
+        initial(recipe.override(base, unified), "videomae:no/such")
+
+
+def test_what_no_run_can_begin_with(nano: Path, distilbert: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a distilbert, which is no start\n.*CLIP, VideoMAE or a timm ViT"):
+        initial(recipe.load(str(nano)), str(distilbert))
+    unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32}
+    with pytest.raises(ConfigError, match="is a distilbert, not a VideoMAE"):
+        initial(recipe.override(recipe.load(str(nano)), unified), f"videomae:{distilbert}")
 
 
 def test_an_objective_that_cannot_train_it(run: Path, nano: Path) -> None:

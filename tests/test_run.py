@@ -128,6 +128,23 @@ def test_a_finished_run_is_left_alone(run: Path, nano: Path, shards: Path, tmp_p
     assert (last(out), steps(out)) == before
 
 
+def test_who_asks_to_go_on_begins_nothing(run: Path, nano: Path, shards: Path, tmp_path: Path) -> None:
+    """A slip in --out is told, where without `resume` a new run would begin there."""
+    out = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(checkpoint.steps(out)[-1])
+    assert api.pretrain(str(nano), shards, out, resume=True).name == "step-00000006"
+    assert last(out) == last(run)
+    for begin in (
+        lambda where, **how: api.pretrain(str(nano), shards, where, resume=True, **how),
+        lambda where, **how: api.finetune(run, shards, where, resume=True, **how),
+    ):
+        with pytest.raises(RunError, match=r"--resume: .*slip holds no run to go on with\n.*that --out is right"):
+            begin(tmp_path / "slip")
+        with pytest.raises(RunError, match=r"--resume goes on with a run, --fresh removes it"):
+            begin(out, fresh=True)
+    assert not (tmp_path / "slip").exists()
+
+
 def test_another_config_on_the_same_out_prints_the_difference(run: Path, nano: Path, shards: Path) -> None:
     before = last(run)
     words = r"begun with another config: model\.depth: 1 -> 2; optim\.lr: 0\.001 -> 0\.5\n.*another --out, or --fresh"

@@ -1,8 +1,8 @@
 """`--init-from`: the weights that a new run begins with, and the settings that they bring.
 
 RUN, frozen:PATH, miles:PATH, simvtp:PATH    a whole model: its [model] section comes with it
-clip:NAME, timm:NAME            towers of a model hub or a directory: the sizes and what else they need
-DIRECTORY                       a run, or what transformers or timm have saved there
+clip:NAME, timm:NAME, videomae:NAME         towers of a model hub or a directory: the sizes and what else they need
+DIRECTORY                                   a run, or what transformers or timm have saved there
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from vtr.models.joint import UnifiedEncoder
 from vtr.models.text import positions
 from vtr.models.twin import TwinEncoder
 from vtr.models.video import VideoEncoder
-from vtr.models.weights import timm_shape
+from vtr.models.weights import timm_shape, videomae_shape
 from vtr.released import is_released
 
-TIMM = "timm:"
+TIMM, VIDEOMAE = "timm:", "videomae:"
+# Towers, and a recipe with an encoder that they are parts of.
+TOWERS = {"clip": "mac-base", "timm": "mac-base", "videomae": "simvtp-base"}
 # What stays as the recipe has it: it concerns training, not what the weights are.
 RECIPE = (
     "temperature", "learn_temperature", "time_init", "grow_time", "drop_path", "dropout", "lora_rank", "lora_alpha",
@@ -62,6 +64,13 @@ def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None
 
 def _initial(config: Config, source: str) -> Initial:
     kind, name = _kind(source)
+    if kind in TOWERS and (config.model.kind == "dual") == (kind == "videomae"):
+        raise ConfigError(
+            f"--init-from {source} has nothing for model.kind = {config.model.kind!r}",
+            f"give a recipe like {TOWERS[kind]}, or begin with other weights",
+        )
+    if kind == "videomae":
+        return Initial(recipe.override(config, videomae_shape(name)), source)
     if kind == "clip":
         brought = clip_shape(name)
         brought["data.words"] = min(config.data.words, brought["data.words"])
@@ -115,7 +124,7 @@ def set_temperature(model: Any, config: Config) -> None:
 
 
 def _kind(source: str) -> tuple[str, str]:
-    for prefix in (PREFIX, TIMM):
+    for prefix in (PREFIX, TIMM, VIDEOMAE):
         if source.startswith(prefix):
             return prefix.removesuffix(":"), source.removeprefix(prefix)
     path = Path(source).expanduser()
@@ -126,13 +135,14 @@ def _kind(source: str) -> tuple[str, str]:
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"--init-from {source} is no run and no directory with a model in it ({error})",
-            "give a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME, timm:NAME, or a save_pretrained directory",
+            "give a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME, timm:NAME, videomae:NAME, or a directory "
+            "made by save_pretrained",
         ) from error
-    if settings.get("model_type") == "clip":
-        return "clip", str(path)
+    if settings.get("model_type") in ("clip", "videomae"):
+        return settings["model_type"], str(path)
     if "architecture" in settings:
         return "timm", f"local-dir:{path}"
     raise InputError(
         f"--init-from {source} holds a {settings.get('model_type', 'model of another kind')}, which is no start",
-        "give CLIP or a timm ViT; a text model alone goes into model.text",
+        "give CLIP, VideoMAE or a timm ViT; a text model alone goes into model.text",
     )

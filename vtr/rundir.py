@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,16 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
             "give the same settings to go on, another --out, or --fresh to start over",
         )
     return checkpoint.newest(out)
+
+
+def check_begun(places: Sequence[Path], *, fresh: bool) -> None:
+    """For who asked to go on: raises RunError when none of `places`, the last of them `--out`, has a checkpoint."""
+    if fresh:
+        raise RunError("--resume goes on with a run, --fresh removes it", "give one of them")
+    if not any(checkpoint.steps(place) for place in places):
+        raise RunError(
+            f"--resume: {places[-1]} holds no run to go on with", "see that --out is right; without --resume one begins"
+        )
 
 
 def begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> None:

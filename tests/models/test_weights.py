@@ -167,6 +167,21 @@ def test_a_torn_download(vit, tmp_path: Path) -> None:
         load_timm(encoder(), f"local-dir:{tmp_path / 'torn'}")
 
 
+def test_a_directory_with_tensors_missing_and_strange_ones(vit, tmp_path: Path) -> None:
+    """timm's own message has several lines; the first names no tensor."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(vit[1], tmp_path / "bad")
+    file = tmp_path / "bad" / "model.safetensors"
+    held = load_file(file)
+    save_file({name: value for name, value in held.items() if "blocks.1" not in name} | {"zzz": torch.ones(2)}, file)
+    with pytest.raises(
+        ConfigError, match=r'Missing key.*"blocks\.1\..*Unexpected key.*"zzz".*\n.*save the model'
+    ) as caught:
+        load_timm(encoder(), f"local-dir:{tmp_path / 'bad'}")
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_state_must_match_whole() -> None:
     model = nn.Linear(2, 3)
     good = {"weight": torch.ones(3, 2), "bias": torch.ones(3)}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtr import recipe
+from vtr import recipe, rundir
 from vtr.api.scores import evaluate
 from vtr.config import Config
 from vtr.errors import ConfigError, RunError
@@ -35,8 +35,10 @@ def pretrain(
     eval_shards: Path | str | None = None,
     objective: Callable[[Any, CaptionTokenizer], nn.Module] | None = None,
     fresh: bool = False,
+    resume: bool = False,
 ) -> Path:
     """Trains a new model on `shards` and returns its last checkpoint; the same `out` again goes on where it stopped.
+    With `resume` it goes on or raises RunError: nothing is begun.
 
     `overrides` are settings on top of the recipe's: `{"optim.lr": 1e-4}`. It begins with the weights `init_from` (see
     `vtr.initial`), where given, which bring settings of their own; `overrides` that they contradict are refused. Of a
@@ -48,8 +50,10 @@ def pretrain(
     config = recipe.override(recipe.load(config) if isinstance(config, str) else config, wanted)
     *before, last = recipe.staged(config)
     _check_scoring(last, wanted, eval_shards)
-    for number, stage in enumerate(before, start=1):
-        folder = Path(out).with_name(f"{Path(out).name}.stage-{number}")
+    folders = [Path(out).with_name(f"{Path(out).name}.stage-{number}") for number in range(1, len(before) + 1)]
+    if resume:
+        rundir.check_begun([*folders, Path(out)], fresh=fresh)
+    for stage, folder in zip(before, folders, strict=True):
         _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, fresh=fresh)
         init_from = str(folder)
     return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, fresh=fresh)
@@ -63,11 +67,15 @@ def finetune(
     overrides: Mapping[str, Any] | None = None,
     eval_shards: Path | str | None = None,
     fresh: bool = False,
+    resume: bool = False,
 ) -> Path:
     """Trains the weights of a run (or `frozen:PATH`) on, full view, by contrast alone.
 
-    The settings are the source's, its recipe's [finetune] and `overrides`, each on top of the one before.
+    The settings are the source's, its recipe's [finetune] and `overrides`, each on top of the one before. `out`,
+    `fresh` and `resume` as in `pretrain`.
     """
+    if resume:
+        rundir.check_begun([Path(out)], fresh=fresh)
     from vtr.build import fit_lora, load_source
     from vtr.checkpoint import sha256
     from vtr.data.mixture import open_shards

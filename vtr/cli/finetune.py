@@ -47,6 +47,7 @@ def finetune(
     sets: o.Sets = None,
     keep: o.Keep = None,
     fresh: o.Fresh = False,
+    resume: o.Resume = False,
     as_json: o.Json = False,
 ) -> None:
     """Train a run's weights on, seeing whole clips and captions, by contrast alone."""
@@ -60,5 +61,5 @@ def finetune(
         return
     from vtr import api
 
-    checkpoint = api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh)
+    checkpoint = api.finetune(run, shards, out, overrides=given, eval_shards=eval_shards, fresh=fresh, resume=resume)
     print_checkpoint(out, checkpoint, as_json=as_json)

@@ -21,13 +21,17 @@ InitFrom = Annotated[
     str | None,
     typer.Option(
         "--init-from",
-        help="Begin with a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME or timm:NAME.",
+        help="Begin with a run, frozen:PATH, miles:PATH, simvtp:PATH, clip:NAME, timm:NAME or videomae:NAME.",
     ),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value; may come again.", metavar="KEY=VALUE")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what is in --out and start over.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Fail unless --out holds a run to go on with; one that is there goes on anyway."),
+]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]

@@ -41,6 +41,7 @@ def pretrain(
     sets: o.Sets = None,
     keep: o.Keep = None,
     fresh: o.Fresh = False,
+    resume: o.Resume = False,
     as_json: o.Json = False,
 ) -> None:
     """Train a new model with masks on shards; the same --out again resumes."""
@@ -58,6 +59,7 @@ def pretrain(
     from vtr import api
 
     checkpoint = api.pretrain(
-        config, shards, out, overrides=given, init_from=init_from, eval_shards=eval_shards, fresh=fresh
-    )
+        config, shards, out,
+        overrides=given, init_from=init_from, eval_shards=eval_shards, fresh=fresh, resume=resume,
+    )  # fmt: skip
     print_checkpoint(out, checkpoint, as_json=as_json)

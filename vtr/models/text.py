@@ -5,6 +5,8 @@ Letters: B batch, L text tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,28 +38,42 @@ class TextEncoder(nn.Module):
         return states[torch.arange(len(states), device=ids.device), attention.long().sum(1).clamp(min=1) - 1]
 
 
-def pretrained_text(name: str, *, weights: bool = True) -> Any:
+def pretrained_text(name: str, *, weights: bool = True, role: str = "text") -> Any:
     """A transformers encoder by its hub name or local directory; without `weights` only its architecture.
 
-    Raises WorkError when it can be neither found here nor downloaded.
+    Raises WorkError, which names the `role` it has in a recipe, when it can be neither found here nor downloaded.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    config = hub_config(name, role)
+    with _told(name, role):
         config = getattr(config, "text_config", config)  # of CLIP, the text tower alone
         if not weights:
             return AutoModel.from_config(config)
         whole = AutoModel.from_pretrained(name, trust_remote_code=False)
+    return getattr(whole, "text_model", whole)
+
+
+def hub_config(name: str, role: str = "text") -> Any:
+    """The configuration of a transformers model by its hub name or local directory. Raises as `pretrained_text`."""
+    from transformers import AutoConfig
+
+    with _told(name, role):
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+
+@contextmanager
+def _told(name: str, role: str) -> Iterator[None]:
+    try:
+        yield
     except MemoryError:
         raise
     except Exception as error:  # what transformers makes of damaged files has many kinds
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WorkError(
-            f"the text model {name!r} could not be loaded: {why}",
-            "give a local directory made by save_pretrained as model.text, or connect to the model hub",
+            f"the {role} model {name!r} could not be loaded: {why}",
+            f"give a local directory made by save_pretrained as model.{role}, or connect to the model hub",
         ) from error
-    return getattr(whole, "text_model", whole)
 
 
 def check_words(model: nn.Module, words: int) -> None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError, WorkError
 from vtr.models.joint import UnifiedEncoder, WordEmbeddings
 from vtr.models.positions import fit_grid
-from vtr.models.text import pretrained_text
+from vtr.models.text import hub_config, pretrained_text
 from vtr.models.video import PIXELS, VideoEncoder
 
 FIT = "choose model.width, depth, heads, patch, norm_pre and activation as that model has them, or give --init-from"
 # What a ViT of images has no weights for: these begin as the encoder begins them.
+TOLD = 200  # letters of a list of tensors that an error tells
 NEW = ("timeattn", "norm3", "temporal_embed")
 # What image models have beside the encoder.
 UNUSED = {
@@ -88,8 +89,17 @@ def _timm(name: str, *, weights: bool) -> Any:
         return timm.create_model(name, pretrained=weights, num_classes=0)
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
         tried = "the directory" if name.startswith("local-dir:") else "the model hub"
+        first, *more = (line.strip() for line in (str(error) or type(error).__name__).splitlines())
+        if first.startswith(
+            "Error(s) in loading state_dict"
+        ):  # then a line for what is missing, for what is unknown ..
+            tensors = "; ".join(line if len(line) <= TOLD else f"{line[:TOLD]} .." for line in more)
+            raise ConfigError(
+                f"the timm weights {name!r} are not of the model that their config.json names: {tensors}",
+                "save the model once more, with the arguments it was made with, or give other weights",
+            ) from error
         raise WorkError(
-            f"the timm weights {name!r} could not be loaded from {tried}: {str(error).splitlines()[0]}",
+            f"the timm weights {name!r} could not be loaded from {tried}: {first}",
             "connect to the model hub, or give model.video = 'local-dir:PATH' with a timm model saved there",
         ) from error
 
@@ -148,7 +158,7 @@ def load_videomae(encoder: UnifiedEncoder, name: str) -> None:
     """
     own = encoder.state_dict()
     state = {key: value for key, value in own.items() if key.startswith(("embeddings.", "log_temperature", "norm."))}
-    blocks = dict(pretrained_text(name).state_dict())
+    blocks = dict(pretrained_text(name, role="video").state_dict())
     for key in [key for key in blocks if key.endswith("attention.query.weight")]:
         layer = key.removesuffix("attention.query.weight")  # encoder.layer.0.attention.
         parts = [blocks.pop(f"{layer}attention.{part}.weight") for part in ("query", "key", "value")]
@@ -159,6 +169,21 @@ def load_videomae(encoder: UnifiedEncoder, name: str) -> None:
             ours = re.sub(old, new, ours)
         state[ours] = value.flatten(1) if ours == "patch_embed.weight" else value
     matching(encoder, state, name)
+
+
+def videomae_shape(name: str) -> dict[str, Any]:
+    """The settings that the VideoMAE `name` wants of a recipe, from its configuration alone.
+
+    Raises WorkError when it cannot be had, ConfigError when it is another model.
+    """
+    config = hub_config(name, role="video")
+    if config.model_type != "videomae":
+        raise ConfigError(f"{name} is a {config.model_type}, not a VideoMAE", "see docs/weights.md for other starts")
+    return {
+        "model.video": name, "model.width": config.hidden_size, "model.embed_dim": config.hidden_size,
+        "model.depth": config.num_hidden_layers, "model.heads": config.num_attention_heads,
+        "model.patch": config.patch_size, "model.tubelet": config.tubelet_size,
+    }  # fmt: skip
 
 
 def load_words(embeddings: WordEmbeddings, name: str) -> None:
