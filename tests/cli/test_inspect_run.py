@@ -43,6 +43,8 @@ def test_a_sheet_is_drawn(runs, test_shards: Path, tmp_path: Path, name: str, sy
         assert sheet.size[0] >= 500
         assert sheet.size[1] > 2 * 3 * 112
         assert len(sheet.getcolors(1 << 20)) > 20, "pictures, not a blank page"
+        foot = sheet.convert("L").crop((0, sheet.size[1] - 12, *sheet.size))
+        assert (foot.getextrema()[0] < 100) == (name == "simvtp"), "what of a restored tube is true stands at the foot"
     assert len(found["clips"]) == len(found["captions"]) == 2
     if name == "simvtp":
         assert found["words_hidden"] > 0

@@ -86,7 +86,8 @@ def _timm(name: str, *, weights: bool) -> Any:
     from safetensors import SafetensorError
 
     try:
-        return timm.create_model(name, pretrained=weights, num_classes=0)
+        # Asked for without its classifier, timm would leave what is missing as it was drawn, and only log it.
+        return timm.create_model(name, pretrained=True) if weights else timm.create_model(name, num_classes=0)
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
         tried = "the directory" if name.startswith("local-dir:") else "the model hub"
         first, *more = (line.strip() for line in (str(error) or type(error).__name__).splitlines())
