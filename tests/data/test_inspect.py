@@ -237,7 +237,7 @@ def test_a_damaged_sample_on_the_sheet(samples: list[Sample], tmp_path: Path) ->
     data = bytearray(tar.read_bytes())
     data[index.members(0)[1].offset + 50] ^= 1
     tar.write_bytes(data)
-    sheet = np.asarray(make_sheet(ShardIndex.open(tmp_path), 2)).astype(int)
+    sheet = np.asarray(make_sheet(ShardIndex.open(tmp_path), 2)[0]).astype(int)
     red = (sheet[..., 0] > 150) & (sheet[..., 1] < 60) & (sheet[..., 2] < 60)
     assert red.any(), "its error stands in its place"
 
