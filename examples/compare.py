@@ -40,6 +40,7 @@ def mac(ratio: float, **more: Any) -> tuple[str, dict[str, Any]]:
     return "mac-tiny", {"objective.mask_ratio": ratio} | {key.replace("__", "."): more[key] for key in more}
 
 
+SCHEDULE = {"optim.lr": 3e-3, "optim.warmup": 0.1}
 DIVIDED = {"model.attention": "divided"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "contrastive": ("contrastive-tiny", {}),
@@ -55,7 +56,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mac-0.6-divided": mac(0.6, **DIVIDED),
     "mac-0.75-divided": mac(0.75, **DIVIDED),
     "mac-0.75-divided-tube": mac(0.75, objective__mask="tube", **DIVIDED),
-    "simvtp": ("simvtp-tiny", {}),
+    "simvtp": ("simvtp-tiny", {"objective.decoder_width": 48, "objective.decoder_depth": 1} | SCHEDULE),
     "miles": ("miles-tiny", {}),
 }
 
