@@ -140,6 +140,38 @@ def test_towers_of_any_kind_are_counted():
     assert [layers_above(name, tower_depths(one)) for name in one] == [1, 5, 5, 0]
 
 
+def test_blocks_by_many_names():
+    gpt = [
+        "text.model.wte.weight",
+        "text.model.wpe.weight",
+        "text.model.h.1.attn.c_attn.weight",
+        "text.model.ln_f.bias",
+    ]
+    assert [layers_above(name, tower_depths(gpt)) for name in gpt] == [3, 3, 1, 0]
+    inside = "text.model.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
+    albert = [inside, "text.model.encoder.embedding_hidden_mapping_in.weight", "text.model.pooler.weight"]
+    assert [layers_above(name, tower_depths(albert)) for name in albert] == [1, 2, 0]
+    t5 = ["text.model.encoder.block.2.layer.0.SelfAttention.q.weight", "text.model.encoder.block.1.layer.1.wi.weight"]
+    assert tower_depths(t5) == {"text": 3}
+    assert [layers_above(name, tower_depths(t5)) for name in t5] == [1, 2]
+
+
+def test_positions_of_gpt2_are_not_pulled_to_zero():
+    (group,) = parameter_groups([("text.model.wpe.weight", torch.nn.Parameter(torch.ones(3, 2)))], 0.05)
+    assert group["weight_decay"] == 0
+
+
+def test_layer_decay_wants_to_know_the_blocks():
+    named = [("text.model.stages.0.weight", torch.nn.Parameter(torch.ones(2, 2)))]
+    assert parameter_groups(named, 0.05, 1e-3)
+    with pytest.raises(
+        ConfigError, match=r"layer_decay = 0\.5: the blocks of this text tower are not known.*\n.*leave it"
+    ):
+        parameter_groups(named, 0.05, 1e-3, 0.5)
+    named[0][1].requires_grad_(False)
+    assert not parameter_groups(named, 0.05, 1e-3, 0.5), "it is frozen"
+
+
 @pytest.mark.parametrize("value", [0.0, -0.5, 1.5])
 def test_an_impossible_layer_decay(value):
     with pytest.raises(ConfigError, match=r"optim\.layer_decay = .*, it must be above 0 and at most 1"):

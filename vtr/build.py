@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -26,9 +26,6 @@ from vtr.models.tune import add_lora, merge_lora
 from vtr.models.video import VideoEncoder
 from vtr.models.weights import load_timm, matching
 from vtr.released import is_released, open_released, parse
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +184,7 @@ def load_source(source: Path | str) -> Source:
     return Source(Path(found.name), found.config, model, found.tokenizer, found.path)
 
 
-def fit_lora(model: nn.Module, old: ModelConfig, new: ModelConfig) -> None:
+def fit_lora(model: Model, old: ModelConfig, new: ModelConfig) -> None:
     """Gives a model of `old` the low-rank updates of `new`: those it has are merged and new ones begin at zero."""
     if (old.lora_rank, old.lora_alpha) != (new.lora_rank, new.lora_alpha):
         if old.lora_rank:

@@ -9,12 +9,18 @@ from typing import Any
 
 from torch import nn
 
-# Positions and mask tokens are 3-d tensors, but no matrix that weight decay should pull to zero.
-NO_DECAY = ("pos", "cls", "temporal", "mask_token", "temperature")
+from vtr.errors import ConfigError
 
-# Where a block stands in a name: timm's and our `blocks.3.`, transformers' `layer.3.`, `layers.3.` and `h.3.`.
-BLOCK = re.compile(r"(.*?)\b(?:blocks|layers|layer|h)\.(\d+)\.")
-FIRST = ("embed", "cls_token", "mask_token", "norm_pre")  # what stands below the first block
+# Positions and mask tokens are 3-d tensors, but no matrix that weight decay should pull to zero.
+NO_DECAY = ("pos", "wpe", "cls", "temporal", "mask_token", "temperature")
+
+# Where a block stands in a name: timm's and our `blocks.3.`, transformers' `layer.3.`, `layers.3.`, `block.3.`, GPT-2's
+# `h.3.`, and ALBERT's, which has one for all layers.
+BLOCK = re.compile(r"(.*?)\b(?:blocks?|layers?|h|albert_layer_groups)\.(\d+)\.")
+# What stands below the first block; `wte` and `wpe` are GPT-2's words and positions.
+FIRST = ("embed", "_emb", "wte", "wpe", "relative_attention_bias", "project_in", "cls_token", "mask_token", "norm_pre")
+TOWERS = ("video", "text")
+BESIDE = "beside"  # the first part of a name, of what an objective trains beside its model
 
 
 def warmup_cosine(step: int, total: int, warmup: int, floor: float = 0.0) -> float:
@@ -38,9 +44,12 @@ def parameter_groups(
 
     With a `layer_decay` below 1 each of them comes once a layer, with that layer's learning rate, the highest first:
     `lr * layer_decay^(layers above it)`. Heads and final norms have `lr` itself, embeddings and positions the lowest.
+    Raises ConfigError for a `layer_decay` where a tower to be trained has no blocks that are known.
     """
     every = list(named)
     depths = tower_depths(name for name, _ in every)
+    if layer_decay != 1:
+        known_towers((name for name, p in every if p.requires_grad), depths, f"optim.layer_decay = {layer_decay}")
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in every:
         if parameter.requires_grad:
@@ -59,10 +68,30 @@ def tower_depths(names: Iterable[str]) -> dict[str, int]:
     """How many blocks each tower has: {"video": 12, "text": 6}, or {"": 12} where a model is one tower."""
     depths: dict[str, int] = {}
     for name in names:
-        if match := BLOCK.match(name):
+        match = BLOCK.match(name)
+        if match and not name.startswith(f"{BESIDE}."):
             tower = match[1].partition(".")[0]
             depths[tower] = max(depths.get(tower, 0), int(match[2]) + 1)
     return depths
+
+
+def known_towers(names: Iterable[str], depths: Mapping[str, int], asked: str) -> None:
+    """Raises ConfigError, with what was `asked`, when the blocks of a tower in `names` are not known by their names."""
+    unknown = {first for name in names if (first := name.partition(".")[0]) in TOWERS and first not in depths}
+    if unknown:
+        tower = min(unknown)
+        raise ConfigError(
+            f"{asked}: the blocks of this {tower} tower are not known by their names",
+            f"leave it out, or give --freeze {tower}; known are the blocks of BERT, CLIP, GPT-2 and their like",
+        )
+
+
+def tower_of(name: str, depths: Mapping[str, int]) -> str | None:
+    """The tower that a parameter is in: its name's first part, "" where the model is one; None for heads outside."""
+    first = name.partition(".")[0]
+    if first in depths:
+        return first
+    return "" if "" in depths and first != BESIDE else None
 
 
 def layers_above(name: str, depths: Mapping[str, int]) -> int:
@@ -70,8 +99,11 @@ def layers_above(name: str, depths: Mapping[str, int]) -> int:
 
     `video.blocks.11.mlp.fc1.weight` -> 1, `video.blocks.0.norm1.bias` -> 12, `video.pos_embed` -> 13.
     """
-    first = name.partition(".")[0]
-    depth = depths.get(first if first in depths else "", 0)
+    if name == f"{BESIDE}.mask_token":  # it takes the place of patches
+        return depths.get("video", -1) + 1
+    tower = tower_of(name, depths)
+    if tower is None:
+        return 0
     if match := BLOCK.match(name):
-        return depth - int(match[2])
-    return depth + 1 if any(word in name for word in FIRST) else 0
+        return depths[tower] - int(match[2])
+    return depths[tower] + 1 if any(word in name for word in FIRST) else 0

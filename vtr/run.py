@@ -22,10 +22,11 @@ from vtr.data.mixture import Samples
 from vtr.data.order import Part, mixed_slots, steps_of
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate, sum_of
 from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import ConfigError
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
-from vtr.optim import parameter_groups, scaled_lr
+from vtr.optim import BESIDE, parameter_groups, scaled_lr
 from vtr.training.average import Average
 from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated, check_tracker, processes_watched
@@ -196,12 +197,21 @@ def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any]) -> 
 
 
 def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> Any:
-    """Fused AdamW over the model and what is trained with it, the learning rate scaled to the global batch."""
+    """Fused AdamW over the model and what is trained with it, the learning rate scaled to the global batch.
+
+    Raises ConfigError when nothing is left to train, or `optim.layer_decay` meets a tower without known blocks.
+    """
     optim = config.optim
     lr = scaled_lr(optim.lr, batch, optim.lr_batch, optim.lr_cap)
-    named = [(name.removeprefix("model."), parameter) for name, parameter in objective.named_parameters()]
+    named = [
+        (name.removeprefix("model.") if name.startswith("model.") else f"{BESIDE}.{name}", parameter)
+        for name, parameter in objective.named_parameters()
+    ]
+    groups = parameter_groups(named, optim.weight_decay, lr, optim.layer_decay)
+    if not groups:
+        raise ConfigError(f"optim.freeze = {optim.freeze} leaves nothing to train", "freeze less")
     return torch.optim.AdamW(
-        parameter_groups(named, optim.weight_decay, lr, optim.layer_decay),
+        groups,
         lr=lr,
         betas=(optim.beta1, optim.beta2),
         fused=True,
