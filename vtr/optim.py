@@ -20,6 +20,7 @@ BLOCK = re.compile(r"(.*?)\b(?:blocks?|layers?|h|albert_layer_groups)\.(\d+)\.")
 # What stands below the first block; `wte` and `wpe` are GPT-2's words and positions.
 FIRST = ("embed", "_emb", "wte", "wpe", "relative_attention_bias", "project_in", "cls_token", "mask_token", "norm_pre")
 TOWERS = ("video", "text")
+WHOLE = "leave it out, or freeze the whole {tower} tower"
 BESIDE = "beside"  # the first part of a name, of what an objective trains beside its model
 
 
@@ -75,14 +76,14 @@ def tower_depths(names: Iterable[str]) -> dict[str, int]:
     return depths
 
 
-def known_towers(names: Iterable[str], depths: Mapping[str, int], asked: str) -> None:
-    """Raises ConfigError, with what was `asked`, when the blocks of a tower in `names` are not known by their names."""
+def known_towers(names: Iterable[str], depths: Mapping[str, int], asked: str, instead: str = WHOLE) -> None:
+    """Raises ConfigError when the blocks of a tower in `names` are not known: what was `asked`, and `instead`."""
     unknown = {first for name in names if (first := name.partition(".")[0]) in TOWERS and first not in depths}
     if unknown:
         tower = min(unknown)
         raise ConfigError(
             f"{asked}: the blocks of this {tower} tower are not known by their names",
-            f"leave it out, or give --freeze {tower}; known are the blocks of BERT, CLIP, GPT-2 and their like",
+            f"{instead.format(tower=tower)}; known are the blocks of BERT, CLIP, GPT-2 and their like",
         )
 
 

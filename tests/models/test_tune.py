@@ -116,13 +116,17 @@ def test_blocks_of_gpt2_are_frozen_with_its_words_and_positions() -> None:
 
 
 def test_blocks_that_cannot_be_told_apart() -> None:
-    with pytest.raises(ConfigError, match=r"freeze = 1: the text's 2 layers share the weights of 1.*\n.*--freeze text"):
+    with pytest.raises(
+        ConfigError, match=r"freeze = 1: the text's 2 layers share the weights of 1.*\n.*freeze the whole text tower"
+    ):
         freeze(model(text=albert()), "1")
     with pytest.raises(
-        ConfigError, match=r"freeze = 1: the blocks of this text tower are not known.*\n.*--freeze text"
+        ConfigError, match=r"freeze = 1: the blocks of this text tower are not known.*\n.*freeze the whole text tower"
     ):
         freeze(model(text=Tanh()), "1")
-    with pytest.raises(ConfigError, match=r"lora_rank = 2: the blocks of this text tower are not known"):
+    with pytest.raises(
+        ConfigError, match=r"lora_rank = 2: the blocks of this text tower are not known.*\n.*leave it out;"
+    ):
         add_lora(model(text=Tanh()), 2, 8.0)
     bare = Tanh()
     bare.layers = nn.ModuleList([nn.LayerNorm(16)])

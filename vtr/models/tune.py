@@ -53,7 +53,7 @@ def _several(model: nn.Module, tower: str, depth: int, part: str) -> None:
         if layers != depth:
             raise ConfigError(
                 f"optim.freeze = {part}: the text's {layers} layers share the weights of {depth}, none is frozen alone",
-                f"freeze the whole tower beside it: --freeze text --freeze {part}",
+                "leave it out, or freeze the whole text tower",
             )
 
 
@@ -75,7 +75,7 @@ def add_lora(model: nn.Module, rank: int, alpha: float) -> None:
 
     names = [name for name, _ in model.named_parameters()]
     depths = tower_depths(names)
-    known_towers(names, depths, f"model.lora_rank = {rank}")
+    known_towers(names, depths, f"model.lora_rank = {rank}", "leave it out")
     heads = [name for name, p in model.named_parameters() if p.requires_grad and not layers_above(name, depths)]
     targets = [
         name
