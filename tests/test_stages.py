@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from vtr import api, build, recipe
-from vtr.errors import ConfigError
+from vtr import api, build, checkpoint, makers, recipe, runfiles
+from vtr.errors import ConfigError, RunError
 
 STAGES = """
 [[stages]]
@@ -65,6 +66,75 @@ def test_a_wrong_stage_shows_at_once(nano: Path, tmp_path: Path, text: str, said
     path.write_text(text + "\n" + nano.read_text() if text.startswith("stages") else nano.read_text() + text)
     with pytest.raises(ConfigError, match=said):
         recipe.load(str(path))
+
+
+TWICE = """
+[[stages]]
+"train.steps" = 3
+"objective.snapshot_samples" = 48  # two batches of all that there is
+[[stages]]
+"train.steps" = 1
+"optim.lr" = 1e-9  # at which nothing moves
+"objective.snapshot_samples" = 80
+"""
+OBJECTIVES = {
+    "miles": {
+        "objective.mask": "block", "objective.mask_ratio": 0.38, "objective.predict_head": "linear",
+        "objective.loss": "sigmoid", "objective.snapshot_wait": False, "train.batch_size": 512,
+    },
+    "simvtp": {
+        "objective.mask": "tube", "objective.mask_ratio": 0.75, "objective.decoder_width": 8,
+        "objective.decoder_depth": 1, "objective.decoder_heads": 2, "model.kind": "unified", "model.embed_dim": 32,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["miles", "simvtp"])
+def test_what_is_trained_beside_the_model_comes_along(nano: Path, shards: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "staged.toml").write_text(nano.read_text() + TWICE)
+    given = OBJECTIVES[name] | {"objective.name": name, "model.learn_temperature": True}
+    config = recipe.override(recipe.load(str(tmp_path / "staged.toml")), given)
+    last = api.pretrain(config, shards, tmp_path / "run")
+    first = checkpoint.resolve(tmp_path / "run.stage-1")
+    before, after = (load_file(folder / "objective.safetensors") for folder in (first, last))
+    trained = [key for key in before if not key.startswith("snapshot.") and not key.endswith("_extra_state")]
+    wanted = {"miles": {"mask_token", "head.weight", "align.bias"}, "simvtp": {"word_head.weight", "match_head.bias"}}
+    assert wanted[name] <= set(trained)
+    for key in trained:
+        torch.testing.assert_close(after[key], before[key], rtol=0, atol=1e-6)
+    models = [load_file(folder / "model.safetensors") for folder in (first, last)]
+    at = [float(weights["log_temperature"].exp()) for weights in models]
+    assert at[0] != pytest.approx(0.05, abs=1e-6), "it has learnt"
+    assert at[1] == pytest.approx(at[0], abs=1e-6)
+    if name == "miles":
+        key = "video.patch_embed.weight"
+        assert not torch.equal(before[f"snapshot.{key}"], models[0][key]), "it moved a step before the end"
+        assert torch.equal(after[f"snapshot.{key}"], models[0][key]), "a new stage's is a copy of its start"
+        assert (before["snapshot.moves"], after["snapshot.moves"]) == (1, 0)
+
+
+def test_a_stage_may_set_a_temperature_or_parts_of_another_shape(nano: Path, shards: Path, tmp_path: Path) -> None:
+    recipe_of = nano.read_text().replace("[objective]", "[objective]\ndecoder_width = 24")
+    later = '"model.temperature" = 0.1\n"objective.decoder_width" = 12\n'
+    (tmp_path / "staged.toml").write_text(recipe_of + TWICE + later)
+    given = OBJECTIVES["simvtp"] | {"objective.name": "simvtp", "model.learn_temperature": True}
+    del given["objective.decoder_width"]
+    config = recipe.override(recipe.load(str(tmp_path / "staged.toml")), given)
+    last = api.pretrain(config, shards, tmp_path / "run")
+    assert float(load_file(last / "model.safetensors")["log_temperature"].exp()) == pytest.approx(0.1, abs=1e-6)
+    first = load_file(checkpoint.resolve(tmp_path / "run.stage-1") / "objective.safetensors")
+    second = load_file(last / "objective.safetensors")
+    assert first["decoder.norm.weight"].shape != second["decoder.norm.weight"].shape == (12,)
+    torch.testing.assert_close(first["word_head.weight"], second["word_head.weight"], rtol=0, atol=1e-6)
+
+
+def test_a_damaged_file_of_the_stage_before(run: Path, tmp_path: Path) -> None:
+    config, model, words, _ = build.load_parts(run)
+    objective = makers.make_objective(recipe.override(config, {"objective.loss": "sigmoid"}), model, words)
+    runfiles.carry_extras(tmp_path, objective)  # nothing was beside the model there
+    (tmp_path / "objective.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(RunError, match=r"cannot be gone on from: .*\n  hint: start over with --fresh"):
+        runfiles.carry_extras(tmp_path, objective)
 
 
 def test_each_stage_begins_with_the_one_before(staged: Path, shards: Path, tmp_path: Path) -> None:

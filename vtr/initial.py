@@ -44,13 +44,14 @@ class Initial:
     whole: build.Source | None = None
 
 
-def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None) -> Initial:
+def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None, *, stage: bool = False) -> Initial:
     """What `config` becomes when training begins with `source`. Frames, size, masks and schedule stay the recipe's.
 
-    `wanted` are settings in `config` that were asked for by name: dotted keys and values. Raises InputError when
-    `source` is nothing of the kind, ConfigError when it brings another value for one of these, else loading's errors.
+    `wanted` are settings in `config` that were asked for by name: dotted keys and values. With `stage`, `source` is the
+    stage before: a temperature that both learn goes on where it was. Raises InputError when `source` is nothing of the
+    kind, ConfigError when it brings another value for one of these, else loading's errors.
     """
-    begun = _initial(config, source)
+    begun = _initial(config, source, stage=stage)
     for dotted, value in (wanted or {}).items():
         section, _, name = dotted.partition(".")
         brought = getattr(getattr(begun.config, section), name)
@@ -62,7 +63,7 @@ def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None
     return begun
 
 
-def _initial(config: Config, source: str) -> Initial:
+def _initial(config: Config, source: str, *, stage: bool) -> Initial:
     kind, name = _kind(source)
     if kind in TOWERS and (config.model.kind == "dual") == (kind == "videomae"):
         raise ConfigError(
@@ -88,7 +89,9 @@ def _initial(config: Config, source: str) -> Initial:
     config = dataclasses.replace(config, model=brought_model, data=data)
     model = adapted(found.model, config)
     build.fit_lora(model, found.config.model, config.model)
-    set_temperature(model, config)
+    old_temperature = found.config.model.temperature
+    goes_on = stage and config.model.learn_temperature and config.model.temperature == old_temperature
+    set_temperature(model, config, keep=goes_on)
     old = found.tokenizer
     tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)
     return Initial(config, checkpoint.sha256(found.weights), dataclasses.replace(found, tokenizer=tokenizer))
@@ -116,9 +119,10 @@ def fit_clips(model: Model, config: Config) -> None:
         tower.fit(data.frames, data.size)
 
 
-def set_temperature(model: Any, config: Config) -> None:
-    """The recipe's temperature in place of the one that came with the weights."""
-    model.log_temperature.data.fill_(math.log(config.model.temperature))
+def set_temperature(model: Any, config: Config, *, keep: bool = False) -> None:
+    """The recipe's temperature in place of the one that came with the weights, but for one to `keep`; learnt or not."""
+    if not keep:
+        model.log_temperature.data.fill_(math.log(config.model.temperature))
     model.log_temperature.requires_grad_(config.model.learn_temperature)
     model.learn_temperature = config.model.learn_temperature
 

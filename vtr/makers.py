@@ -37,9 +37,9 @@ def make_unified(config: Config, vocabulary: int, *, fetch: bool = True) -> Unif
 
 
 def make_objective(
-    config: Config, model: Model, tokenizer: CaptionTokenizer, steps: int = 1, epoch_steps: int = 1
+    config: Config, model: Model, tokenizer: CaptionTokenizer, steps: int = 1, epoch_steps: int = 1, batch: int = 1
 ) -> nn.Module:
-    """The objective by its name, for a run of `steps`, of which `epoch_steps` are a pass over the data."""
+    """The objective by its name, for a run of `steps` of `batch` samples; `epoch_steps` are a pass over the data."""
     o, mask_id = config.objective, tokenizer.mask_id
     if o.name == "contrastive":
         return Contrastive(model, o.loss)
@@ -50,7 +50,7 @@ def make_objective(
         )  # fmt: skip
     dual = cast(DualEncoder, model)  # the config has seen to it
     if o.name == "miles":
-        every = o.snapshot_samples // config.train.batch_size if o.snapshot_samples else epoch_steps
+        every = o.snapshot_samples // batch if o.snapshot_samples else epoch_steps
         return MILES(
             dual, mask_id, o.mask_ratio, o.word_ratio, o.mask, o.predict_weight, o.predict_space, o.predict_head,
             max(1, every), o.snapshot_momentum, steps, o.snapshot_wait, o.loss,

@@ -35,10 +35,11 @@ from vtr.training.spread import asked
 
 @dataclass(frozen=True)
 class Start:
-    """What a new run begins with."""
+    """What a new run begins with; `before` is the checkpoint of the stage before it, where there is one."""
 
     model: Model
     tokenizer: CaptionTokenizer
+    before: Path | None = None
 
 
 def run(
@@ -83,6 +84,7 @@ def run(
             model, words = begun.model, begun.tokenizer
         else:
             _, model, words, _ = build.load_parts(latest)
+        freeze(model, config.optim.freeze)
         # Only now, for a start may fail (a download, say): what was there is then as it was.
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
@@ -94,15 +96,16 @@ def run(
             }
             accelerator.init_trackers("vtr", settings, {"wandb": {"dir": str(out), "name": out.name}})
         plan = make_plan(config, index.parts(), record)
-        freeze(model, config.optim.freeze)
         epoch = max(1, len(index) // plan.batch_size)
         objective = (
-            makers.make_objective(config, model.train(), words, plan.steps, epoch)
+            makers.make_objective(config, model.train(), words, plan.steps, epoch, plan.batch_size)
             if objective_of is None
             else objective_of(model.train(), words)
         )
         if latest is not None:
             runfiles.read_extras(latest, objective)
+        elif begun.before is not None:
+            runfiles.carry_extras(begun.before, objective)
         dataset, reading = training_data(config, index), Reading()
         decay = config.train.ema
         average = Average(model, decay, accelerator.device, begun=latest is not None) if decay else None

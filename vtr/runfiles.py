@@ -5,21 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from vtr import checkpoint, recipe
 from vtr.config import Config
 from vtr.data.tokenizer import CaptionTokenizer
-from vtr.errors import RunError, VtrError
+from vtr.errors import ConfigError, RunError
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Model
+from vtr.models.snapshot import Snapshot
 from vtr.models.weights import matching
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 TOKENIZER = "tokenizer"
 TEXT = "text"  # the configuration of a text model that is not our own
 TRAINED = "trained.safetensors"  # the weights as they train on, where a checkpoint offers their average
 EXTRAS = "objective.safetensors"  # what training alone needs: decoders, heads, a snapshot
+AFRESH = "start over with --fresh"
 
 
 def write_run(folder: Path, config: Config, model: Model, tokenizer: CaptionTokenizer) -> None:
@@ -51,6 +55,26 @@ def read_extras(folder: Path, objective: nn.Module) -> None:
         _read(folder / EXTRAS, objective, whole)
 
 
+def carry_extras(folder: Path, objective: nn.Module) -> None:
+    """What `write_extras` wrote of one stage, into the next one's objective: all that has its name and shape there.
+
+    A snapshot is left out: it begins as a copy of the model that the stage begins with. Raises RunError for a damaged
+    file.
+    """
+    if not (folder / EXTRAS).is_file():
+        return
+    copies = tuple(f"{name}." for name, part in objective.named_modules() if isinstance(part, Snapshot))
+    own = {name: value for name, value in extras(objective).items() if isinstance(value, Tensor)}
+    same = {
+        name: value
+        for name, value in _held(folder / EXTRAS).items()
+        # An extra state is no weight: whether a stage waits before it predicts is its setting.
+        if name in own and own[name].shape == value.shape and not name.startswith(copies)
+        if not name.endswith("_extra_state")
+    }
+    objective.load_state_dict(same, strict=False)
+
+
 def write_trained(folder: Path, model: Model) -> None:
     """Writes the weights that training goes on from, beside their average, which is the run's model."""
     _write(folder / TRAINED, model.state_dict())
@@ -70,11 +94,17 @@ def _write(path: Path, state: dict[str, Tensor]) -> None:
 
 def _read(path: Path, module: nn.Module, others: dict[str, Tensor]) -> None:
     """Fills `module` with what `path` and `others` hold."""
+    try:
+        matching(module, others | _held(path), str(path))
+    except ConfigError as error:
+        raise RunError(f"{path.parent} cannot be gone on from: {error.message}", AFRESH) from error
+
+
+def _held(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        matching(module, others | load_file(path), str(path))
-    except (OSError, SafetensorError, VtrError) as error:
-        why = error.message if isinstance(error, VtrError) else str(error)
-        raise RunError(f"{path.parent} cannot be gone on from: {why}", "start over with --fresh") from error
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path.parent} cannot be gone on from: {error}", AFRESH) from error

@@ -53,10 +53,11 @@ def pretrain(
     folders = [Path(out).with_name(f"{Path(out).name}.stage-{number}") for number in range(1, len(before) + 1)]
     if resume:
         rundir.check_begun([*folders, Path(out)], fresh=fresh)
+    later = False
     for stage, folder in zip(before, folders, strict=True):
-        _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, fresh=fresh)
-        init_from = str(folder)
-    return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, fresh=fresh)
+        _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, later=later, fresh=fresh)
+        init_from, later = str(folder), True
+    return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, later=later, fresh=fresh)
 
 
 def finetune(
@@ -118,8 +119,10 @@ def _pretrain_stage(
     eval_shards: Path | str | None,
     objective: Callable[[Any, CaptionTokenizer], nn.Module] | None,
     *,
+    later: bool,
     fresh: bool,
 ) -> Path:
+    """One training; a `later` stage goes on with all that `init_from`, the one before it, has learnt."""
     from vtr.build import make_model, make_tokenizer
     from vtr.data.mixture import open_shards
     from vtr.initial import Initial, initial
@@ -129,12 +132,12 @@ def _pretrain_stage(
     index = open_shards(shards)
     if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the weights to begin with", "give another --out")
-    begun = initial(config, init_from, wanted) if init_from else Initial(config, "")
+    begun = initial(config, init_from, wanted, stage=later) if init_from else Initial(config, "")
     config = begun.config
 
     def start() -> Start:
         if begun.whole is not None:
-            return Start(begun.whole.model, begun.whole.tokenizer)
+            return Start(begun.whole.model, begun.whole.tokenizer, begun.whole.weights.parent if later else None)
         words = make_tokenizer(config, captions_of(index))
         return Start(make_model(config, words), words)
 
