@@ -30,7 +30,7 @@ from vtr.rng import fold_in_rows
 from vtr.types import Batch
 
 GREY, LONG = 128, 4
-COLOURS = "restored: each hidden tube has its true mean and contrast of each colour; the model makes the pattern in it"
+COLOURS = "restored: the true mean and contrast of each hidden tube and colour; from the model is the pattern within it"
 
 
 @dataclass(frozen=True)
