@@ -81,10 +81,14 @@ def in_turn(work: Callable[[Sequence[Job]], Iterable[Found]], jobs: Sequence[Job
         failed = error
     every: list[Any] = [None] * world_size()
     dist.all_gather_object(every, (mine, failed))
-    for _, told in every:
-        if told is not None:
-            raise told
-    return [every[number % world_size()][0][number // world_size()] for number in range(len(jobs))]
+    failed = next((told for _, told in every if told is not None), None)
+    try:
+        if failed is not None:
+            raise failed
+        return [every[number % world_size()][0][number // world_size()] for number in range(len(jobs))]
+    finally:
+        # An error whose own frames hold it keeps all that these hold, worker processes too.
+        del failed, every
 
 
 def _all(rows: Tensor) -> Tensor:

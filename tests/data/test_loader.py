@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -196,6 +198,32 @@ def test_a_worker_that_is_killed_is_told_of(index: ShardIndex, words) -> None:
                     for child in multiprocessing.active_children():
                         os.kill(child.pid, signal.SIGKILL)
                 assert number < 1000
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from vtr.data import tokenizer
+from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, ClipShape, batches
+
+if __name__ == "__main__":
+    index = ShardIndex.open(Path(sys.argv[1]))
+    shape = ClipShape(frames=2, size=32, resize=32, decoder="pyav")
+    words, slots = tokenizer.load(Path(sys.argv[2]), 24), [[(0, i)] for i in range(4)] * 50
+    stream = iter(batches(ClipDataset(index, shape, training=True), slots, words, 1))
+    next(stream)
+    raise ValueError("an error of the script, whose loader is still there")
+"""
+
+
+def test_a_script_that_fails_ends(shards: Path, words, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    words.save(tmp_path / "words")
+    command = [sys.executable, str(tmp_path / "script.py"), str(shards), str(tmp_path / "words")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "ValueError: an error of the script" in done.stderr
 
 
 def test_decoders_agree(index: ShardIndex) -> None:

@@ -213,9 +213,13 @@ def test_some_steps_may_be_skipped_and_change_nothing(tmp_path: Path, fused: boo
         optimizer.step()
         optimizer.zero_grad()
     torch.testing.assert_close(poisoned.weight, clean.weight)
+    with (tmp_path / "poisoned/nonfinite.jsonl").open("a") as file:
+        file.write('{"step": 8}\n')  # of a run that was killed before its next checkpoint
     again = Toy(lambda call: float("nan"))
     with pytest.raises(WorkError, match="at step 7; this batch"):  # the two count on after a restart
         go(tmp_path / "poisoned", again, skip_nonfinite=2, fused=fused, steps=9)
+    rows = [json.loads(line) for line in (tmp_path / "poisoned/nonfinite.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 7], "what comes again is told once"
 
 
 @pytest.mark.parametrize("fused", [True, False])

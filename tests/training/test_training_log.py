@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from vtr.training.log import RunLog, clock, panel
 
@@ -49,6 +50,14 @@ def test_an_evaluation_of_the_start_is_known(tmp_path: Path, line: dict[str, flo
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"step": step, **line}) + "\n" for step in (1, 3)))
     assert [RunLog(path, 9, start).scored for start in (3, 2)] == [scored, False]
+
+
+def test_a_note_leaves_the_panel_as_it_is() -> None:
+    """rich draws the panel anew after each note, with the note's options: without markup."""
+    out = io.StringIO()
+    Console(file=out, width=80).print(panel(1, 3, FIGURES), markup=False)
+    assert "learning rate" in out.getvalue()
+    assert "[" not in out.getvalue()
 
 
 def test_plain_lines_on_stderr_and_nothing_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

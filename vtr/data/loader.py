@@ -161,7 +161,8 @@ def _start(
         rows = iter(loader)
     processes = list(getattr(rows, "_workers", []))
     for process in processes:
-        process.terminate = process.kill  # how torch ends one that does not end by itself: SIGTERM they do not hear
+        # How torch, or Python at its exit, ends one that does not end by itself: SIGTERM they do not hear.
+        process.terminate = process._popen.terminate = process.kill
     return rows, processes
 
 

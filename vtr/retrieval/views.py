@@ -91,7 +91,7 @@ def embed_views(
                 longer = f"; {bounds.HINT}" if kind == "timeout" else ""
                 raise WorkError(
                     f"{key} in {index.root} cannot be read ({kind}): {message}",
-                    f"make the shards anew, or give --allow-partial: the result then says what is missing{longer}",
+                    f"make the shards anew; `vtr eval --allow-partial` goes on, and says what is missing{longer}",
                 )
             good, samples = clips.clips[clips.ok], clips.samples[clips.ok]
             begin = time.perf_counter()

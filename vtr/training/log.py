@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from vtr import plainjson
 from vtr.atomic import write_bytes
@@ -34,7 +35,8 @@ class RunLog:
     def __init__(self, path: Path, total: int, start: int, *, show: bool = True) -> None:
         self.path, self.total, self.show, self.scored = path, total, show, False
         if show:
-            self._trim(start)
+            rows = trim(path, start)
+            self.scored = any(row["step"] == start and "loss" not in row for row in rows)
         self._console = Console(stderr=True)
         self._last = 0.0
         self._live: Live | None = None
@@ -81,19 +83,22 @@ class RunLog:
             self._file.write(json.dumps(plainjson.finite({"step": step, **values}), allow_nan=False) + "\n")
             self._file.flush()
 
-    def _trim(self, start: int) -> None:
-        if not self.path.exists():
-            return
-        kept = []
-        for line in self.path.read_text("utf-8", errors="replace").split("\n"):
-            try:
-                row = plainjson.loads(line)
-                if row["step"] <= start:
-                    kept.append(line + "\n")
-                    self.scored |= row["step"] == start and "loss" not in row
-            except (ValueError, KeyError, TypeError):  # the torn last line of a killed run
-                continue
-        write_bytes(self.path, "".join(kept).encode())
+
+def trim(path: Path, start: int) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines up to step `start`, and the file without those past it: they will come again."""
+    if not path.exists():
+        return []
+    rows, kept = [], []
+    for line in path.read_text("utf-8", errors="replace").split("\n"):
+        try:
+            row = plainjson.loads(line)
+            if row["step"] <= start:
+                rows.append(row)
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):  # the torn last line of a killed run
+            continue
+    write_bytes(path, "".join(kept).encode())
+    return rows
 
 
 def clock(seconds: float) -> str:
@@ -117,8 +122,8 @@ def panel(step: int, total: int, values: Mapping[str, Any]) -> RenderableType:
     """What a terminal shows of a run at `step`, one that its figures are not known of yet included."""
     table = Table.grid(padding=(0, 2))
     for start in range(0, len(SHOWN), 3):
-        cells = []
+        cells: list[Text | str] = []
         for name, words, write in SHOWN[start : start + 3]:
-            cells += [f"[dim]{words}[/]", write(values[name]) if name in values else "-"]
+            cells += [Text(words, "dim"), write(values[name]) if name in values else "-"]
         table.add_row(*cells)
     return Panel(Group(Padding(ProgressBar(total, step)), table), title=f"step {step} of {total}", title_align="left")

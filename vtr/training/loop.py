@@ -24,7 +24,7 @@ from vtr.training.best import Best
 from vtr.training.clock import Clock
 from vtr.training.gradients import Step, check_pieces, step_gradients
 from vtr.training.health import Finite, figures
-from vtr.training.log import RunLog
+from vtr.training.log import RunLog, trim
 from vtr.training.quarantine import Quarantine
 from vtr.training.spread import Spread, clip_gradients, whole_state
 from vtr.training.state import read_state, write_state
@@ -95,6 +95,8 @@ def train(
         start, finite.skipped = trainer["step"], trainer["skipped"]
         if latest.name != f"step-{start:08d}":
             raise RunError(f"{latest} says that it is of another step", "start over with --fresh")
+        if main:
+            trim(finite.path, start)
     best = Best(out, plan.best, start, main=main)
     after_step: Any = getattr(objective, "after_step", None)
     quarantine = Quarantine(out / "quarantine.jsonl", gather=of_all, write=main)
