@@ -7,7 +7,7 @@ Each run is one `vtr.pretrain` with a whole schedule that ends with its budget: 
 training steps on one processor core. How many steps these are is measured first, all variants in turns, in processor
 seconds of this process: what else the machine does, decoding and evaluations are not in them. A run that is finished is
 not run again. Tables go to stdout as Markdown; every run's figures stay in WORK/runs.jsonl. Multiplications are counted
-on the model itself, forward and backward, not timed. --picture needs matplotlib: pip install 'vtr[plot]'.
+on the model itself, forward and backward, not timed. --picture needs matplotlib: pip install '.[plot]'.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves")
     asked = parser.parse_args()
     if asked.picture and find_spec("matplotlib") is None:
-        parser.error("--picture needs matplotlib: pip install 'vtr[plot]'")
+        parser.error("--picture needs matplotlib: pip install '.[plot]'")
     for split, limit in (("train", asked.train), ("test", asked.test)):
         store = make_store("frames", frames=8, short_side=32)
         vtr.shard("synthetic", "seed:0", asked.work / split, split=split, limit=limit, store=store)

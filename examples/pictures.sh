@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Pictures of the README, from what examples/quickstart.sh left in work/ (or $1): a contact sheet with its masks, and the
-# search page. They go into docs/images (or $2). The page needs vtr[serve] and Chromium; CHROMIUM names it. The third
+# search page. They go into docs/images (or $2). The page needs the extra serve and Chromium; CHROMIUM names it. The third
 # picture, R@1 over seconds, is examples/compare.py's.
 set -euo pipefail
 work="${1:-work}" out="${2:-docs/images}" port="${PORT:-0}"

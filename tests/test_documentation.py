@@ -74,6 +74,22 @@ def test_every_command_parses(page: Path) -> None:
                 assert words[0] in SHELL or re.match(r"\w+=", words[0]), f"{page.name}: what is {line!r}?"
 
 
+def test_nothing_sends_anybody_to_the_other_package_of_this_name() -> None:
+    """PyPI has a `vtr` of somebody else: a clone is installed as `.`, an extra as `.[extra]` or by its packages."""
+    wrong = re.compile(r"pip install (?:-\S+ +)*[\"'`]*vtr\b(?!/)|vtr\[[a-z]")
+    assert wrong.search("`pip install -U vtr`")
+    assert wrong.search("pip install 'vtr" + "[serve]'")
+    folders = ("vtr", "docs", "examples", "tests")
+    files = [PAGES[0], *(path for name in folders for path in (ROOT / name).rglob("*") if path.is_file())]
+    texts = [path for path in files if path.suffix in (".py", ".md", ".sh", ".toml", ".ipynb", ".html", ".js")]
+    assert len(texts) > 300
+    assert [
+        str(path.relative_to(ROOT))
+        for path in texts
+        if path != Path(__file__) and wrong.search(path.read_text("utf-8"))
+    ] == []
+
+
 def test_what_is_not_run_says_why() -> None:
     reasons = [(page.name, why) for page in PAGES for why, _ in blocks(page) if why]
     assert [(name, why) for name, why in reasons if not why.startswith("needs ")] == []
@@ -227,7 +243,7 @@ def test_the_citation_has_the_version() -> None:
 
 
 def test_the_notebook_is_valid() -> None:
-    nbformat = pytest.importorskip("nbformat", reason="needs vtr[dev]")
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra dev")
     book = nbformat.reads((ROOT / "examples/notebook.ipynb").read_text("utf-8"), as_version=4)
     nbformat.validate(book)
     assert not any(cell.get("outputs") for cell in book.cells), "outputs are made, not kept"

@@ -250,7 +250,7 @@ def test_shards_far_away_and_by_a_pattern(
     run: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same rows as from the directory; and what the page shows comes from there too."""
-    pytest.importorskip("fsspec", reason="the extra vtr[remote] is not installed")
+    pytest.importorskip("fsspec", reason="the extra remote is not installed")
     from vtr.retrieval.library import Library
     from vtr.retrieval.media import Media
 

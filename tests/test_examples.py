@@ -96,7 +96,7 @@ def test_custom_objective(tmp_path, shards) -> None:
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
-@pytest.mark.skipif(find_spec("fastapi") is None, reason="needs vtr[serve]")
+@pytest.mark.skipif(find_spec("fastapi") is None, reason="needs the extra serve")
 def test_pictures(tmp_path, test_shards, embeddings) -> None:
     (tmp_path / "work").mkdir()
     for name, made in (("test", test_shards), ("embeddings", embeddings)):
@@ -114,7 +114,7 @@ NANO = (
 )
 
 
-@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs vtr[plot]")
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra plot")
 def test_mask_ratio(tmp_path) -> None:
     more = " ".join(f"--set {one}" for one in NANO.split())
     sizes = {"TRAIN": 24, "TEST": 8, "EPOCHS": 1, "SEEDS": "0", "RATIOS": "0.75"}
@@ -146,8 +146,8 @@ def test_compare_by_time_with_all_methods(tmp_path) -> None:
 
 
 def test_the_notebook(tmp_path) -> None:
-    pytest.importorskip("nbclient", reason="needs vtr[dev]")
-    pytest.importorskip("ipykernel", reason="needs vtr[dev]")
+    pytest.importorskip("nbclient", reason="needs the extra dev")
+    pytest.importorskip("ipykernel", reason="needs the extra dev")
     book = shutil.copy(EXAMPLES / "notebook.ipynb", tmp_path)
     call(tmp_path, "jupyter-execute", "--inplace", book, CLIPS=24, STEPS=4, WORK=tmp_path / "work")
     cells = json.loads(Path(book).read_text())["cells"]

@@ -96,13 +96,14 @@ def test_transformers_loads_it_and_runs_no_code_of_it(
     ids = AutoTokenizer.from_pretrained(tmp_path / "hf")(TEXTS[0])["input_ids"]
     assert ids == [i for i in inputs["input_ids"][0].tolist() if i != processor.words.pad_id]
     card = (tmp_path / "hf" / "README.md").read_text()
+    assert "pip install ." in card.split("```")[0], "the package of this name in the public index is another"
     assert "| text to video | 12.5 | 50.0 | 75.0 | 5.0 | 6.0 |" in card
     assert build.load_model(run, "cpu").weights_sha256 in card
 
 
 def test_the_cards_own_lines_run(run: Path, clip: Path, tmp_path: Path) -> None:
     """As a reader would: the Python block of the README, in the directory, with a clip beside it."""
-    pytest.importorskip("sentence_transformers", reason="an extra: pip install 'vtr[sentence-transformers]'")
+    pytest.importorskip("sentence_transformers", reason="an extra: pip install '.[sentence-transformers]'")
     code = ""
     for kind in ("hf", "sentence-transformers"):
         api.export(run, tmp_path / kind, to=kind)
@@ -117,7 +118,7 @@ def test_the_cards_own_lines_run(run: Path, clip: Path, tmp_path: Path) -> None:
 def test_sentence_transformers_gives_equal_vectors(run: Path, clip: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("sentence_transformers", reason="an extra: pip install 'vtr[sentence-transformers]'")
+        pytest.importorskip("sentence_transformers", reason="an extra: pip install '.[sentence-transformers]'")
         api.export(run, tmp_path / "st", to="sentence-transformers")
         from sentence_transformers import SentenceTransformer
 
@@ -140,8 +141,8 @@ def test_sentence_transformers_gives_equal_vectors(run: Path, clip: Path, tmp_pa
 def test_onnx_gives_equal_vectors(request: pytest.FixtureRequest, name: str, clip: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        onnxruntime = pytest.importorskip("onnxruntime", reason="an extra: pip install 'vtr[onnx]'")
-        pytest.importorskip("onnxscript", reason="an extra: pip install 'vtr[onnx]'")
+        onnxruntime = pytest.importorskip("onnxruntime", reason="an extra: pip install '.[onnx]'")
+        pytest.importorskip("onnxscript", reason="an extra: pip install '.[onnx]'")
         run: Path = request.getfixturevalue(name)
         api.export(run, tmp_path / "onnx", to="onnx")
     from vtr.hub.processor import VtrProcessor

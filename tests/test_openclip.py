@@ -13,7 +13,7 @@ from vtr import api, build
 from vtr.errors import ConfigError, WorkError
 from vtr.imagetext import open_image_text
 
-open_clip = pytest.importorskip("open_clip", reason="an extra: pip install 'vtr[open-clip]'")
+open_clip = pytest.importorskip("open_clip", reason="an extra: pip install '.[open-clip]'")
 CPU = {"device": "cpu", "precision": "fp32"}
 SHAPE = {
     "embed_dim": 12,

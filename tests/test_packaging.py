@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """The wheel of this tree, built from a copy: building leaves folders behind."""
-    pytest.importorskip("setuptools", minversion="77", reason="needs vtr[dev]")
+    pytest.importorskip("setuptools", minversion="77", reason="needs the extra dev")
     pytest.importorskip("pip", reason="needs pip")
     work = tmp_path_factory.mktemp("wheel")
     source = work / "source"

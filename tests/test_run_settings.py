@@ -75,7 +75,7 @@ def test_the_sigmoid_loss_trains_and_goes_on(nano: Path, shards: Path, tmp_path:
 
 
 def test_a_tracker_gets_the_figures(nano: Path, shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra vtr[tensorboard] is not installed")
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
     api.pretrain(config_of(nano, train__tracker="tensorboard"), shards, tmp_path / "run")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,7 +96,7 @@ def test_a_tracker_gets_the_figures(nano: Path, shards: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_wandb_needs_no_network(nano: Path, shards: Path, tmp_path: Path) -> None:
-    pytest.importorskip("wandb", reason="the extra vtr[wandb] is not installed")
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
     out = tmp_path / "run"
     command = ["pretrain", str(nano), "--shards", str(shards), "--out", str(out), "--set", "train.tracker=wandb"]
     done = subprocess.run(

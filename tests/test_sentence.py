@@ -18,7 +18,7 @@ from vtr.data.index import ShardIndex
 from vtr.errors import ConfigError, InputError, RunError, WorkError
 from vtr.imagetext import open_image_text
 
-pytest.importorskip("sentence_transformers", reason="an extra: pip install 'vtr[sentence-transformers]'")
+pytest.importorskip("sentence_transformers", reason="an extra: pip install '.[sentence-transformers]'")
 CPU = {"device": "cpu", "precision": "fp32"}
 CAPTIONS = ["a red circle moves left", "a star"]
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}

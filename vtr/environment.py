@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from vtr.data.crew import cores
+from vtr.optional import requirements
 from vtr.version import __version__
 
 if TYPE_CHECKING:
@@ -46,22 +47,10 @@ def version(package: str) -> str | None:
 
 def extras(package: str = "vtr") -> dict[str, list[str]]:
     """For each extra of an installed package the requirements that are not met; {} where it is not installed."""
-    from packaging.requirements import Requirement
-
-    try:
-        found = metadata.metadata(package).get_all("Provides-Extra") or []
-    except metadata.PackageNotFoundError:
-        return {}
-    asked = [Requirement(line) for line in metadata.requires(package) or []]
+    asked = requirements(package)
     return {
-        extra: [f"{one.name}{one.specifier}" for one in asked if _is_of(one, extra) and not _is_met(one)]
-        for extra in sorted(found)
+        extra: [f"{one.name}{one.specifier}" for one in asked[extra] if not _is_met(one)] for extra in sorted(asked)
     }
-
-
-def _is_of(requirement: Requirement, extra: str) -> bool:
-    marker = requirement.marker
-    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
 
 
 def _is_met(requirement: Requirement) -> bool:

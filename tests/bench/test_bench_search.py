@@ -13,7 +13,7 @@ from vtr.bench.search import GOALS
 from vtr.errors import InputError
 
 
-@pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="faiss is an extra: pip install 'vtr[faiss]'")
+@pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="faiss is an extra: pip install '.[faiss]'")
 def test_it_measures_what_its_goals_name() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -27,5 +27,8 @@ def test_it_measures_what_its_goals_name() -> None:
 
 def test_without_faiss_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r"compares with faiss, which is not installed\n.*'vtr\[faiss\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"compares with faiss, which is not installed\n  hint: .*pip install '(faiss-cpu>=|\.\[faiss\]')",
+    ):
         run("search", small=True)

@@ -105,7 +105,7 @@ def test_embed_as_npy_with_captions(cli: Cli, run: Path, test_shards: Path, tmp_
 def test_embed_refuses_a_port_that_is_taken_before_it_begins(
     cli: Cli, run: Path, test_shards: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("uvicorn", reason="the search page is an extra: pip install 'vtr[serve]'")
+    pytest.importorskip("uvicorn", reason="the search page is an extra: pip install '.[serve]'")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = cli("embed", run, "--shards", test_shards, "--out", tmp_path / "e", "--serve", "--port", port, *CPU)

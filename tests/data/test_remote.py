@@ -24,7 +24,7 @@ from vtr.data.mixture import open_shards
 from vtr.data.order import mixed_slots
 from vtr.errors import DataError, InputError, VideoError, WorkError
 
-pytest.importorskip("aiohttp", reason="the extra vtr[remote] is not installed")
+pytest.importorskip("aiohttp", reason="the extra remote is not installed")
 SHAPE = ClipShape(frames=4, size=32, resize=36, crop_min=0.5, decoder="pyav")
 
 
@@ -252,5 +252,5 @@ def test_what_is_kept_stays_within_bounds(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_scheme_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VTR_CACHE_DIR", str(tmp_path))
-    with pytest.raises(InputError, match=r"nowhere://x cannot be opened: .*\n.*vtr\[remote\]"):
+    with pytest.raises(InputError, match=r"nowhere://x cannot be opened: .*\n.*pip install '(fsspec>=|\.\[remote\]')"):
         ShardIndex.open("nowhere://x")

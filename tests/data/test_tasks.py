@@ -273,7 +273,7 @@ class TestOnRay:
 
         with warnings.catch_warnings():  # importing and starting it warns of itself
             warnings.simplefilter("ignore")
-            ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'vtr[ray]'")
+            ray = pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
             import vtr
 
             ray.init(
@@ -325,7 +325,7 @@ def test_no_cluster(samples: list[Sample], tmp_path: Path) -> None:
     """
     for which, words in (("without", "needs ray"), ("with", "there is no Ray cluster at 127.0.0.1:1")):
         if which == "with":
-            pytest.importorskip("ray", reason="ray is not installed: pip install 'vtr[ray]'")
+            pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program), which],
             capture_output=True,

@@ -113,7 +113,7 @@ def test_a_page_that_is_served(hangs: None, embeddings: Path) -> None:
     """A video that hung once is not tried again, for any of its pictures."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("fastapi", reason="the search page is an extra: pip install 'vtr[serve]'")
+        pytest.importorskip("fastapi", reason="the search page is an extra: pip install '.[serve]'")
         from fastapi.testclient import TestClient
     from vtr.finder import Finder
     from vtr.retrieval.media import Media
@@ -131,7 +131,7 @@ def test_a_page_that_is_served(hangs: None, embeddings: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_waits_for_no_picture(library: Path, embeddings: Path) -> None:
     """A page with several pictures under way, none of which will ever come, ends at once."""
-    pytest.importorskip("uvicorn", reason="the search page is an extra: pip install 'vtr[serve]'")
+    pytest.importorskip("uvicorn", reason="the search page is an extra: pip install '.[serve]'")
     command = [sys.executable, "-m", "vtr", "search", str(embeddings), "--serve", "--port", "0", "--json"]
     broken = {**os.environ, "LD_PRELOAD": str(library), "DECODER_HANGS": "1"}
     process = subprocess.Popen(

@@ -226,8 +226,8 @@ def test_pictures_and_members_that_unfold(tmp_path: Path) -> None:
 
 def test_an_export_asks_no_server(run: Path, shards: Path, tmp_path: Path) -> None:
     """A plan names any URL as the place of its shards: only one that the user gave is asked."""
-    pytest.importorskip("fsspec", reason="the extra vtr[remote] is not installed")
-    pytest.importorskip("aiohttp", reason="the extra vtr[remote] is not installed")
+    pytest.importorskip("fsspec", reason="the extra remote is not installed")
+    pytest.importorskip("aiohttp", reason="the extra remote is not installed")
     from vtr.retrieval.library import Library
     from vtr.retrieval.media import Media
 

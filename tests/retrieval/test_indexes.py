@@ -25,7 +25,7 @@ def unit(rows, seed=0, dim=32, dtype=np.float32):
 def test_it_finds_what_is_nearest(tmp_path, kind, module, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip(module, reason=f"{module} is an extra: pip install 'vtr[{kind}]'")
+        pytest.importorskip(module, reason=f"{module} is an extra: pip install '.[{kind}]'")
     vectors, queries = unit(2000, dtype=dtype), unit(3, 1)
     wanted_scores, wanted_rows = make_index("exact", vectors, "").search(queries, 5)
     for _ in range(2):  # the second time it is read from where it was kept
@@ -45,7 +45,7 @@ def test_it_finds_what_is_nearest(tmp_path, kind, module, dtype):
 def test_rows_keep_their_numbers_and_broken_ones_are_never_found(tmp_path, kind, module):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip(module, reason=f"{module} is an extra: pip install 'vtr[{kind}]'")
+        pytest.importorskip(module, reason=f"{module} is an extra: pip install '.[{kind}]'")
     vectors = unit(70_000, dtype=np.float16)  # more than is written at once
     vectors[[3, 69_000]] = np.nan
     vectors[5, 0] = np.inf
@@ -61,7 +61,7 @@ def test_rows_keep_their_numbers_and_broken_ones_are_never_found(tmp_path, kind,
 def test_many_rows_are_nearly_all_found_in_cells(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("faiss", reason="faiss is an extra: pip install 'vtr[faiss]'")
+        pytest.importorskip("faiss", reason="faiss is an extra: pip install '.[faiss]'")
     # As embeddings do, they crowd: random ones would lie in no cell more than in others.
     centres = unit(200, 3, 16)
     vectors = centres[np.random.default_rng(4).integers(0, 200, 101_000)] + 0.3 * unit(101_000, dim=16)
@@ -81,7 +81,7 @@ def test_many_rows_are_nearly_all_found_in_cells(tmp_path):
 def lancedb():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("lancedb", reason="lancedb is an extra: pip install 'vtr[lancedb]'")
+        return pytest.importorskip("lancedb", reason="lancedb is an extra: pip install '.[lancedb]'")
 
 
 @pytest.mark.parametrize("damage", ["empty", "begun", "manifest", "other"])
@@ -148,5 +148,8 @@ def test_a_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(importlib, "import_module", missing)
     assert builtins.__import__ is not missing
-    with pytest.raises(InputError, match=r"--index faiss needs faiss, which is not installed\n.*'vtr\[faiss\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"--index faiss needs faiss, which is not installed\n  hint: .*pip install '(faiss-cpu>=|\.\[faiss\]')",
+    ):
         make_index("faiss", unit(5), str(tmp_path))

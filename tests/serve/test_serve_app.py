@@ -28,7 +28,7 @@ from vtr.retrieval.library import by_video
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    pytest.importorskip("fastapi", reason="the search page is an extra: pip install 'vtr[serve]'")
+    pytest.importorskip("fastapi", reason="the search page is an extra: pip install '.[serve]'")
     from fastapi.testclient import TestClient
 
 CPU = {"device": "cpu", "precision": "fp32"}

@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 DRIVER = shutil.which("chromedriver")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    pytest.importorskip("fastapi", reason="the search page is an extra: pip install 'vtr[serve]'")
+    pytest.importorskip("fastapi", reason="the search page is an extra: pip install '.[serve]'")
     webdriver = pytest.importorskip("selenium.webdriver", reason="the browser test needs selenium")
 if not CHROMIUM or not DRIVER:
     pytest.skip("the browser test needs chromium and chromedriver", allow_module_level=True)

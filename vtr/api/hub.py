@@ -24,11 +24,11 @@ def export(
     import os
     import shutil
 
-    from vtr.hub.write import PACKAGES, write_hub
+    from vtr.hub.write import EXTRAS, write_hub
 
     out = Path(out)
-    if to not in PACKAGES:
-        raise InputError(f"runs cannot be exported to {to!r}", f"choose one of: {', '.join(PACKAGES)}")
+    if to not in EXTRAS:
+        raise InputError(f"runs cannot be exported to {to!r}", f"choose one of: {', '.join(EXTRAS)}")
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not overwrite):
         raise InputError(f"{out} is there already", "give another --out, or --overwrite")
     if overwrite and out.is_dir() and any(out.iterdir()) and not (out / "processor_config.json").is_file():

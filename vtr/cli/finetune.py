@@ -37,7 +37,7 @@ def finetune(
         typer.Option("--freeze", help="What stays as it is: video, text, or a number of first blocks; may come again."),
     ] = None,
     lora: Annotated[
-        int | None, typer.Option("--lora", help="Train low-rank updates of this rank (needs vtr[lora]).")
+        int | None, typer.Option("--lora", help="Train low-rank updates of this rank (needs the extra lora).")
     ] = None,
     frames: o.Frames = None,
     workers: o.TrainWorkers = None,

@@ -20,6 +20,7 @@ from vtr.atomic import replacing, write_bytes
 from vtr.checkpoint import sha256
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, InputError, WorkError
+from vtr.optional import install
 
 T = TypeVar("T")
 URL = re.compile(r"^([a-z0-9+]{2,}):/+")
@@ -145,7 +146,7 @@ class Remote:
 
                 fs, path = fsspec.url_to_fs(self.url, skip_instance_cache=True)
             except (ImportError, ValueError) as error:
-                raise InputError(f"{self.url} cannot be opened: {error}", "pip install 'vtr[remote]'") from error
+                raise InputError(f"{self.url} cannot be opened: {error}", install("remote")) from error
             self._fs = os.getpid(), fs, path
         return self._fs[1], self._fs[2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ text = onnxruntime.InferenceSession("text.onnx").run(
 )[0]
 print(text @ video.T)""",
 }
-PACKAGES = {"hf": "vtr", "sentence-transformers": "'vtr[sentence-transformers]'", "onnx": "'vtr[onnx]'"}
+# What is exported to, and the extra that loads it.
+EXTRAS = {"hf": "", "sentence-transformers": "[sentence-transformers]", "onnx": "[onnx]"}
 
 
 def write_hub(kind: str, source: Path | str, out: Path, result: Mapping[str, Any] | None) -> None:
@@ -101,7 +103,8 @@ def card(kind: str, config: Any, weights: str, result: Mapping[str, Any] | None)
         "# A video-text encoder\n",
         f"Captions and clips become vectors of {config.model.embed_dim} numbers and length 1; their product is how "
         f"well they fit. Written by vtr {__version__}; SHA-256 of the run's weights: `{weights}`.\n",
-        f"## Use\n\n    pip install {PACKAGES[kind]}\n\n```python\n{LOADING[kind]}\n```\n",
+        "## Use\n\nIt needs vtr from its own repository; PyPI has another project of that name. In a clone of it:\n\n"
+        f"    pip install {shlex.quote(f'.{EXTRAS[kind]}')}\n\n```python\n{LOADING[kind]}\n```\n",
         f"A clip is {data.frames} frames of the whole video, short side {data.resize}, the middle {data.size} x "
         f"{data.size}; a caption has at most {data.words} tokens.\n",
         _results(result),

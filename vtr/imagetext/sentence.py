@@ -20,6 +20,7 @@ from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError,
 from vtr.imagetext.hub import frame
 from vtr.imagetext.named import FRAMES, ImageText, Named, config_for
 from vtr.models.sentence import SentenceModel
+from vtr.optional import install
 
 SIZE = 224
 LONGEST = 1 << 15  # tokens of a caption, where the model names no limit
@@ -101,7 +102,7 @@ def _load(named: Named) -> Any:
     except ImportError as error:
         raise InputError(
             f"{named.whole} needs sentence-transformers, which is not installed",
-            "pip install 'vtr[sentence-transformers]'",
+            install("sentence-transformers"),
         ) from error
     if folder.is_dir():
         _refuse_code(named, folder)

@@ -11,6 +11,7 @@ from typing import Any
 
 from vtr.errors import InputError
 from vtr.finder import Finder
+from vtr.optional import install
 from vtr.retrieval.media import Media
 
 HOST = "127.0.0.1"
@@ -60,7 +61,7 @@ def _bound(port: int) -> Iterator[socket.socket]:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise InputError(f"--serve needs {error.name}, which is not installed", "pip install 'vtr[serve]'") from error
+        raise InputError(f"--serve needs {error.name}, which is not installed", install("serve")) from error
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
