@@ -4,7 +4,8 @@
 set -euo pipefail
 work="${1:-work}"
 case "$work" in work | /*) ;; *) work="$PWD/$work" ;; esac
-command -v vtr > /dev/null || source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+made=""
+command -v vtr > /dev/null || { source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""; made="$(dirname "$(command -v vtr)")"; }
 
 # Prints a command as it could be typed, then runs it.
 run() {
@@ -33,3 +34,4 @@ run vtr embed "$work/finetuned" --shards "$work/test" --out "$work/embeddings"
 run vtr search "$work/embeddings" "a red circle moves left while a yellow square gets smaller"
 
 printf '\nall of it took %d s; look around in %s/\n' "$(($(date +%s) - begin))" "$work"
+[ -z "$made" ] || printf 'vtr is in an environment of its own; to use it: source %s/activate\n' "${made#"$PWD/"}"

@@ -20,6 +20,12 @@ run() {
   "$@"
 }
 
+if [ -z "${NO_PAGE:-}" ] && lacking="$(vtr env | grep '^\[serve\].* not installed')"; then
+  echo "the page needs what is not there: $lacking" >&2
+  echo "install that, or the extra: pip install '.[serve]' where vtr's source is. NO_PAGE=1 goes without the page" >&2
+  exit 2
+fi
+
 from=(--shards "$work/shards") page=(--serve)
 [ -z "${NO_PAGE:-}" ] || page=()
 if [ -f "$dir/captions.csv" ]; then

@@ -1,15 +1,26 @@
-# Sourced by the two README commands: makes or reuses .venv, and puts its programs on the PATH.
-# "$1" names extras to install: "" or "dev".
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-python="${PYTHON:-python3}"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "vtr needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-[ -x .venv/bin/python ] || "$python" -m venv .venv || exit 1
-# Installs again only when what is asked for has changed.
-stamp=".venv/vtr-$(cat pyproject.toml | cksum | tr ' ' '-')-${1:-run}"
-if [ ! -e "$stamp" ]; then
-  echo "installing vtr into .venv (a few minutes the first time)" >&2
-  .venv/bin/python -m pip install --quiet --upgrade pip || exit 1
-  .venv/bin/python -m pip install --quiet --editable ".${1:+[$1]}" || exit 1
-  touch "$stamp"
-fi
-export PATH="$PWD/.venv/bin:$PATH"
+# Sourced by the scripts of this folder and by tests/run.sh: makes or reuses .venv of the repository, and puts its programs
+# on the PATH. "$1" names an extra to install, such as "dev"; for none it is "", since a file that is sourced without words
+# sees those of the script.
+install_vtr() {
+  local extra="$1" python="${PYTHON:-python3}" root stamp one
+  root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)" || exit 1
+  export PATH="$root/.venv/bin:$PATH"
+  # Installs again only when what is asked for has changed and nothing that is there holds it: "dev" has what all scripts
+  # need, and every extra what is needed without one.
+  stamp="$root/.venv/vtr-$(cksum < "$root/pyproject.toml" | tr ' ' '-')"
+  for one in "$stamp"-*; do
+    [ -e "$one" ] || continue
+    case "$extra" in "" | "${one#"$stamp-"}") return 0 ;; esac
+    [ "$one" != "$stamp-dev" ] || return 0
+  done
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+    || { echo "vtr needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+  [ -x "$root/.venv/bin/python" ] || "$python" -m venv "$root/.venv" || exit 1
+  python="$root/.venv/bin/python"
+  echo "installing vtr into $root/.venv (a few minutes the first time)" >&2
+  "$python" -m pip install --quiet --upgrade pip || exit 1
+  # That an editable package shadows others of its name is known here.
+  "$python" -W "ignore:Editable installation" -m pip install --quiet --editable "$root${extra:+[$extra]}" || exit 1
+  touch "$stamp-${extra:-run}"
+}
+install_vtr "$1"

@@ -2,7 +2,8 @@
 # The tests, linters and type checks, on a fresh machine: makes or reuses .venv, needs no GPU and no network after that.
 # Arguments go to pytest: bash tests/run.sh tests/data -k jpeg. Without any, tests of minutes are left out: -m slow
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup.sh" dev
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source examples/setup.sh dev
 
 if [ $# -eq 0 ]; then
   set -- -m "not slow"
