@@ -33,6 +33,11 @@ class InFlow(TyperGroup):
         return sorted(super().list_commands(ctx), key=FLOW.index)
 
 
+def examples(*lines: str) -> str:
+    """The epilog of a verb: commands to copy, each short enough for one line of a terminal."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
 app = typer.Typer(
     name="vtr",
     cls=InFlow,
@@ -40,13 +45,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Video-text retrieval by masked pretraining: shard, pretrain, finetune, eval, embed, search.",
-    epilog="Start with: bash examples/quickstart.sh",
+    epilog=examples(
+        "vtr shard synthetic seed:0 shards --limit 500",
+        "vtr pretrain mac-tiny --shards shards --out runs/first --steps 100",
+        "vtr embed runs/first --shards shards --out embeddings",
+        'vtr search embeddings "a red circle moves left"',
+    ),
 )
-
-
-def examples(*lines: str) -> str:
-    """The epilog of a verb: commands to copy, each short enough for one line of a terminal."""
-    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
 
 
 def _version(asked: bool) -> None:

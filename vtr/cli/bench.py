@@ -12,7 +12,7 @@ import typer
 
 from vtr.bench import SUBJECTS, reached, run
 from vtr.cli.app import app, examples, print_json, progress
-from vtr.cli.options import Device, Json
+from vtr.cli.options import Device, Json, complete_recipe
 from vtr.errors import InputError
 
 bench = typer.Typer(
@@ -91,7 +91,9 @@ def _measure(subject: str, repeats: int, small: bool, as_json: bool, **options: 
 )
 def _step(
     ctx: typer.Context,
-    recipe: Annotated[str, typer.Option(help="Its sizes are measured: a recipe with two towers.")] = "mac-base",
+    recipe: Annotated[
+        str, typer.Option(help="Its sizes are measured: a recipe with two towers.", autocompletion=complete_recipe)
+    ] = "mac-base",
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 2,
     ratio: Annotated[list[float] | None, typer.Option(min=0, max=0.99, help="Mask ratios of the table.")] = None,
     precision: Annotated[list[str] | None, typer.Option(help="Precisions of the table.")] = None,

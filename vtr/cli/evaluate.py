@@ -51,7 +51,10 @@ def evaluate(
     embeddings: Annotated[
         Path | None, typer.Option("--embeddings", help="Instead of a run: vectors of any origin.")
     ] = None,
-    protocol: Annotated[str, typer.Option("--protocol", help=f"One of: {PROTOCOLS}.")] = "own",
+    protocol: Annotated[
+        str,
+        typer.Option("--protocol", help=f"One of: {PROTOCOLS}.", autocompletion=o.complete_from(*PROTOCOLS.split())),
+    ] = "own",
     captions: Annotated[
         str | None, typer.Option("--captions", help="For own data: all, first or paragraph.", show_default=False)
     ] = None,

@@ -19,7 +19,14 @@ from vtr.cli.app import app, examples, print_json, print_text
 def export(
     run: Annotated[str, typer.Argument(help="A run, or one of its checkpoints.")],
     out: o.Out,
-    to: Annotated[str, typer.Option("--to", help="hf, sentence-transformers or onnx.")] = "hf",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="hf, sentence-transformers or onnx.",
+            autocompletion=o.complete_from("hf", "sentence-transformers", "onnx"),
+        ),
+    ] = "hf",
     result: Annotated[Path | None, typer.Option(help="A result of vtr eval, for the model card.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
     as_json: o.Json = False,

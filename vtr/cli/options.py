@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +76,15 @@ def complete_recipe(begun: str) -> list[str]:
     from vtr.recipe import recipe_names
 
     return [name for name in recipe_names() if name.startswith(begun)]
+
+
+def complete_from(*names: str) -> Callable[[str], list[str]]:
+    """As `complete_recipe`, for names that are known beforehand: readers, say."""
+
+    def complete(begun: str) -> list[str]:
+        return [name for name in names if name.startswith(begun)]
+
+    return complete
 
 
 def overrides(sets: list[str] | None, **flags: Any) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def cli_page() -> str:
         "# The command line", "", MADE, "",
         "Results go to stdout, progress to stderr; `--json` prints a result for a program to read. Exit codes: 0 done, "
         "1 failed, 2 a wrong command or setting, 130 interrupted. `vtr --install-completion` teaches your shell the "
-        "verbs, options and recipes; `vtr --show-completion` prints what it would install. `vtr --limits TIMES VERB` "
-        "raises those limits on files of strangers that have no option of their own: see "
+        "verbs, options, readers, recipes and protocols; `vtr --show-completion` prints what it would install. "
+        "`vtr --limits TIMES VERB` raises those limits on files of strangers that have no option of their own: see "
         "[reliability.md](reliability.md#files-of-strangers).", "",
         *[f"- [`vtr {name}`](#vtr-{name}): {_summary(root.commands[name])}" for name in FLOW], "",
     ]  # fmt: skip

@@ -33,7 +33,12 @@ FRAMES, TASKS = "Stored frames and small videos", "Several processes or machines
     )
 )
 def shard(
-    reader: Annotated[str, typer.Argument(help=f"How to read SOURCE: {READERS}.", show_default=False)],
+    reader: Annotated[str,
+        typer.Argument(
+            help=f"How to read SOURCE: {READERS}.", show_default=False,
+            autocompletion=o.complete_from(*READERS.split(", ")),
+        ),
+    ],
     source: Annotated[str, typer.Argument(help="A table, a folder, or seed:N for synthetic.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Shard directory to write.", show_default=False)],
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
