@@ -74,6 +74,22 @@ def test_search_my_videos(tmp_path) -> None:
     assert len(hits) >= 4
 
 
+def test_a_page_without_its_packages_is_refused_before_the_work(tmp_path) -> None:
+    old = tmp_path / "path/fastapi-0.1.dist-info"
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: fastapi\nVersion: 0.1\n")
+    (tmp_path / "videos").mkdir()
+    paths = [str(old.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": ":".join(filter(None, paths))}
+    done = subprocess.run(
+        ["bash", EXAMPLES / "search_my_videos.sh", "videos"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(r"the page needs what is not there: .*not installed: fastapi>=", done.stderr)
+    assert list((tmp_path / "search").iterdir()) == []
+
+
 def test_custom_dataset(tmp_path) -> None:
     script = EXAMPLES / "custom_dataset.py"
     assert call(tmp_path, sys.executable, script).startswith("16 videos, 16 captions in 1 shards")
