@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```bash *(.*)\n((?:.*\n)*?)^```$", re.MULTILINE)
 names = [str(page.relative_to(ROOT)) for page in PAGES]
-SHELL = ("trap", "wait", "source", "export")  # words of a job script
+SHELL = ("trap", "wait", "source", "export", "python3")  # words of a job script, or of setting up
 # Steps and clips that show that a command works, not how well.
 SMALL = {"pretrain": ["--steps", "2", "--batch-size", "8", "--workers", "0"], "shard": ["--workers", "1"]}
 SMALL["finetune"] = SMALL["pretrain"]
@@ -128,10 +128,10 @@ def world(tmp_path, monkeypatch, shards, test_shards, run, embeddings) -> Path:
     shutil.copytree(test_shards, tmp_path / "shards/test")
     shutil.copytree(run, tmp_path / "runs/mac-ft")
     (tmp_path / "videos").mkdir()
-    rows = ["video,caption"]
-    for made in READERS["synthetic"]("seed:1", ReaderOptions(limit=12)):
+    rows = ["video,caption,split"]
+    for number, made in enumerate(READERS["synthetic"]("seed:1", ReaderOptions(limit=12))):
         (tmp_path / f"videos/{made.key}.mp4").write_bytes(made.video())
-        rows.append(f'videos/{made.key}.mp4,"{made.captions[0]}"')
+        rows.append(f'videos/{made.key}.mp4,"{made.captions[0]}",{"train" if number < 8 else "test"}')
     shutil.copy(next((tmp_path / "videos").iterdir()), tmp_path / "clip.mp4")
     (tmp_path / "captions.csv").write_text("\n".join(rows))
     (tmp_path / "captions.txt").write_text("a red circle\na blue star\n")
