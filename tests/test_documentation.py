@@ -75,7 +75,7 @@ def test_every_command_parses(page: Path) -> None:
 
 
 def test_nothing_sends_anybody_to_the_other_package_of_this_name() -> None:
-    """The public index has a `vtr` of somebody else: a clone is installed as `.`, an extra as `.[extra]` or by its packages."""
+    """The public index has another `vtr`: a clone is installed as `.`, an extra as `.[extra]` or by its packages."""
     wrong = re.compile(r"pip install (?:-\S+ +)*[\"'`]*vtr\b(?!/)|vtr\[[a-z]")
     assert wrong.search("`pip install -U vtr`")
     assert wrong.search("pip install 'vtr" + "[serve]'")

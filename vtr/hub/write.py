@@ -103,7 +103,8 @@ def card(kind: str, config: Any, weights: str, result: Mapping[str, Any] | None)
         "# A video-text encoder\n",
         f"Captions and clips become vectors of {config.model.embed_dim} numbers and length 1; their product is how "
         f"well they fit. Written by vtr {__version__}; SHA-256 of the run's weights: `{weights}`.\n",
-        "## Use\n\nIt needs vtr from its own repository; the public index of packages has another of that name. In a clone of it:\n\n"
+        "## Use\n\nIt needs vtr from its own repository; the public index of packages has another of that name. "
+        "In a clone of it:\n\n"
         f"    pip install {shlex.quote(f'.{EXTRAS[kind]}')}\n\n```python\n{LOADING[kind]}\n```\n",
         f"A clip is {data.frames} frames of the whole video, short side {data.resize}, the middle {data.size} x "
         f"{data.size}; a caption has at most {data.words} tokens.\n",
