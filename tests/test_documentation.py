@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import documentation_tables as tables
@@ -93,6 +94,29 @@ def test_nothing_sends_anybody_to_the_other_package_of_this_name() -> None:
 def test_what_is_not_run_says_why() -> None:
     reasons = [(page.name, why) for page in PAGES for why, _ in blocks(page) if why]
     assert [(name, why) for name, why in reasons if not why.startswith("needs ")] == []
+
+
+@pytest.mark.parametrize("page", [PAGES[0], ROOT / "docs/quickstart.md"], ids=["README.md", "quickstart.md"])
+def test_the_first_steps_follow_from_each_other(page: Path) -> None:
+    """Also where nothing is run: what a command reads was made by one above it, and each run is used below."""
+    text, made, unused = page.read_text("utf-8"), set(), set()
+    for line in (line for _, lines in blocks(page) for line in lines if line.startswith("vtr ")):
+        verb, *words = words_of(line)[1:]
+        given = dict(pairwise(words))
+        if verb == "shard":
+            made.add(words[2])
+            continue
+        read = [words[0]] if verb in ("finetune", "eval", "embed", "search") else []
+        read += [given["--shards"]] if "--shards" in given else []
+        assert set(read) <= made, line
+        unused -= set(read)
+        if "--videos" in given:
+            assert f"\n    {given['--videos']}/" in text, f"{line}: the table has no video of that folder"
+        if "--out" in given:
+            made.add(given["--out"])
+        if verb in ("pretrain", "finetune"):
+            unused.add(given["--out"])
+    assert not unused
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
