@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from vtr import api, build, checkpoint, makers, recipe, runfiles
-from vtr.errors import ConfigError, RunError
+from vtr.errors import ConfigError, Interrupted, RunError
+from vtr.objectives.mac import MAC
 
 STAGES = """
 [[stages]]
@@ -126,6 +129,24 @@ def test_a_stage_may_set_a_temperature_or_parts_of_another_shape(nano: Path, sha
     second = load_file(last / "objective.safetensors")
     assert first["decoder.norm.weight"].shape != second["decoder.norm.weight"].shape == (12,)
     torch.testing.assert_close(first["word_head.weight"], second["word_head.weight"], rtol=0, atol=1e-6)
+
+
+def test_a_signal_in_the_last_step_of_a_stage(staged: Path, shards: Path, tmp_path: Path) -> None:
+    signals = [signal.SIGTERM]
+
+    class Stopped(MAC):
+        def after_step(self, step: int) -> None:
+            if step == 2 and signals:
+                os.kill(os.getpid(), signals.pop())
+
+    def own(model, words):
+        return Stopped(model, words.mask_id, 0.5, 0.0)
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match=r"stopped at step 2 of 2, saved as .*run\.stage-1.*step-00000002"):
+        api.pretrain(str(staged), shards, out, objective=own)
+    assert not out.exists(), "the second stage has not begun"
+    assert api.pretrain(str(staged), shards, out, objective=own).name == "step-00000003", "and now it does"
 
 
 def test_a_damaged_file_of_the_stage_before(run: Path, tmp_path: Path) -> None:

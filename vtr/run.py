@@ -53,11 +53,12 @@ def run(
     evaluate: Callable[[build.Loaded], dict[str, float]] | None = None,
     objective_of: Callable[[Any, CaptionTokenizer], torch.nn.Module] | None = None,
     fresh: bool = False,
+    more: bool = False,
 ) -> Path:
     """Trains in `out` and returns the last checkpoint; a run that is there already goes on, unless `fresh`.
 
     `init` names the weights it starts from; `evaluate` scores the model as it is; `objective_of` makes an objective
-    that is not the config's.
+    that is not the config's; `more` tells that another training follows, which a signal in the last step is to stop.
     Raises RunError when `out` holds another kind of run, or one with another config or other data.
     """
     from accelerate.utils import gather_object, set_seed
@@ -153,6 +154,7 @@ def run(
                     partial(score, evaluate) if evaluate else None,
                     average,
                     spread,
+                    more,
                 )
                 reading = sum_of(gather_object([reading]))
             if accelerator.is_main_process:

@@ -54,3 +54,20 @@ def test_stages_train_on_and_go_on_in_the_second(staged: Path, shards: Path, tmp
     for key in ("loss", "gradient_norm"):
         assert [row[key] for row in rows(out)] == pytest.approx([row[key] for row in rows(alone)], rel=2e-3)
     same_weights(tmp_path / "alone.stage-1", tmp_path / "run.stage-1")
+
+
+@pytest.mark.slow
+def test_a_signal_in_the_last_steps_of_a_stage(nano: Path, shards: Path, tmp_path: Path) -> None:
+    """Of nine steps none is the tenth, at which processes agree."""
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(nano.read_text() + STAGES.replace('"train.steps" = 2\n', '"train.steps" = 9\n', 1))
+    process = start(
+        recipe, shards, out, "--num-processes", 2, "--set", "train.log_every=10", "--set", "train.save_every=1"
+    )
+    wait_for(lambda: len(rows(tmp_path / "run.stage-1")) >= 1, "steps of the first stage")
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert "error: stopped " in stderr
+    assert not rows(out)

@@ -51,7 +51,9 @@ def stream(start: int) -> Iterator[tuple[Batch, list[Any]]]:
         yield batch_of(step), []
 
 
-def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, average=None, **changes: Any) -> Path:
+def go(
+    out: Path, model: Toy, evaluate=None, batches=stream, fused=False, average=None, more=False, **changes: Any
+) -> Path:
     plan = {"steps": 6, "batch_size": 4, "pieces": 1, "pieces_how": "exact", "seed": 5, "warmup": 2,
             "floor": 0.0, "clip": 0.0, "unmasked_tail": 0.0,
             "log_every": 1, "save_every": 2, "eval_every": 0, "keep": 9,
@@ -68,7 +70,8 @@ def go(out: Path, model: Toy, evaluate=None, batches=stream, fused=False, averag
         model.load_state_dict(torch.load(latest / "weights.pt"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, fused=fused)
     with accelerated(torch.device("cpu"), "fp32") as accelerator:
-        return train(model, optimizer, accelerator, batches, Plan(**plan | changes), out, write_run, evaluate, average)
+        given = Plan(**plan | changes)
+        return train(model, optimizer, accelerator, batches, given, out, write_run, evaluate, average, more=more)
 
 
 def metrics(out: Path, key: str) -> list[Any]:
@@ -157,6 +160,20 @@ def test_a_ctrl_c_during_the_last_evaluation_loses_nothing(tmp_path: Path) -> No
     # In the middle, the wish is heard at the end of the next step.
     with pytest.raises(Interrupted, match="stopped at step 4 of 6"):
         go(tmp_path / "middle", Toy(), evaluate, eval_every=3, save_every=100)
+
+
+def test_a_signal_in_the_last_step_keeps_what_follows_from_starting(tmp_path: Path) -> None:
+    def stopping(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        for step, item in enumerate(stream(start), start):
+            if step == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield item
+
+    with pytest.raises(Interrupted, match=r"stopped at step 6 of 6, saved as .*step-00000006\n.*the same command"):
+        go(tmp_path / "more", Toy(), batches=stopping, more=True)
+    assert names(tmp_path / "more") == [2, 4, 6]
+    assert go(tmp_path / "more", Toy(), more=True).name == "step-00000006", "it goes on"
+    assert go(tmp_path / "all", Toy(), batches=stopping).name == "step-00000006", "nothing is left to stop"
 
 
 def test_the_tail_sees_everything(tmp_path: Path) -> None:

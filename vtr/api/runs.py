@@ -55,7 +55,7 @@ def pretrain(
         rundir.check_begun([*folders, Path(out)], fresh=fresh)
     later = False
     for stage, folder in zip(before, folders, strict=True):
-        _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, later=later, fresh=fresh)
+        _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, later=later, fresh=fresh, more=True)
         init_from, later = str(folder), True
     return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, later=later, fresh=fresh)
 
@@ -121,8 +121,10 @@ def _pretrain_stage(
     *,
     later: bool,
     fresh: bool,
+    more: bool = False,
 ) -> Path:
-    """One training; a `later` stage goes on with all that `init_from`, the one before it, has learnt."""
+    """One training, with `more` to come or not; a `later` stage goes on with all that `init_from`, the one before it,
+    has learnt."""
     from vtr.build import make_model, make_tokenizer
     from vtr.data.mixture import open_shards
     from vtr.initial import Initial, initial
@@ -144,7 +146,7 @@ def _pretrain_stage(
     scorer = _scorer(eval_shards)
     return run(
         "pretrain", config, index, Path(out), start,
-        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh,
+        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh, more=more,
     )  # fmt: skip
 
 

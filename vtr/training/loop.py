@@ -68,13 +68,15 @@ def train(
     evaluate: Callable[[], dict[str, float]] | None = None,
     average: Average | None = None,
     spread: Spread | None = None,
+    more: bool = False,
 ) -> Path:
     """Trains to `plan.steps`, from the newest checkpoint in `out` if there is one, and returns the last checkpoint.
 
     `batches(step)` gives the batches from that step on; `write_run(folder)` writes what makes a checkpoint a run
     (config, weights, tokenizer); `average` follows each step that was taken. With `spread` the model is spread over the
     processes; `write_run` and `evaluate` then find its whole in `spread.whole`.
-    Raises Interrupted after saving when a signal asks to stop, WorkError for steps that are not finite or too many
+    Raises Interrupted after saving when a signal asks to stop (in the last steps only where there is `more` to train
+    after this: who has all that was asked for needs no stop), WorkError for steps that are not finite or too many
     unreadable videos, ConfigError where the batch or the objective does not divide into `plan.pieces`.
     """
     world, main = accelerator.num_processes, accelerator.is_main_process
@@ -198,6 +200,8 @@ def train(
             log.note(f"{quarantine.kinds.total()} samples could not be read: see {quarantine.path}")
         if finite.skipped:
             log.note(f"{finite.skipped} steps were not finite and changed nothing: see {finite.path}")
+    if more and stop.agreed(accelerator):  # signals go elsewhere by now: no wish comes too late to be seen
+        raise _stopped(plan.steps, plan.steps, checkpoint.place(out, plan.steps))
     return checkpoint.place(out, plan.steps)
 
 
