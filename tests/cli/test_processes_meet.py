@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_helpers import Cli, refused
 from process_helpers import command, spawn
 
 LEAVES = """
@@ -53,4 +54,27 @@ def test_an_address_that_is_taken(nano: Path, shards: Path, tmp_path: Path) -> N
     error, hint = stderr.splitlines()[-2:]
     assert error.startswith(f"error: the 2 processes of this run do not meet at 127.0.0.1:{port}: "), stderr
     assert hint.startswith("hint: see what the others said, and that no other program listens there; then")
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("told", [{"WORLD_SIZE": "two"}, {"WORLD_SIZE": "2", "RANK": "first"}, {"LOCAL_RANK": "-1"}])
+def test_a_place_that_is_no_number(
+    cli: Cli, nano: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
+) -> None:
+    for name, value in {"RANK": "0", **told}.items():
+        monkeypatch.setenv(name, value)
+    result = cli("pretrain", nano, "--shards", shards, "--out", tmp_path / "run")
+    name, value = list(told.items())[-1]
+    refused(result, 2, f"the environment says {name}={value}, where a launcher", "give --num-processes N")
+
+
+@pytest.mark.parametrize("told", [{"RANK": "0", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "two"}])
+def test_a_place_without_an_address(nano: Path, shards: Path, tmp_path: Path, told: dict[str, str]) -> None:
+    process = spawn(command(nano, shards, tmp_path / "run"), env={**os.environ, **told})
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2, stderr
+    assert stdout == ""
+    error, hint = stderr.splitlines()[-2:]
+    assert error.startswith("error: what RANK, WORLD_SIZE and MASTER_ADDR say does not connect the processes: "), stderr
+    assert hint.startswith("hint: give --num-processes N, or start with")
     assert "Traceback" not in stderr

@@ -42,12 +42,13 @@ def print_checkpoint(out: Path, checkpoint: Path, *, as_json: bool) -> None:
 def run_together(processes: int | None) -> bool:
     """Runs this very command `processes` times over to their end; False in a process that is to do the work itself.
 
-    Raises ConfigError when another launcher has started another number, WorkError when one of them is killed, and a
-    VtrError without words, for the words have been said, when one of them fails.
+    Raises ConfigError when another launcher has started another number or says none, Interrupted when a signal ended
+    them before they trained, WorkError when one of them is killed, and a VtrError without words, for the words have
+    been said, when one of them fails.
     """
     _follow_launcher()
     if "RANK" in os.environ:
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        world = _place_among_others()
         if processes not in (None, world):
             raise ConfigError(
                 f"--num-processes {processes}, but {world} were launched already", "leave --num-processes out"
@@ -57,6 +58,19 @@ def run_together(processes: int | None) -> bool:
         return False
     _launch([sys.executable, "-m", "vtr", *sys.argv[1:]], processes)
     return True
+
+
+def _place_among_others() -> int:
+    """How many processes another launcher has started. Raises ConfigError where what it tells of them is no number."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    told = {name: os.environ[name] for name in names if name in os.environ}
+    wrong = [f"{name}={value}" for name, value in told.items() if not value.isdecimal()]
+    if wrong:
+        raise ConfigError(
+            f"the environment says {', '.join(wrong)}, where a launcher of several processes puts a number",
+            "unset RANK and WORLD_SIZE and give --num-processes N, or start with torchrun or accelerate launch",
+        )
+    return int(told.get("WORLD_SIZE", "1"))
 
 
 def _launch(command: list[str], processes: int) -> None:

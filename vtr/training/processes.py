@@ -39,7 +39,8 @@ def accelerated(
     The connections between processes stay to the end of this process, for its next run (of a recipe with stages, say):
     made anew, they would meet what is left of the old ones at the same address.
     It is not told of FSDP or DeepSpeed: spreading a model is `vtr.training.spread`'s, and transformers would load
-    nothing into it. Raises WorkError where the processes do not find each other.
+    nothing into it. Raises WorkError where the processes do not find each other, ConfigError where the environment does
+    not say how.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -77,6 +78,13 @@ def _joining() -> Iterator[None]:
     """Around what connects the processes to each other."""
     try:
         yield
+    except ValueError as error:  # what the environment says of them is missing, or no number
+        if not {"RANK", "WORLD_SIZE"} & os.environ.keys():
+            raise
+        raise ConfigError(
+            f"what RANK, WORLD_SIZE and MASTER_ADDR say does not connect the processes: {str(error).splitlines()[0]}",
+            "give --num-processes N, or start with torchrun or accelerate launch: they set all that is needed",
+        ) from error
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not _is_of_a_connection(error):
             raise
