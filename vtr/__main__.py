@@ -1,4 +1,4 @@
-"""`vtr` and `python -m vtr`: the door in front of the command line, where a Ctrl-C is met from the first moment.
+"""`vtr` and `python -m vtr`: the door in front of the command line, where signals are met from the first moment.
 
 A KeyboardInterrupt in the middle of an import leaves half a module behind, and numpy or torch then end in errors of
 their own. While something is imported there is nothing to save, so the process simply ends.
@@ -12,13 +12,16 @@ import sys
 from types import FrameType
 
 INTERRUPTED = 130
+SAID = b"error: interrupted\nhint: run the same command to go on\n"
+# What schedulers send; a training hears them as wishes while it trains.
+SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """A handler of SIGINT: ends the process while it imports, else raises KeyboardInterrupt as Python would."""
+    """A handler of signals: ends the process while it imports, else raises KeyboardInterrupt as Python would."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"error: interrupted\n")
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, SAID)
             os._exit(INTERRUPTED)
         frame = frame.f_back
     raise KeyboardInterrupt
@@ -29,6 +32,11 @@ def main() -> None:
     # Somebody who started us deaf to Ctrl-C (nohup, a shell's background job) keeps that.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
+    # One of several processes may wait for the others where Python hears nothing: there a signal ends it, as ever, and
+    # their launcher says so.
+    for number in SCHEDULERS if "RANK" not in os.environ else ():
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
     from vtr.cli.app import main as run
 
     run()

@@ -90,11 +90,13 @@ def _launch(command: list[str], processes: int) -> None:
         said: list[IO[bytes] | None] = [None]
         # Only the main process speaks; what the others say last is told when they are the ones that failed.
         said += [stack.enter_context(tempfile.TemporaryFile()) for _ in range(processes - 1)]
-        stack.enter_context(_handed_on(children))
+        handed = stack.enter_context(_handed_on(children))
         for rank in range(processes):
             own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
             quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": said[rank]} if rank else {}
             children.append(subprocess.Popen(command, env={**os.environ, **own}, pass_fds=(heard,), **quiet))  # noqa: S603
+        for number in tuple(handed):  # those that came before the last child
+            _send(number, children)
         os.close(heard)
         stack.callback(os.close, held)
         failed, early = _first_failure(children)
@@ -102,6 +104,9 @@ def _launch(command: list[str], processes: int) -> None:
         if failed is None:
             return
         code = int(children[failed].returncode)
+        if -code in handed:  # where a child trains it saves; elsewhere it ends of it
+            name = signal.Signals(-code).name
+            raise Interrupted(f"stopped by {name} while it was being set up", "run the same command to go on")
         if code < 0:
             raise WorkError(
                 f"process {failed} of {processes} was ended by {signal.Signals(-code).name}",
@@ -152,21 +157,27 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
 
 
 @contextlib.contextmanager
-def _handed_on(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Signals of a scheduler go to the children; a terminal's Ctrl-C has reached them already."""
+def _handed_on(children: list[subprocess.Popen[bytes]]) -> Iterator[set[int]]:
+    """Signals of a scheduler go to the children; a terminal's Ctrl-C has reached them already. Gives what came."""
+    handed: set[int] = set()
 
     def hand_on(number: int, frame: Any) -> None:  # noqa: ARG001
-        for child in children:
-            if child.poll() is None:
-                child.send_signal(number)
+        handed.add(number)
+        _send(number, children)
 
     numbers = {signal.SIGTERM: hand_on, signal.SIGUSR1: hand_on, signal.SIGINT: _leave}
     old = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     try:
-        yield
+        yield handed
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def _send(number: int, children: list[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(number)
 
 
 def _leave(number: int, frame: Any) -> None:
