@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +76,34 @@ def test_a_signal_to_accelerate_s_launcher_of_one_process_saves(nano: Path, shar
     wait_for(lambda: not alive(out), "end of the one that trains", 60)
     process.communicate(timeout=60)
     assert checkpoint.newest(out) is not None, "it saved"
+
+
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)])
+def test_a_signal_while_it_is_set_up(nano: Path, shards: Path, out: Path, number: int, processes: int) -> None:
+    """In several processes one of them may wait in torch for the others, where Python hears nothing."""
+    given = ("--num-processes", processes) if processes > 1 else ()
+    for delay in (0.6, 2.0):
+        process = start(nano, shards, out, *GIVEN[2:], *given)
+        time.sleep(delay)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+        assert process.returncode == 130, (delay, stderr)
+        assert stdout == ""
+        assert "error: " in stderr
+        assert "hint: " in stderr
+        assert "Traceback" not in stderr
+        wait_for(lambda: not alive(out), "end of those that were started", 30)
+
+
+def test_a_launcher_that_is_gone_before_its_child_has_looked(nano: Path, shards: Path, out: Path) -> None:
+    """The child is process 1's from its first line on; the launcher's name in its environment tells that it was not."""
+    if Path(os.fsdecode(Path("/proc/1/cmdline").read_bytes().split(b"\0")[0])).name.startswith("python"):
+        pytest.skip("process 1 may be a launcher here")
+    line = shlex.join(command(nano, shards, out, *GIVEN[2:]))
+    log = out.with_name("log")
+    log.touch()
+    orphan = f"(sleep 0.5; exec {line}) > {log} 2>&1 & exit 0"
+    environment = {**os.environ, "ACCELERATE_DYNAMO_USE_FULLGRAPH": "False"}
+    subprocess.run(["sh", "-c", orphan], env=environment, timeout=30, check=True, start_new_session=True)
+    wait_for(lambda: re.search("^error: (interrupted|stopped at step)", log.read_text(), re.M), "end", 60)
+    wait_for(lambda: not alive(out), "end", 30)

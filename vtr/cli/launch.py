@@ -198,15 +198,23 @@ def _follow_launcher() -> None:
     elif not any(name in os.environ for name in LAUNCHED):
         return
     parent = os.getppid()
+    orphaned = parent == 1 and not _starts_pythons()
 
     def follow() -> None:
         if line is not None:
             os.read(int(line), 1)
-        while line is None and os.getppid() == parent:
+        while line is None and os.getppid() == parent and not orphaned:
             time.sleep(LOOK_EVERY_S)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _starts_pythons() -> bool:
+    """Whether process 1 may be a launcher, as in a container: those are Python. Else it takes in orphans alone."""
+    with contextlib.suppress(OSError):
+        return Path(os.fsdecode(Path("/proc/1/cmdline").read_bytes().split(b"\0")[0])).name.startswith("python")
+    return False
 
 
 def _free_port() -> int:
