@@ -141,6 +141,10 @@ def resolve(run: Path) -> Path:
 
     Raises RunError when it is neither, or has nothing whole in it.
     """
+    if run.is_symlink() and not run.exists():
+        raise RunError(
+            f"{run} is a link to {run.readlink()}, which is not there", "give the run, or a checkpoint of it"
+        )
     if not run.is_dir():
         raise RunError(f"there is no run {run}", "give the --out of a `vtr pretrain` or `vtr finetune`")
     if (run / HASHES).is_file():

@@ -354,18 +354,24 @@ def test_a_best_that_was_not_marked_any_more(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000002")
 
 
-@pytest.mark.parametrize("left", ["another", "none", "a checkpoint that is gone"])
+@pytest.mark.parametrize("left", ["another", "none", "a checkpoint that is gone", "a link to what is gone"])
 def test_a_link_that_was_left_behind(tmp_path: Path, left: str) -> None:
     """The record was written, its link was not any more: it is made as the run goes on, if the checkpoint is there."""
     scores = [5.0, 9.0, 7.0, 8.0]
     go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, eval_every=2, best="t2v R@1")
-    (tmp_path / "best").unlink()
+    gone = left.endswith("gone")
+    if left != "a link to what is gone":
+        (tmp_path / "best").unlink()
     if left == "another":
         checkpoint.mark_best(tmp_path, checkpoint.place(tmp_path, 2))
-    if left == "a checkpoint that is gone":
-        (tmp_path / "checkpoints/step-00000004").rename(tmp_path / "checkpoints/gone")
+    if gone:
+        (tmp_path / "checkpoints/step-00000004").rename(tmp_path / "checkpoints/torn-step-00000004")
+    if left == "a link to what is gone":
+        with pytest.raises(RunError, match=r"best is a link to checkpoints/step-00000004, which is not there\n.*run"):
+            checkpoint.resolve(tmp_path / "best")
+        Best(tmp_path, "t2v R@1", 6)
+        assert not (tmp_path / "best").is_symlink()
     go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, steps=8, eval_every=8, keep=1, best="t2v R@1")
-    gone = left == "a checkpoint that is gone"
     assert (tmp_path / "best").readlink().name == ("step-00000008" if gone else "step-00000004")
     assert json.loads((tmp_path / "best.json").read_text())["value"] == (8.0 if gone else 9.0)
 

@@ -65,11 +65,11 @@ class Best:
 
     def _follow(self, recorded: Path, *, main: bool) -> None:
         link = self.run / checkpoint.BEST
-        if link.is_symlink() and link.readlink().name == recorded.name:
-            return
         if not recorded.is_dir():
             self.value = None
-        elif main:
+            if main and link.is_symlink() and not link.exists():
+                link.unlink(missing_ok=True)
+        elif main and not (link.is_symlink() and link.readlink().name == recorded.name):
             checkpoint.mark_best(self.run, recorded)
 
     def mark(self, step: int, path: Path, *, main: bool) -> None:
