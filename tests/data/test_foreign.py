@@ -403,7 +403,22 @@ def test_patterns(tmp_path: Path) -> None:
         ("pipe:touch x.tar", "is no path"),
         ("https://example.org/{000..002}.tar", "is no path"),
         ("a.tar::b.tar", "is no path"),
-        ("{0..99999999}.tar", "names more than 1000000 tars"),
+        *(
+            (f"{many}.tar", "names more than 1000000 tars")
+            for many in (
+                "{0..99999999}",
+                "{-1..1000000}",
+                "{5..-2000000}",
+                "{a,b}" * 21,
+                "{x," + "{a,b}" * 40 + "}",
+                "{a..z}" * 5,
+                "{0..9999999..3}",
+                "{" + "9" * 30 + ".." + "1" * 30 + "}",
+            )
+        ),
+        ("{" * 2000 + "a.tar" + "}" * 2000, "do not match"),
+        ("{0..9999999..1000}.tar", "0.tar does not exist"),  # ten thousand
+        ("{" + ",".join("{a}{0..2000}" for _ in range(3)) + "}.tar", "does not exist"),  # six thousand
     ):
         with pytest.raises(DataError, match=words):
             patterns.find(pattern)

@@ -36,7 +36,6 @@ def at_url(url: str) -> tuple[str, tuple[str, ...]]:
     """
     if any(letter in url for letter in "*?["):
         raise DataError(f"{url} would need a listing of what is there", "count the tars: 'URL/{000..010}.tar'")
-    _refuse_many(url)
     found = [one.rpartition("/") for one in dict.fromkeys(_expand(url))]
     if len({root for root, _, _ in found}) > 1:
         raise DataError(f"{url} names several directories", "give --shards once for each")
@@ -58,7 +57,6 @@ def find(path: str) -> Tars:
         if not names:
             raise DataError(f"{path} has no tars", "name the directory that has them, or a pattern: 'shards/*.tar'")
         return Tars(root, names)
-    _refuse_many(path)
     paths = list(dict.fromkeys(_expand(path)))  # each once, in the order of the pattern
     if not paths:
         raise DataError(f"no file is called {path}", "quote the pattern, so that it is vtr that expands it")
@@ -73,13 +71,41 @@ def matches(path: Path, pattern: str) -> bool:
     """Whether the absolute `path` is, or would be if it were there, one of the tars that `pattern` names."""
     import braceexpand
 
+    _refuse_many(pattern)
     return any(path.match(os.path.abspath(one)) for one in braceexpand.braceexpand(pattern))  # noqa: PTH100
 
 
 def _refuse_many(pattern: str) -> None:
-    ranges = re.findall(r"\{(\d{1,18})\.\.(\d{1,18})", pattern)
-    if math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges) > (most := bounds.at_most(MOST)):
+    if _count(pattern) > (most := bounds.at_most(MOST)):
         raise DataError(f"{pattern} names more than {most} tars", f"name fewer at once; {bounds.HINT}")
+
+
+def _count(pattern: str) -> int:
+    """How many names braces unfold to: counted before they do, for braceexpand holds what stands in braces at once."""
+    open_ = [[0, 1, 0]]  # of each brace: names up to its last comma, names since, and where it began
+    escaped = False
+    for at, letter in enumerate(pattern):
+        if escaped or letter == "\\":
+            escaped = not escaped
+        elif letter == "{":
+            open_.append([0, 1, at])
+        elif letter == "," and len(open_) > 1:
+            open_[-1][0], open_[-1][1] = sum(open_[-1][:2]), 1
+        elif letter == "}" and len(open_) > 1:
+            before, since, began = open_.pop()
+            open_[-1][1] *= before + since if before else max(since, _range(pattern[began : at + 1]))
+    return math.prod(since for _, since, _ in open_)
+
+
+def _range(braces: str) -> int:
+    """How many names `{FIRST..LAST}` or `{FIRST..LAST..STEP}` means; 1 for anything else in braces."""
+    import braceexpand
+
+    if numbers := re.fullmatch(r"\{(-?\d{1,4300})\.\.(-?\d{1,4300})(?:\.\.-?(\d{1,4300}))?\}", braces):
+        first, last, step = (int(number or 1) for number in numbers.groups())
+        return abs(last - first) // (step or 1) + 1
+    letters = re.fullmatch(r"\{[A-Za-z]\.\.[A-Za-z](\.\.-?\d{1,4300})?\}", braces)
+    return sum(1 for _ in braceexpand.braceexpand(braces)) if letters else 1
 
 
 def _expand(pattern: str) -> Iterator[str]:
@@ -87,8 +113,9 @@ def _expand(pattern: str) -> Iterator[str]:
 
     import braceexpand
 
+    _refuse_many(pattern)
     try:
         for one in braceexpand.braceexpand(pattern):
             yield from sorted(glob.glob(one)) if glob.has_magic(one) else [one]  # noqa: PTH207
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"the braces of {pattern} do not match", "write it like 'shards/{000..010}.tar'") from error
