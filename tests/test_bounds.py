@@ -58,6 +58,9 @@ def test_a_cell_of_a_table(tmp_path: Path) -> None:
     assert "1 of 1 samples were skipped" in taken.stderr, "the table is read"
     wrong = vtr("shard", "table", tmp_path / "t.csv", tmp_path / "s", **{bounds.NAME: "many"})
     assert "error: VTR_LIMITS is 'many', wanted a number" in wrong.stderr
+    told = vtr("inspect", "--help", **{bounds.NAME: "many"})
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "Examples" in told.stdout
     assert "Traceback" not in wrong.stderr
 
 
@@ -95,8 +98,9 @@ def test_values_in_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert read("table", str(path))[0].captions == ("x",)
     path.write_text(json.dumps({"video": "a.mp4", "caption": "x"})[:-1] + ', "more": ' + "[" * 300 + "]" * 300 + "}")
     monkeypatch.setenv(bounds.NAME, "1000")
-    with pytest.raises(DataError, match="nested more than 200 deep"):
+    with pytest.raises(DataError, match="nested more than 200 deep") as caught:
         read("table", str(path))
+    assert "--limits" not in str(caught.value), "no limit is let through there"
 
 
 def test_captions_in_a_tar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_a_killed_worker_is_an_error_that_says_where_it_was(tmp_path: Path) -> N
     samples = make_samples(tmp_path / "videos", 9)
     samples[4] = replace(samples[4], video=Dies(signal.SIGKILL))
     with pytest.raises(
-        WorkError, match=r"killed \(SIGKILL\) while at clip-004 \(clip-004\.mp4\), .* 000001\.tar"
+        WorkError, match=r"killed \(SIGKILL\) while at sample clip-004 \(clip-004\.mp4\), .* 000001\.tar"
     ) as caught:
         shard(samples, tmp_path / "out")
     assert "it continues; if memory ran out, use fewer --workers" in caught.value.hint

@@ -58,7 +58,10 @@ def test_a_worker_that_is_killed(
     (videos / "a.txt").write_text("a dog")
     embed = ("embed", run, "--out", out, "--workers", 1, *CPU)
     command, words = {
-        "shard": (("shard", "folder", videos, out, "--workers", 1), "a worker process was killed (SIGKILL) while at a"),
+        "shard": (
+            ("shard", "folder", videos, out, "--workers", 1),
+            "a worker process was killed (SIGKILL) while at sample a (",
+        ),
         "eval": (("eval", run, "--shards", test_shards, "--workers", 1, "--out", out, *CPU), "a decoding process"),
         "embed": ((*embed, "--shards", test_shards), "a decoding process"),
         "spans": ((*embed, "--shards", test_shards, "--segments", "0.4s"), "was killed (SIGKILL) while at"),

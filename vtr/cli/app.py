@@ -32,6 +32,12 @@ class InFlow(TyperGroup):
         """Their names, for `vtr --help`."""
         return sorted(super().list_commands(ctx), key=FLOW.index)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Does what the verb does, or shows its help, which is there whatever the environment says."""
+        if "--help" not in ctx.args:
+            bounds.at_most(1)  # whether it is a number, whoever gave it
+        return super().invoke(ctx)
+
 
 def examples(*lines: str) -> str:
     """The epilog of a verb: commands to copy, each short enough for one line of a terminal."""
@@ -64,7 +70,6 @@ def _limits(times: float | None) -> None:
     """To where the bounds are asked for, which worker processes inherit."""
     if times is not None:
         os.environ[bounds.NAME] = f"{times:g}"
-    bounds.at_most(1)  # whether it is a number, whoever gave it
 
 
 @app.callback()

@@ -21,7 +21,7 @@ def write_all(
         """`task` once more without the sample that hung or crashed its worker."""
         sample = task.samples[lost.item]
         task.remove_leftovers()
-        at = f"{sample.key} ({sample.source}), to be written to {task.tar.name}"
+        at = f"sample {sample.key} ({sample.source}), to be written to {task.tar.name}"
         return replace(task, lost={**task.lost, lost.item: lost.blame(at, time_limit_s)})
 
     return run_tasks(write_shard, tasks, workers=workers, time_limit_s=time_limit_s, on_lost=on_lost, on_tick=on_tick)

@@ -224,7 +224,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _plain(value: Any, depth: int = 0) -> JSON:
     """A value as strict JSON; dates and decimals become strings. Raises ValueError for one that is nested too deep."""
     if depth > DEEPEST and depth > (most := min(BOTTOM, bounds.at_most(DEEPEST))):
-        raise ValueError(f"a value is nested more than {most} deep ({bounds.HINT})")
+        more = "" if most == BOTTOM else f" ({bounds.HINT})"
+        raise ValueError(f"a value is nested more than {most} deep{more}")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
