@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -165,6 +166,31 @@ def test_a_torn_download(vit, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(WorkError, match="could not be loaded"):
         load_timm(encoder(), f"local-dir:{tmp_path / 'torn'}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"model_args": {"nosuch": 1}}, {"model_args": {"depth": "two"}}, {"model_args": {"depth": 0}}, [],
+        {"model_args": {"num_heads": 3}}, {"model_args": {"num_heads": 0}}, {"model_args": {"patch_size": 0}},
+        {"model_args": {"act_layer": "nosuch"}}, {"architecture": None}, {"pretrained_cfg": [1]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_directory_whose_settings_fit_no_model(vit, tmp_path: Path, given: dict | list) -> None:
+    shutil.copytree(vit[1], tmp_path / "bad")
+    file = tmp_path / "bad" / "config.json"
+    told = json.loads(file.read_text())
+    for name, value in given.items() if isinstance(given, dict) else ():
+        told[name] = SMALL | value if name == "model_args" else value
+    if given == {"architecture": None}:
+        del told["architecture"]
+    file.write_text(json.dumps(told if given else given))
+    words = r"bad' could not be loaded from the directory: .+\n.*local-dir:PATH"
+    with pytest.raises(WorkError, match=words):
+        timm_shape(f"local-dir:{tmp_path / 'bad'}")
+    with pytest.raises((WorkError, ConfigError), match=rf"{words}|are not of the model that their config\.json names"):
+        load_timm(encoder(), f"local-dir:{tmp_path / 'bad'}")
 
 
 def test_a_directory_with_tensors_missing_and_strange_ones(vit, tmp_path: Path) -> None:

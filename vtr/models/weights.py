@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from timm.layers import get_act_layer
 from torch import Tensor, nn
 
-from vtr.errors import ConfigError, WorkError
+from vtr.errors import ConfigError, VtrError, WorkError
 from vtr.models.joint import UnifiedEncoder, WordEmbeddings
 from vtr.models.positions import fit_grid
 from vtr.models.text import hub_config, pretrained_text
@@ -47,48 +49,52 @@ def load_timm(encoder: VideoEncoder, name: str) -> None:
 
     Raises WorkError when the weights cannot be had, ConfigError when they do not fit.
     """
-    model = _timm(name, weights=True)
-    source: dict[str, Tensor] = model.state_dict()
-    if "patch_embed.proj.weight" not in source:
-        raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
-    source["patch_embed.weight"] = source.pop("patch_embed.proj.weight")
-    if "patch_embed.proj.bias" in source:
-        source["patch_embed.bias"] = source.pop("patch_embed.proj.bias")
-    if "cls_token" in source and source["pos_embed"].shape[1] == model.patch_embed.num_patches:
-        # Positions for patches alone (timm's no_embed_class): CLS has none.
-        source["pos_embed"] = _with_cls(source["pos_embed"])
-    activation = model.blocks[0].mlp.act
-    fill_image(encoder, source, activation, name)
+    import timm
+
+    with _told(name):
+        # Asked for without its classifier, timm would leave what is missing as it was drawn, and only log it.
+        model: Any = timm.create_model(name, pretrained=True)
+        source: dict[str, Tensor] = model.state_dict()
+        if "patch_embed.proj.weight" not in source:
+            raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
+        source["patch_embed.weight"] = source.pop("patch_embed.proj.weight")
+        if "patch_embed.proj.bias" in source:
+            source["patch_embed.bias"] = source.pop("patch_embed.proj.bias")
+        if "cls_token" in source and source["pos_embed"].shape[1] == model.patch_embed.num_patches:
+            # Positions for patches alone (timm's no_embed_class): CLS has none.
+            source["pos_embed"] = _with_cls(source["pos_embed"])
+        fill_image(encoder, source, model.blocks[0].mlp.act, name)
 
 
 def timm_shape(name: str) -> dict[str, Any]:
     """The settings that the timm ViT `name` wants of a recipe. Raises what `load_timm` raises."""
-    with torch.device("meta"):
-        model = _timm(name, weights=False)
-    blocks = getattr(model, "blocks", None)
-    if blocks is None or not hasattr(model, "patch_embed"):
-        raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
-    activation = [act for act in ("gelu", "quick_gelu", "gelu_tanh") if alike(get_act_layer(act)(), blocks[0].mlp.act)]
-    pixels = {mean: pixels for pixels, (mean, _) in PIXELS.items()}
-    shape = {
-        "width": model.embed_dim, "depth": len(blocks), "heads": blocks[0].attn.num_heads,
-        "patch": model.patch_embed.patch_size[0], "norm_pre": not isinstance(model.norm_pre, nn.Identity),
-        "activation": activation[0] if activation else "gelu",
-        "pixels": pixels.get(tuple(model.pretrained_cfg.get("mean", ())), "imagenet"),
-    }  # fmt: skip
+    import timm
+
+    with _told(name):
+        with torch.device("meta"):
+            model: Any = timm.create_model(name, num_classes=0)
+        blocks = getattr(model, "blocks", None)
+        if blocks is None or not hasattr(model, "patch_embed"):
+            raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
+        theirs = blocks[0].mlp.act
+        activation = [act for act in ("gelu", "quick_gelu", "gelu_tanh") if alike(get_act_layer(act)(), theirs)]
+        pixels = {mean: pixels for pixels, (mean, _) in PIXELS.items()}
+        shape = {
+            "width": model.embed_dim, "depth": len(blocks), "heads": blocks[0].attn.num_heads,
+            "patch": model.patch_embed.patch_size[0], "norm_pre": not isinstance(model.norm_pre, nn.Identity),
+            "activation": activation[0] if activation else "gelu",
+            "pixels": pixels.get(tuple(model.pretrained_cfg.get("mean", ())), "imagenet"),
+        }  # fmt: skip
     return {f"model.{key}": value for key, value in shape.items()}
 
 
-def _timm(name: str, *, weights: bool) -> Any:
-    from pickle import UnpicklingError
-
-    import timm
-    from safetensors import SafetensorError
-
+@contextmanager
+def _told(name: str) -> Iterator[None]:
     try:
-        # Asked for without its classifier, timm would leave what is missing as it was drawn, and only log it.
-        return timm.create_model(name, pretrained=True) if weights else timm.create_model(name, num_classes=0)
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError, UnpicklingError) as error:
+        yield
+    except (MemoryError, VtrError):
+        raise
+    except Exception as error:  # what timm makes of damaged files, and of settings that do not fit, has many kinds
         tried = "the directory" if name.startswith("local-dir:") else "the model hub"
         first, *more = (line.strip() for line in (str(error) or type(error).__name__).splitlines())
         if first.startswith(
