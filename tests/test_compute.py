@@ -25,3 +25,7 @@ def test_precisions() -> None:
         compute.precision("fp16", cpu)
     with pytest.raises(ConfigError, match=r"precision 'fp64' is unknown\n.*auto, fp32, bf16, fp16"):
         compute.precision("fp64", cpu)
+
+
+def test_there_is_memory() -> None:
+    assert compute.memory_bytes(torch.device("cpu")) > 2**28

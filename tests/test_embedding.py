@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from vtr import api, build
+from vtr import api, build, together
 from vtr.data import synthetic
 from vtr.errors import DataError, InputError, WorkError
 from vtr.retrieval import store
@@ -318,6 +318,14 @@ def test_the_same_bytes_from_one_process_and_three(run: Path, shards: Path, tmp_
     api.embed(run, shards, tmp_path / "b", num_processes=3, progress=counted.append, **how)
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
     assert sum(counted) == 24
+
+
+def test_no_more_processes_than_memory_has_room_for(run: Path, shards: Path, tmp_path: Path, monkeypatch) -> None:
+    with monkeypatch.context() as scarce:
+        scarce.setattr(together, "memory_bytes", lambda where: together.PROCESS)  # the machine's figure alone is given
+        with pytest.raises(WorkError, match=r"processes take .* GB are free\n.*--num-processes 1 or fewer"):
+            api.embed(run, shards, tmp_path / "e", num_processes=3, **HOW)
+        assert api.embed(run, shards, tmp_path / "e", **HOW).new == 24
 
 
 NOTING = """

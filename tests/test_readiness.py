@@ -20,18 +20,6 @@ def config(nano: Path):
     return recipe.load(str(nano))
 
 
-def test_steps_are_shared_out(config, shards: Path) -> None:
-    index = ShardIndex.open(shards)  # 24 clips; batches of 8
-    assert readiness.feeds(config, index, 2) == "steps of 8 clips; 4 a process"
-    more = recipe.override(config, {"train.batch_size": 96})
-    assert readiness.feeds(more, index, 4) == "steps of 24 clips, not 96: there are no more; 6 a process"
-    with pytest.raises(ConfigError, match=r"of 8 does not divide among 3 processes\n.*multiple with --batch-size"):
-        readiness.feeds(config, index, 3)
-    pieces = recipe.override(config, {"train.accumulate": 3})
-    with pytest.raises(ConfigError, match=r"8 clips a process do not divide into 3 pieces\n.*processes times"):
-        readiness.feeds(pieces, index, 1)
-
-
 def test_where_the_tokenizer_is(config, distilbert: Path, tmp_path: Path) -> None:
     assert readiness.has_tokenizer(config) == "to be made of the captions"
     there = recipe.override(config, {"model.text": str(distilbert)})

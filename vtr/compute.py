@@ -1,6 +1,9 @@
-"""Which device computes, and how precisely."""
+"""Which device computes, how precisely, and how much memory it has."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import torch
 
@@ -38,3 +41,14 @@ def precision(name: str, where: torch.device) -> str:
     if where.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if any(getattr(torch.cpu, flag, bool)() for flag in BF16_FLAGS) else "fp32"
+
+
+def memory_bytes(where: torch.device) -> int:
+    """Bytes of memory that are free on the GPU, or on this machine."""
+    if where.type == "cuda":
+        return int(torch.cuda.mem_get_info(where)[0])
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

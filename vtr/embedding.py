@@ -21,6 +21,7 @@ from vtr.retrieval.merge import merged
 from vtr.retrieval.parquet import NAMES
 from vtr.retrieval.plan import PLAN, Options, Part, Plan, planned, read, refuse_other
 from vtr.sharing import ASIDE, Job, launched, own_device, spread
+from vtr.together import check_room
 
 LAYOUTS = ("parquet", "npy")
 LOCK = ".lock"
@@ -87,7 +88,9 @@ def export(
             job.do(loaded, plan, left[rank::world], progress)
         else:
             del loaded
-            spread(job, left, min(processes, len(left)), progress)
+            processes = min(processes, len(left))
+            check_room(processes)
+            spread(job, left, processes, progress)
         barrier()
         seconds = time.monotonic() - begin
         if rank > 0:

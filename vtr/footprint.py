@@ -6,11 +6,9 @@ two where the whole would take long.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,14 +124,3 @@ def noise(config: Config, batch_size: int, where: torch.device) -> Batch:
     there = torch.ones_like(ids, dtype=torch.bool)
     batch = Batch(clips, ids, there, there, torch.arange(batch_size), torch.ones(batch_size, dtype=torch.bool))
     return batch.to(where)
-
-
-def memory_bytes(where: torch.device) -> int:
-    """Bytes of memory that are free on the GPU, or on this machine."""
-    if where.type == "cuda":
-        return int(torch.cuda.mem_get_info(where)[0])
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -12,27 +12,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from vtr import compute, recipe
+from vtr.compute import memory_bytes
 from vtr.config import Config
 from vtr.data.manifest import warnings_of
 from vtr.data.mixture import Mixture, Samples
 from vtr.data.tokenizer import whereabouts
-from vtr.errors import ConfigError, VtrError, WorkError
-from vtr.footprint import USABLE, footprint, memory_bytes
-from vtr.training.gradients import check_batch
+from vtr.errors import VtrError, WorkError
+from vtr.footprint import USABLE, footprint
+from vtr.together import feeds
 
 if TYPE_CHECKING:
     import torch
-
-
-def feeds(config: Config, index: Samples, processes: int) -> str:
-    """How a step shares its clips out. Raises ConfigError where they do not divide, or there are too few."""
-    if len(index) < 2:
-        raise ConfigError(f"{index.where} holds {len(index)} sample, a contrast needs 2", "shard more videos")
-    train = config.train
-    batch = min(train.batch_size, len(index))
-    check_batch(batch, processes, train.accumulate, train.accumulate_how)
-    fewer = f", not {train.batch_size}: there are no more" if batch < train.batch_size else ""
-    return f"steps of {batch} clips{fewer}; {batch // processes} a process"
 
 
 def has_tokenizer(config: Config) -> str:

@@ -35,6 +35,26 @@ def test_two_processes_train_like_one(nano: Path, shards: Path, test_shards: Pat
         assert {name: scored[f"{way} {name}"] for name in ("R@1", "MdR")} == {n: alone[way][n] for n in ("R@1", "MdR")}
 
 
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_none_is_started_where_the_batch_does_not_divide(
+    verb: str, nano: Path, run: Path, shards: Path, tmp_path: Path
+) -> None:
+    """Each Python that starts leaves its rank: the one that was asked is the only one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nwith open(os.environ['STARTS'], 'a') as file:\n    print(os.environ.get('RANK', '-'), file=file)\n"
+    )
+    starts = tmp_path / "starts"
+    found = [path for path in (str(tmp_path), os.environ.get("PYTHONPATH", "")) if path]
+    seen = {**os.environ, "STARTS": str(starts), "PYTHONPATH": os.pathsep.join(found)}
+    line = command(nano, shards, tmp_path / "run", "--num-processes", 3, "--device", "cpu")
+    line[1:3] = [verb, str(nano if verb == "pretrain" else run)]
+    ended = subprocess.run(line, env=seen, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert "of 8 does not divide among 3 processes" in ended.stderr
+    assert starts.read_text().split() == ["-"]
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("said", "named"),
     [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtr import recipe, rundir
+from vtr import checkpoint, recipe, rundir
 from vtr.api.scores import evaluate
 from vtr.config import Config
 from vtr.errors import ConfigError, RunError
@@ -87,8 +88,7 @@ def finetune(
     old = found.config
     if found.weights.resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the run to start from", "give another --out")
-    defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0, "train.min_steps": 0}
-    config = recipe.override(old, {**defaults, **old.finetune, **(overrides or {})})
+    config = finetuning(old, overrides or {})
     # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
     twins = (old.model.kind, config.model.kind) == ("unified", "twin")
     different = recipe.difference(old, config, but=ADAPTED + (("model.kind",) if twins else ()))
@@ -108,6 +108,21 @@ def finetune(
         return Start(model, found.tokenizer)
 
     return run("finetune", config, index, Path(out), start, init=init, evaluate=scorer, fresh=fresh)
+
+
+def settings_of(source: Path | str) -> Config:
+    """The settings of what `vtr.build.load_source` loads, of a run without its weights. Raises what that does."""
+    if Path(source).is_dir():
+        return recipe.load(str(checkpoint.resolve(Path(source)) / checkpoint.CONFIG))
+    from vtr.build import load_source
+
+    return load_source(source).config
+
+
+def finetuning(old: Config, overrides: Mapping[str, Any]) -> Config:
+    """The settings that a source with those of `old` is fine-tuned with."""
+    defaults = {"objective.name": "contrastive", "train.unmasked_tail": 0.0, "train.steps": 0, "train.min_steps": 0}
+    return recipe.override(old, {**defaults, **old.finetune, **overrides})
 
 
 def _pretrain_stage(
@@ -130,8 +145,10 @@ def _pretrain_stage(
     from vtr.initial import Initial, initial
     from vtr.retrieval.embed import captions_of
     from vtr.run import Start, run
+    from vtr.together import feeds
 
     index = open_shards(shards)
+    feeds(config, index, int(os.environ.get("WORLD_SIZE", "1")))
     if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the weights to begin with", "give another --out")
     begun = initial(config, init_from, wanted, stage=later) if init_from else Initial(config, "")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtr.footprint import RESTING, TRAINED, USABLE, memory_bytes
+from vtr.compute import memory_bytes
+from vtr.footprint import RESTING, TRAINED, USABLE
 
 if TYPE_CHECKING:
     from vtr.bench.step import Measure

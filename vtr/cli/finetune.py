@@ -57,7 +57,15 @@ def finetune(
         train__accumulate=accumulate, train__keep=keep,
         optim__layer_decay=layer_decay, optim__freeze=",".join(freeze) if freeze else None, model__lora_rank=lora,
     )  # fmt: skip
-    if run_together(num_processes):
+
+    def check(processes: int) -> None:
+        from vtr.api.runs import finetuning, settings_of
+        from vtr.data.mixture import open_shards
+        from vtr.together import check_processes
+
+        check_processes([finetuning(settings_of(run), given)], open_shards(shards), processes)
+
+    if run_together(num_processes, check):
         return
     from vtr import api
 

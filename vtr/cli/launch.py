@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,12 +39,12 @@ def print_checkpoint(out: Path, checkpoint: Path, *, as_json: bool) -> None:
         print_text(str(checkpoint))
 
 
-def run_together(processes: int | None) -> bool:
+def run_together(processes: int | None, check: Callable[[int], None]) -> bool:
     """Runs this very command `processes` times over to their end; False in a process that is to do the work itself.
 
-    Raises ConfigError when another launcher has started another number or says none, Interrupted when a signal ended
-    them before they trained, WorkError when one of them is killed, and a VtrError without words, for the words have
-    been said, when one of them fails.
+    Before any is started `check(processes)` raises what would end them all. Raises ConfigError when another launcher
+    has started another number or says none, Interrupted when a signal ended them before they trained, WorkError when
+    one of them is killed, and a VtrError without words, for the words have been said, when one of them fails.
     """
     _follow_launcher()
     if "RANK" in os.environ:
@@ -56,6 +56,7 @@ def run_together(processes: int | None) -> bool:
         return False
     if processes in (None, 1):
         return False
+    check(processes)
     _launch([sys.executable, "-m", "vtr", *sys.argv[1:]], processes)
     return True
 

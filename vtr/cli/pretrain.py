@@ -53,8 +53,15 @@ def pretrain(
         train__seed=seed, train__device=device, train__accumulate=accumulate, train__keep=keep,
     )  # fmt: skip
     config = recipes.load(recipe)
-    recipes.override(config, given)  # what is wrong with it shows before any process starts
-    if run_together(num_processes):
+    wanted = recipes.override(config, given)  # what is wrong with it shows before any process starts
+
+    def check(processes: int) -> None:
+        from vtr.data.mixture import open_shards
+        from vtr.together import check_processes
+
+        check_processes(recipes.staged(wanted), open_shards(shards), processes)
+
+    if run_together(num_processes, check):
         return
     from vtr import api
 
