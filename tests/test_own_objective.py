@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import vtr
-from vtr import recipe
-from vtr.errors import RunError
+from vtr import makers, recipe
+from vtr.errors import ConfigError, RunError
 from vtr.losses import norm_softmax
 
 
 class Own(nn.Module):
     """A contrast with a learned scale beside the model."""
 
-    def __init__(self, model, tokenizer) -> None:
+    def __init__(self, model, tokenizer, margin=0.0) -> None:
         super().__init__()
-        self.model, self.mask_id = model, tokenizer.mask_id
+        self.model, self.mask_id, self.margin = model, tokenizer.mask_id, margin
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, batch, seed, masked=True):
@@ -49,3 +51,33 @@ def test_a_run_goes_on_with_the_same_objective_alone(nano, shards, tmp_path) -> 
         vtr.pretrain(config, shards, tmp_path / "run", objective=Other)
     with pytest.raises(RunError, match=r"was trained with the objective Own, not nothing"):
         vtr.pretrain(config, shards, tmp_path / "run")
+
+
+def test_its_arguments_are_part_of_it(nano, shards, tmp_path) -> None:
+    """They are told as they are in the next process, too: by what they are, not where."""
+    config = recipe.override(recipe.load(str(nano)), {"train.steps": 1})
+    out = tmp_path / "run"
+    vtr.pretrain(config, shards, out, objective=partial(partial(Own, margin=0.1)))
+    assert json.loads((out / "run.json").read_text())["objective"] == "Own(margin=0.1)"
+    vtr.pretrain(config, shards, out, objective=partial(Own, margin=0.1))
+    for other, told in ((partial(Own, margin=9.0), r"Own\(margin=9.0\)"), (partial(Other, margin=0.1), r"Other\(.*\)")):
+        with pytest.raises(RunError, match=rf"with the objective Own\(margin=0.1\), not {told}"):
+            vtr.pretrain(config, shards, out, objective=other)
+    vtr.pretrain(config, shards, tmp_path / "c", objective=partial(Own, margin=object()))
+    assert json.loads((tmp_path / "c/run.json").read_text())["objective"] == "Own(margin=<object object>)"
+
+
+def test_its_config_says_no_other(nano, shards, tmp_path) -> None:
+    config = recipe.override(recipe.load(str(nano)), {"train.steps": 1})
+    with pytest.raises(ConfigError, match=r"objective.mask_ratio = 0.5 is a setting of vtr's.*\n.*functools.partial"):
+        vtr.pretrain(config, shards, tmp_path / "run", objective=Own, overrides={"objective.mask_ratio": 0.5})
+    checkpoint = vtr.pretrain(config, shards, tmp_path / "run", objective=Own)
+    written = str(checkpoint / "config.toml")
+    assert '[objective]\nname = "own"\n\n[' in recipe.text(written)
+    with pytest.raises(ConfigError, match=r"objective.name = 'own' names an objective .*\n.*--set objective.name=mac"):
+        vtr.pretrain(written, shards, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ConfigError, match=r"objective.name = 'own': .* its config does not say\n.*choose mac"):
+        makers.make_objective(recipe.load(written), None, SimpleNamespace(mask_id=3))
+    tuned = vtr.finetune(tmp_path / "run", shards, tmp_path / "tuned", overrides={"train.steps": 1})
+    assert recipe.load(str(tuned / "config.toml")).objective.name == "contrastive"

@@ -160,11 +160,15 @@ class ModelConfig:
             )
 
 
+OWN = "own"  # the name of an objective that no config describes
+OBJECTIVES = ("mac", "simvtp", "miles", "contrastive", OWN)
+
+
 @dataclass(frozen=True)
 class ObjectiveConfig:
     """What is hidden, and what the loss asks."""
 
-    name: str = "mac"  # see docs/objectives; contrastive: nothing is hidden
+    name: str = "mac"  # see docs/objectives; contrastive: nothing is hidden; own: the `objective` given to pretrain
     mask: str = "per_frame"  # per_frame: other cells in each frame; tube: the same in all; block: contiguous ones
     mask_ratio: float = 0.6  # share of the patches of a clip that is hidden
     word_ratio: float = 0.15  # share of the words of a caption that is hidden
@@ -183,7 +187,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         _choice(
-            "objective", name=(self.name, ("mac", "simvtp", "miles", "contrastive")),
+            "objective", name=(self.name, OBJECTIVES),
             mask=(self.mask, ("per_frame", "tube", "block")), loss=(self.loss, ("softmax", "sigmoid")),
             negatives=(self.negatives, ("random", "hard")), predict_space=(self.predict_space, ("joint", "tokens")),
             predict_head=(self.predict_head, ("none", "linear", "mlp")),

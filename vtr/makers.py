@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from vtr.config import Config
+from vtr.config import OWN, Config
 from vtr.data.tokenizer import CaptionTokenizer
+from vtr.errors import ConfigError
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
@@ -39,8 +40,16 @@ def make_unified(config: Config, vocabulary: int, *, fetch: bool = True) -> Unif
 def make_objective(
     config: Config, model: Model, tokenizer: CaptionTokenizer, steps: int = 1, epoch_steps: int = 1, batch: int = 1
 ) -> nn.Module:
-    """The objective by its name, for a run of `steps` of `batch` samples; `epoch_steps` are a pass over the data."""
+    """The objective by its name, for a run of `steps` of `batch` samples; `epoch_steps` are a pass over the data.
+
+    Raises ConfigError for one's own, which a name cannot make.
+    """
     o, mask_id = config.objective, tokenizer.mask_id
+    if o.name == OWN:
+        raise ConfigError(
+            "objective.name = 'own': what a run trained with an objective of its own, its config does not say",
+            "give that to vtr.pretrain(..., objective=...), or choose mac, simvtp, miles or contrastive",
+        )
     if o.name == "contrastive":
         return Contrastive(model, o.loss)
     if o.name == "simvtp":

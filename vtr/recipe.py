@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vtr.config import Config
+from vtr.config import OWN, Config
 from vtr.errors import ConfigError
 
 SECTIONS = {f.name: f for f in dataclasses.fields(Config) if f.name not in ("finetune", "stages")}
@@ -138,6 +138,8 @@ def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested tables, as they stand in TOML."""
     tables = {name: dataclasses.asdict(getattr(config, name)) for name in SECTIONS}
+    if config.objective.name == OWN:  # which has none of the other settings
+        tables["objective"] = {"name": OWN}
     tables |= {"finetune": dict(config.finetune)} if config.finetune else {}
     return tables | ({"stages": [dict(stage) for stage in config.stages]} if config.stages else {})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +68,7 @@ def run(
     precision = compute.precision(config.train.precision, where)
     record = {"verb": verb, "data": index.digest, "init": init}
     if objective_of is not None:
-        record["objective"] = getattr(objective_of, "__qualname__", type(objective_of).__qualname__)
+        record["objective"] = _name(objective_of)
     tracker = check_tracker(config.train.tracker)
     spread = asked(os.environ, config, precision)
     with (
@@ -162,6 +163,19 @@ def run(
         except OSError as error:
             raise explain_os_error(error, "while training", out) from error
         return path
+
+
+def _name(objective_of: Any) -> str:
+    """How a run tells one's own objective from another: its name, and the arguments that a `partial` brings it.
+
+    # partial(Triplet, margin=0.1) -> Triplet(margin=0.1)
+    """
+    if not isinstance(objective_of, partial):
+        return str(getattr(objective_of, "__qualname__", type(objective_of).__qualname__))
+    named = sorted(objective_of.keywords.items())
+    given = [*map(repr, objective_of.args), *(f"{key}={value!r}" for key, value in named)]
+    told = re.sub(r" at 0x[0-9a-f]+", "", ", ".join(given))  # an address is another in every process
+    return f"{_name(objective_of.func)}({told})"
 
 
 def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:

@@ -83,7 +83,7 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
     for key, words in names.items():
         if old.get(key, "") != record.get(key, ""):
             raise RunError(
-                f"{out} was {words} {_short(old.get(key, ''))}, not {_short(record.get(key, ''))}",
+                f"{out} was {words} {_short(key, old.get(key))}, not {_short(key, record.get(key))}",
                 "give another --out, or --fresh to start over",
             )
     exact = before.train.accumulate_how == config.train.accumulate_how == "exact"  # plain pieces have fewer negatives
@@ -120,9 +120,10 @@ def begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> N
         raise explain_os_error(error, "while starting the run", out) from error
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text[:12] if len(text) > 40 else text or "nothing"
+def _short(key: str, value: Any) -> str:
+    """A hash by its first digits; an objective with its arguments, which may differ at the end, as it is."""
+    text = str(value or "nothing")
+    return text[:12] if len(text) > 40 and key != "objective" else text
 
 
 def _is_foreign(path: Path) -> bool:

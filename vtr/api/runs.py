@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vtr import checkpoint, recipe, rundir
 from vtr.api.scores import evaluate
-from vtr.config import Config
+from vtr.config import OWN, Config, ObjectiveConfig
 from vtr.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -147,6 +148,14 @@ def _pretrain_stage(
     from vtr.run import Start, run
     from vtr.together import feeds
 
+    if objective is not None:
+        _check_own(wanted)
+        config = dataclasses.replace(config, objective=ObjectiveConfig(name=OWN))
+    elif config.objective.name == OWN:
+        raise ConfigError(
+            "objective.name = 'own' names an objective of somebody's own, which a config does not hold",
+            "give it: vtr.pretrain(..., objective=...); or --set objective.name=mac, or another of vtr's",
+        )
     index = open_shards(shards)
     feeds(config, index, int(os.environ.get("WORLD_SIZE", "1")))
     if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
@@ -165,6 +174,16 @@ def _pretrain_stage(
         "pretrain", config, index, Path(out), start,
         init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh, more=more,
     )  # fmt: skip
+
+
+def _check_own(wanted: Mapping[str, Any]) -> None:
+    """Raises ConfigError for settings of an objective that is not the config's, which would change nothing."""
+    lost = [key for key in wanted if key.startswith("objective.")]
+    if lost:
+        raise ConfigError(
+            f"{lost[0]} = {wanted[lost[0]]!r} is a setting of vtr's objectives, and an objective of your own was given",
+            "leave it out; what yours is to know goes with it: objective=functools.partial(Yours, ...)",
+        )
 
 
 def _check_scoring(config: Config, wanted: Mapping[str, Any], shards: Path | str | None) -> None:
