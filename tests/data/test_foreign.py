@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
@@ -309,6 +310,13 @@ def test_interrupted_and_changed(tmp_path: Path) -> None:
     counted: list[int] = []
     index(tmp_path, progress=lambda done, total: counted.append(done))
     assert len(counted) < 3, "what was done is not done again"
+    assert tree(tmp_path) == whole
+    (tmp_path / "index.parquet").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        index(tmp_path, progress=stop)
+    for part in (tmp_path / ".indexing").glob("*.parquet"):  # as another version of vtr would have left them
+        pq.write_table(pq.read_table(part).drop_columns(["width"]), part)
+    index(tmp_path)
     assert tree(tmp_path) == whole
     add_tar(tmp_path / "c.tar", [("d.jpg", jpeg(4)), ("d.txt", b"four"), ("e.jpg", jpeg(5)), ("e.txt", b"five")])
     assert index(tmp_path).samples == 4

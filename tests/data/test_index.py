@@ -225,6 +225,47 @@ def test_a_pattern_of_some_tars_gives_these_alone(tmp_path: Path) -> None:
         ShardIndex.open(f"{tmp_path}/{{000000..000002}}.tar")
 
 
+def test_an_index_of_before_a_column(tmp_path: Path, monkeypatch) -> None:
+    path, digest = tmp_path / index_file.NAME, build(tmp_path).digest
+    pq.write_table(pq.read_table(path).drop_columns(["split"]), path)
+    assert ShardIndex.open(tmp_path).facts("split").tolist() == [""] * 7
+    # A column that vtr has from now on:
+    monkeypatch.setattr(index_file, "SCHEMA", index_file.SCHEMA.append(pa.field("turned", pa.int32(), False)))
+    with pytest.raises(DataError, match=r"other columns than an index has: no split, no turned\n.*--index"):
+        ShardIndex.open(tmp_path)
+    monkeypatch.setattr(index_file, "DEFAULTS", {**index_file.DEFAULTS, "turned": 90})
+    index = ShardIndex.open(tmp_path)
+    assert (index.digest, len(index), index.read_video(3)) == (digest, 7, content(3))
+    assert (index.info(6).split, index.fact(6, "turned"), index.facts("turned").tolist()) == ("", 90, [90] * 7)
+    header, table = index_file.read_whole(path)
+    assert (header.digest, table.schema.remove_metadata()) == (digest, index_file.SCHEMA)
+    assert table.column("turned").to_pylist() == [90] * 7
+    again = ShardIndex.open(f"{tmp_path}/000001.tar")
+    assert again.facts("turned").tolist() == [90] * 3
+    assert build(tmp_path / "new").facts("turned").tolist() == [90] * 7, "rows that do not say it"
+
+
+def test_an_index_of_columns_that_are_not_known(tmp_path: Path) -> None:
+    build(tmp_path)
+    path = tmp_path / index_file.NAME
+    table = pq.read_table(path)
+    for other, told in (
+        (table.drop_columns(["width"]), "no width"),
+        (table.append_column("turned", table.column("width")), "turned"),
+        (table.set_column(7, "frames", table.column("width").cast(pa.int64())), "of other types"),
+    ):
+        pq.write_table(other, path)
+        with pytest.raises(DataError, match=rf"has other columns than an index has: {told}\n.*inspect DIR --index"):
+            ShardIndex.open(tmp_path)
+
+
+def test_the_documentation_has_its_columns() -> None:
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
+    told = re.search(r"Its columns are (.*?)\.\s", text, re.DOTALL)
+    assert told is not None
+    assert re.findall(r"`(\w+)`", told[1]) == index_file.SCHEMA.names
+
+
 def test_several_row_groups(tmp_path: Path) -> None:
     """Enough rows for three row groups: columns are joined, dictionaries too."""
     samples, per_shard = 300_000, 1000

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from shard_helpers import Fails, Hangs, Slow, make_samples, tree
 
@@ -52,6 +53,18 @@ def run(samples: list[Sample], out: Path, task: int, num_tasks: int, **options: 
 
 def never() -> Any:
     raise AssertionError("the annotations were read again")
+
+
+def test_shards_whose_rows_have_other_columns_are_made_again(
+    samples: list[Sample], whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    """As those that another version of vtr left half done."""
+    out = tmp_path / "out"
+    run(samples, out, 0, 2)
+    part = min((out / ".parts").glob("0*.parquet"))
+    pq.write_table(pq.read_table(part).drop_columns(["width"]), part)
+    write_shards(samples, out, workers=1, census={"splits": []}, **WHAT)
+    assert tree(out) == whole
 
 
 def test_tasks_in_any_order_make_the_same(samples: list[Sample], whole: dict[str, bytes], tmp_path: Path) -> None:

@@ -206,9 +206,10 @@ def _entry(task: IndexTask, key: str, kind: str, message: str) -> dict[str, str]
 
 
 def read_part(task: IndexTask) -> dict[str, Any] | None:
-    """What was noted beside the rows of `task`; None when they are not there, or are of another tar."""
+    """What was noted beside the rows of `task`; None when there are none, or of another tar or columns."""
     try:
-        meta: dict[str, Any] = plainjson.loads(pq.read_schema(task.part).metadata[META])
-        return meta if meta["digest"] == task.digest() else None
+        schema = pq.read_schema(task.part)
+        meta: dict[str, Any] = plainjson.loads(schema.metadata[META])
+        return meta if meta["digest"] == task.digest() and index_file.has_columns(schema) else None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None

@@ -50,6 +50,8 @@ SCHEMA = pa.schema(
         pa.field("store", pa.string(), False),
     ]
 )
+# What a column says where an index is of before it came. Such a column can be none of CONTENT: the digest has it not.
+DEFAULTS: Mapping[str, Any] = {"split": ""}
 # Columns of few distinct values, by their path in the file.
 REPEATING = {name: name for name in ("shard", "split", "decoder", "store")} | {"member_ext": "member_ext.list.element"}
 # What pyarrow raises while it reads a damaged file: its own errors, and those of Python, for a name that is gone, say.
@@ -81,8 +83,13 @@ class Header:
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of the index as an arrow table of exactly SCHEMA."""
-    return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    """Rows of the index as an arrow table of exactly SCHEMA; what has a default may be left out."""
+    return pa.Table.from_pylist([{**DEFAULTS, **row} for row in rows], schema=SCHEMA)
+
+
+def has_columns(schema: pa.Schema) -> bool:
+    """Whether a file with rows of the index has all of its columns, in their order and of their types, and no other."""
+    return bool(schema.remove_metadata().equals(SCHEMA))
 
 
 def write_index(
@@ -127,8 +134,14 @@ def read_header(path: Path) -> Header:
             "make it anew: vtr inspect DIR --index",
         )
     # An index may come from anybody: what is taken from it for a name or a place is looked at before it is used.
-    if not schema.remove_metadata().equals(SCHEMA):
-        raise DataError(f"{path} has other columns than an index has", "make it anew: vtr inspect DIR --index")
+    there = schema.names
+    if not schema.remove_metadata().equals(_without([name for name in DEFAULTS if name not in there])):
+        known = SCHEMA.names
+        odd = [*(f"no {name}" for name in known if name not in there), *(name for name in there if name not in known)]
+        raise DataError(
+            f"{path} has other columns than an index has: {', '.join(odd[:4])[:200] or 'of other types'}",
+            "make it anew: vtr inspect DIR --index",
+        )
     try:
         digest, shards = str(meta["digest"]), tuple(Shard(**shard) for shard in meta["shards"])
         limits = limits_of({str(name): operator.index(value) for name, value in meta.get("limits", {}).items()})
@@ -155,6 +168,9 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         table.validate(full=True)
+        for place, column in enumerate(SCHEMA):
+            if column.name not in table.column_names:
+                table = table.add_column(place, column, _default(column.name, len(table)))
         sound = digest_of(table, header.shards) == header.digest
     except DAMAGE as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
@@ -167,9 +183,14 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
 
 
 def read_column(path: Path, name: str) -> pa.Array:
-    """One column of the index as a single array. Raises DataError when the file is damaged."""
+    """One column of the index as a single array, its default where an older index has none.
+
+    Raises DataError when the file is damaged.
+    """
     repeating = [REPEATING[name]] if name in REPEATING else None
     try:
+        if name in DEFAULTS and name not in pq.read_schema(path).names:
+            return _default(name, pq.read_metadata(path).num_rows)
         with pq.ParquetFile(path, memory_map=True, read_dictionary=repeating) as file:
             # Group by group, since arrow cannot read lists of dictionary strings over several groups at once.
             groups = [file.read_row_group(i, columns=[name]).column(0) for i in range(file.num_row_groups)]
@@ -182,6 +203,15 @@ def read_column(path: Path, name: str) -> pa.Array:
     if found is None or found.null_count:
         raise DataError(f"{path} is damaged: its {name} has no values", "make it anew: vtr inspect DIR --index")
     return found
+
+
+def _without(names: Sequence[str]) -> pa.Schema:
+    return pa.schema([column for column in SCHEMA if column.name not in names])
+
+
+def _default(name: str, rows: int) -> pa.Array:
+    """(rows,) the column that an index of before it has not."""
+    return pa.repeat(pa.scalar(DEFAULTS[name], SCHEMA.field(name).type), rows)
 
 
 def digest_of(table: pa.Table, shards: Sequence[Shard]) -> str:

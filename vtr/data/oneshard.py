@@ -114,13 +114,17 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
 
 
 def read_part(task: ShardTask) -> Part | None:
-    """What an earlier run left of `task`; None when that is not whole, or was made of other samples."""
+    """What an earlier run left of `task`; None when that is not whole, or was made of other samples.
+
+    Nor is it where another vtr wrote other columns: the shard is made again.
+    """
     try:
-        part = _part_of(pq.read_schema(task.part))
+        schema = pq.read_schema(task.part)
+        part = _part_of(schema)
         whole = part.shard is None or task.tar.stat().st_size == part.shard.bytes
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
-    return part if whole and part.digest == task.digest else None
+    return part if whole and part.digest == task.digest and index_file.has_columns(schema) else None
 
 
 def part_rows(task: ShardTask) -> pa.Table:
