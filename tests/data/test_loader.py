@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from order_helpers import training_slots
 
 from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
-from vtr.data.order import evaluation_slots, training_slots
+from vtr.data.order import evaluation_slots
 from vtr.errors import DataError, WorkError
 from vtr.types import Batch
 

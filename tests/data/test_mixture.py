@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from order_helpers import training_slots
 from PIL import Image
 
 from vtr import api
@@ -21,7 +22,7 @@ from vtr.data.annotations import Sample
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
 from vtr.data.mixture import Mixture, open_shards
-from vtr.data.order import Part, evaluation_slots, mixed_slots, training_slots, turn
+from vtr.data.order import Part, evaluation_slots, mixed_slots, turn
 from vtr.data.shards import write_shards
 from vtr.errors import ConfigError, DataError, InputError
 

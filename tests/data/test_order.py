@@ -8,6 +8,7 @@ from itertools import chain, islice
 
 import numpy as np
 import pytest
+from order_helpers import training_slots
 
 from vtr.data.order import (
     Part,
@@ -15,7 +16,6 @@ from vtr.data.order import (
     evaluation_slots,
     mixed_slots,
     steps_of,
-    training_slots,
     turn,
     turns,
 )  # fmt: skip

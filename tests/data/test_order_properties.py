@@ -8,8 +8,9 @@ from itertools import chain, islice
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from order_helpers import training_slots
 
-from vtr.data.order import WINDOW, epoch_order, training_slots
+from vtr.data.order import WINDOW, epoch_order
 
 sizes = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 WORLDS = (1, 2, 3, 4, 6, 8, 12)

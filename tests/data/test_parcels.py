@@ -8,10 +8,10 @@ from itertools import islice
 
 import pytest
 import torch
+from order_helpers import training_slots
 
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
-from vtr.data.order import training_slots
 from vtr.data.parcels import PLACES, Packing, Ring
 
 SHAPE = ClipShape(frames=4, size=32, resize=36, crop_min=0.5, decoder="pyav")

@@ -10,11 +10,12 @@ from itertools import islice
 
 import pytest
 import torch
+from order_helpers import training_slots
 
 from vtr.data.cache import FrameCache
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches, workers_watched
-from vtr.data.order import evaluation_slots, training_slots
+from vtr.data.order import evaluation_slots
 from vtr.data.watch import native
 from vtr.errors import WorkError
 

@@ -6,11 +6,12 @@ from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
+from matrix_helpers import matrix_ranks
 
 from vtr.errors import DataError, InputError
 from vtr.retrieval import metrics
 from vtr.retrieval.exact import pair_scores, tile_scores, tolerance, widen
-from vtr.retrieval.metrics import Ranks, both_directions, matrix_ranks, summarize
+from vtr.retrieval.metrics import Ranks, both_directions, summarize
 
 
 def unit(rng, rows, dim, dtype=np.float32):

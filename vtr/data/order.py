@@ -50,14 +50,6 @@ class Part:
     still: bool = False
 
 
-def training_slots(
-    shard_of: npt.NDArray[np.int32], seed: int, batch: int, start: int, rank: int = 0, world: int = 1
-) -> Iterator[list[tuple[int, int]]]:
-    """`mixed_slots` of one part: endless local batches of (epoch, sample), for one `rank` of `world`."""
-    parts = [Part(np.arange(len(shard_of)), shard_of, Fraction(1))]
-    return mixed_slots(parts, seed, batch, start, rank, world)
-
-
 def mixed_slots(
     parts: Sequence[Part], seed: int, batch: int, start: int, rank: int = 0, world: int = 1
 ) -> Iterator[list[tuple[int, int]]]:
