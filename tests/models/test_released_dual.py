@@ -225,5 +225,8 @@ def test_the_verbs_take_it(tmp_path: Path, texts: Path, shards: Path, test_shard
     texts.rename(tmp_path / "gone")
     try:
         assert api.evaluate(tmp_path / "ft", test_shards, **how)["videos"] == 12, "a run stands alone"
+        with pytest.raises(WorkError, match=r"the tokenizer of .* could not be loaded"):
+            api.finetune(name, shards, tmp_path / "other", overrides=given)
+        assert not (tmp_path / "other").exists(), "nothing is written before it is there"
     finally:
         (tmp_path / "gone").rename(texts)

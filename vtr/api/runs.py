@@ -82,6 +82,7 @@ def finetune(
     from vtr.build import fit_lora, load_source
     from vtr.checkpoint import sha256
     from vtr.data.mixture import open_shards
+    from vtr.data.tokenizer import CaptionTokenizer
     from vtr.initial import adapted
     from vtr.run import Start, run
 
@@ -106,7 +107,9 @@ def finetune(
     def start() -> Start:
         model = adapted(found.model, config)
         fit_lora(model, old.model, config.model)
-        return Start(model, found.tokenizer)
+        # One of a released checkpoint is fetched when it is first asked for something: now, before anything is written.
+        backend, special = found.tokenizer.backend, found.tokenizer.special
+        return Start(model, CaptionTokenizer(backend, special, config.data.words, fixed=config.data.fixed_length))
 
     return run("finetune", config, index, Path(out), start, init=init, evaluate=scorer, fresh=fresh)
 
