@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vtr.models.embedder import Model
-from vtr.objectives.align import Align
+from vtr.objectives.align import Align, contrast
 from vtr.types import Batch
 
 
@@ -31,9 +31,7 @@ class Contrastive(nn.Module):
         text = self.model.encode_text(batch.ids, batch.attention)
         return {"video": video, "text": text, "ok": batch.ok, "samples": batch.samples}
 
-    def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of all processes' rows."""
-        return {"contrastive": self.align(rows, self.model.temperature)}
+    losses = contrast
 
     def clip_tokens(self, masked: bool) -> int:  # noqa: ARG002
         """How many tokens a clip puts through the encoder."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vtr.masking import known_mask, mask_words, visible_cells, visible_count
 from vtr.models.dual import DualEncoder
-from vtr.objectives.align import Align
+from vtr.objectives.align import Align, contrast
 from vtr.rng import fold_in, fold_in_rows
 from vtr.types import Batch
 
@@ -53,9 +53,7 @@ class MAC(nn.Module):
         text = self.model.encode_text(ids, batch.attention)
         return {"video": video, "text": text, "ok": batch.ok, "samples": batch.samples}
 
-    def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of all processes' rows."""
-        return {"contrastive": self.align(rows, self.model.temperature)}
+    losses = contrast
 
     def clip_tokens(self, masked: bool) -> int:
         """How many tokens a clip puts through the encoder."""
