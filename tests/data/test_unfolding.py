@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import decimal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -90,3 +93,35 @@ def test_every_type_is_what_it_was(tmp_path: Path) -> None:
     assert [row for batch in found for row in batch.to_pylist()] == table.to_pylist()
     some = list(unfolding.batches(tmp_path / "t.parquet", ["long", "list"]))
     assert some[0].to_pydict() == {name: table.column(name).to_pylist() for name in ("long", "list")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is told by /proc")
+@pytest.mark.parametrize("kind", ["numbers of a dictionary", "prefixes"])
+def test_what_is_refused_was_not_unfolded(tmp_path: Path, kind: str) -> None:
+    """The most memory of a process that meets lists of one short text, 448 MB, or long texts that differ in nothing."""
+    path = tmp_path / "t.parquet"
+    if kind == "prefixes":
+        texts = pa.table({"caption": ["x" * (32 << 20)] * 14})
+        how = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
+        pq.write_table(texts, path, compression="zstd", write_statistics=False, store_schema=False, **how)
+    else:
+        rows, each = 64, 1_000_000
+        numbers = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows * each, np.int8)), pa.array(["xxx"]))
+        lists = pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * each), numbers)
+        pq.write_table(pa.table({"caption": lists}), path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 10_000
+    code = (
+        "import sys; from pathlib import Path; from vtr.data import unfolding; import pyarrow.parquet\n"
+        "from vtr.errors import DataError\n"
+        "def most(name):\n"
+        "    return int(next(s.split()[1] for s in open('/proc/self/status') if s.startswith(name)))\n"
+        "unfolding.LEAST, before = 100_000_000, most('VmRSS')\n"
+        "try:\n"
+        "    print(len(list(unfolding.batches(Path(sys.argv[1])))))\n"
+        "except DataError as error:\n"
+        "    print((most('VmHWM') - before) // 1024, error)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
+    peak, message = told.split(maxsplit=1)
+    assert "would unfold to more than 0.1 GB" in message
+    assert int(peak) < 350, "MB"

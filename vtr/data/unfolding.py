@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size: see `bounds`
-FEW = 16  # rows at a time
+FEW = 16  # rows at a time, or fewer: a text may share all but its end with the one before it
+INDEX = 4  # bytes that a text takes as a dictionary's number, or as its place in a list
 AS_DICTIONARY = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
 
@@ -37,9 +38,11 @@ def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> I
     texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
     # pyarrow makes no dictionaries of texts in other encodings; those unfold as they are read, so few at a time.
     others = {chunk.path_in_schema for chunk in chunks if not AS_DICTIONARY.issuperset(chunk.encodings)}
+    if unknown := [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in texts & others]:
+        rows = max(1, min(FEW, limit // (4 * max(1, *unknown))))  # no text is longer than its chunk
     total = 0
     with pq.ParquetFile(path, read_dictionary=sorted(texts - others)) as file:
-        for batch in file.iter_batches(FEW if texts & others else rows, columns=columns):
+        for batch in file.iter_batches(rows, columns=columns):
             total += sum(_unfolded(column) for column in batch.columns)
             if total > limit:
                 raise _too_large(path, limit)
@@ -66,9 +69,12 @@ def _chunks(about: Any) -> list[Any]:
 
 
 def _told(chunk: Any, schema: Any) -> int:
-    """Bytes of a column chunk, as its metadata say; of texts those of the file, each different one once."""
+    """Bytes of a column chunk, as its metadata say; of texts those of the file, each different one once.
+
+    A text that stands again may take no byte of the file, yet takes its number in memory.
+    """
     if chunk.physical_type == "BYTE_ARRAY":
-        return int(chunk.total_uncompressed_size)
+        return max(int(chunk.total_uncompressed_size), INDEX * int(chunk.num_values))
     width = WIDTHS.get(chunk.physical_type)
     if width is None:
         places = (schema.column(number) for number in range(len(schema)))
