@@ -10,3 +10,11 @@ def printable(text: str, but: str = "") -> str:
     """
     # A caption is anybody's text. The two joiners are part of emoji and of Persian and Indian words.
     return "".join(sign if sign.isprintable() or sign in "\u200c\u200d" or sign in but else " " for sign in text)
+
+
+def warn(line: str) -> None:
+    """A yellow line on stderr."""
+    from rich.console import Console
+
+    told = f"warning: {printable(line)}"  # file names are anybody's
+    Console(stderr=True, soft_wrap=True, highlight=False).print(told, style="yellow", markup=False)

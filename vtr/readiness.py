@@ -9,8 +9,6 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from vtr import compute, recipe
 from vtr.compute import memory_bytes
 from vtr.config import Config
@@ -19,6 +17,7 @@ from vtr.data.mixture import Mixture, Samples
 from vtr.data.tokenizer import whereabouts
 from vtr.errors import VtrError, WorkError
 from vtr.footprint import USABLE, footprint
+from vtr.plaintext import warn
 from vtr.together import feeds
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def before_run(
         return
     for one in index.indices if isinstance(index, Mixture) else (index,):
         for line in warnings_of(one):
-            _warn(line)
+            warn(line)
     if not known:
         return
     beside = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if where.type == "cpu" else 1
@@ -95,9 +94,4 @@ def before_run(
     try:
         fits(config, clips, where, precision, beside=beside, shares=world if spread else 1)
     except WorkError as error:
-        _warn(f"{error.message}; {error.hint}")
-
-
-def _warn(line: str) -> None:
-    plain = "".join(char if char.isprintable() else " " for char in line)  # file names are anybody's
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"warning: {plain}", style="yellow", markup=False)
+        warn(f"{error.message}; {error.hint}")

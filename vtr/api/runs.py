@@ -12,6 +12,7 @@ from vtr import checkpoint, recipe, rundir
 from vtr.api.scores import evaluate
 from vtr.config import OWN, Config, ObjectiveConfig
 from vtr.errors import ConfigError, RunError
+from vtr.plaintext import warn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -212,8 +213,11 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
     if shards is None:
         return None
     from vtr.data.index import ShardIndex
+    from vtr.data.manifest import limits_of_index
 
-    ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
+    index = ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
+    for line in limits_of_index(index) if os.environ.get("RANK", "0") == "0" else ():
+        warn(line)
 
     def score(loaded: Loaded) -> dict[str, float]:
         result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0, together=True)

@@ -46,6 +46,11 @@ class Limits:
                 "too-large", f"{what}, over {name} = {limit}", f"if this video is meant, shard it with a larger {flag}"
             )
 
+    def higher(self) -> str:
+        """Those that let through more than the defaults do, in words; the empty text where none does."""
+        usual = asdict(DEFAULT)
+        return ", ".join(f"{name} = {to}, not {usual[name]}" for name, to in asdict(self).items() if to > usual[name])
+
     def raised(self) -> dict[str, int]:
         """Those that are not what they are by default, by name."""
         return {name: value for name, value in asdict(self).items() if value != getattr(DEFAULT, name)}

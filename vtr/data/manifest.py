@@ -157,8 +157,21 @@ def noted(out: Path, *names: str) -> Any:
     return found
 
 
+def limits_of_index(index: ShardIndex) -> list[str]:
+    """A line where `index`, which may be of anybody, has its videos read with raised limits."""
+    higher = index.limits.higher()
+    told = (
+        f"{index.where} was made with raised limits and is read with them: {higher}; this may take more memory and time"
+    )
+    return [told] if higher else []
+
+
 def warnings_of(index: ShardIndex) -> list[str]:
-    """How the data set of `index` differs from what is published, as its manifest says; and tars that are not in it."""
+    """What raised limits `index` has, how its data set differs from what is published, and tars that are not in it."""
+    return [*limits_of_index(index), *_lacking(index)]
+
+
+def _lacking(index: ShardIndex) -> list[str]:
     if index.remote is not None:
         try:
             index.remote.fetch_whole(MANIFEST)

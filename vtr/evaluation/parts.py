@@ -17,6 +17,7 @@ from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
 from vtr.evaluation.lost import MANIFEST, beside, left_out
 from vtr.evaluation.match import matched, matcher
+from vtr.plaintext import warn
 from vtr.retrieval import protocols, rerank, score
 from vtr.retrieval.paired import Paired
 
@@ -55,10 +56,13 @@ def embedded(
     """The videos and captions of the shards `at`, embedded. Raises what `of_model` does."""
     from vtr.build import clip_shape
     from vtr.data.index import IMAGE, ShardIndex
+    from vtr.data.manifest import limits_of_index
     from vtr.retrieval.embed import embed_captions
     from vtr.retrieval.views import TRUE, embed_views
 
     index = ShardIndex.open(at)
+    for line in () if together else limits_of_index(index):  # in a training it has been said
+        warn(line)
     rule = protocols.rule_of(protocol, asked.captions)
     by = matcher(loaded) if asked.vtm else None  # what has none is refused before the work
     own = [index.captions(i) for i in range(len(index))]

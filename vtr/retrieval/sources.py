@@ -14,7 +14,9 @@ import numpy as np
 from vtr.data.annotations.media import videos_below
 from vtr.data.captions import json_of
 from vtr.data.index import ShardIndex
+from vtr.data.manifest import limits_of_index
 from vtr.errors import DataError
+from vtr.plaintext import warn
 from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, printable
 
 LARGEST, SMALLEST, PARTS = 256, 8, 16  # video files in a part: a folder is cut into about so many, for processes
@@ -26,6 +28,8 @@ def of_shards(root: Path | str) -> list[Part]:
     Raises DataError as `ShardIndex.open`.
     """
     index = ShardIndex.open(root)
+    for line in limits_of_index(index):
+        warn(line)
     where = str(index.root.resolve()) if index.remote is None else index.where
     chosen = {shard.name for shard in index.shards}
     if index.only is not None:
