@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from vtr.errors import ConfigError, InputError, RunError, WorkError
 from vtr.initial import adapted, initial
 
 SHORT = {"train.steps": 2, "train.save_every": 2}
+UNIFIED = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "optim.lr": 1e-12}
 
 
 def test_a_run_as_a_start(run: Path, nano: Path) -> None:
@@ -145,8 +147,7 @@ def test_a_videomae_as_a_start(nano: Path, shards: Path, videomae: Path, tmp_pat
     """It brings its sizes to a recipe of SimVTP, and its patches and blocks are what training begins with."""
     from safetensors.torch import load_file
 
-    unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "optim.lr": 1e-12}
-    config = recipe.override(recipe.load(str(nano)), SHORT | unified)
+    config = recipe.override(recipe.load(str(nano)), SHORT | UNIFIED)
     api.pretrain(config, shards, tmp_path / "out", init_from=f"{prefix}{videomae}")
     made = build.load_source(tmp_path / "out")
     shape = made.config.model
@@ -157,6 +158,15 @@ def test_a_videomae_as_a_start(nano: Path, shards: Path, videomae: Path, tmp_pat
         ("blocks.0.attn.q_bias", "encoder.layer.0.attention.attention.q_bias"),
     ):
         torch.testing.assert_close(made.model.state_dict()[ours], theirs[name], rtol=1e-5, atol=1e-8)
+
+
+def test_a_videomae_with_another_activation(nano: Path, shards: Path, videomae: Path, tmp_path: Path) -> None:
+    shutil.copytree(videomae, tmp_path / "relu")
+    settings = tmp_path / "relu" / "config.json"
+    settings.write_text(settings.read_text().replace('"gelu"', '"relu"'))
+    config = recipe.override(recipe.load(str(nano)), SHORT | UNIFIED)
+    with pytest.raises(ConfigError, match=r"were trained with ReLU\(\), this encoder has GELU"):
+        api.pretrain(config, shards, tmp_path / "out", init_from=f"videomae:{tmp_path / 'relu'}")
 
 
 def test_towers_of_another_kind_of_encoder(nano: Path, videomae: Path, timm_vit: Path) -> None:

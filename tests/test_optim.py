@@ -151,6 +151,8 @@ def test_blocks_by_many_names():
     inside = "text.model.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
     albert = [inside, "text.model.encoder.embedding_hidden_mapping_in.weight", "text.model.pooler.weight"]
     assert [layers_above(name, tower_depths(albert)) for name in albert] == [1, 2, 0]
+    bart = ["text.model.shared.weight", "text.model.encoder.layers.1.fc1.weight"]
+    assert [layers_above(name, tower_depths(bart)) for name in bart] == [3, 1]
     t5 = ["text.model.encoder.block.2.layer.0.SelfAttention.q.weight", "text.model.encoder.block.1.layer.1.wi.weight"]
     assert tower_depths(t5) == {"text": 3}
     assert [layers_above(name, tower_depths(t5)) for name in t5] == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from vtr import api, build, checkpoint, makers, recipe, runfiles
 from vtr.errors import ConfigError, Interrupted, RunError
+from vtr.initial import initial
 from vtr.objectives.mac import MAC
 
 STAGES = """
@@ -147,6 +149,37 @@ def test_a_signal_in_the_last_step_of_a_stage(staged: Path, shards: Path, tmp_pa
         api.pretrain(str(staged), shards, out, objective=own)
     assert not out.exists(), "the second stage has not begun"
     assert api.pretrain(str(staged), shards, out, objective=own).name == "step-00000003", "and now it does"
+
+
+def test_a_stage_whose_predecessor_is_gone_is_not_begun_again(staged: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    last = api.pretrain(str(staged), shards, out)
+    shutil.rmtree(tmp_path / "run.stage-1")
+    for resume in (True, False):
+        with pytest.raises(RunError, match=r"run is begun, but .*run\.stage-1, the stage before it, has no checkpoint"):
+            api.pretrain(str(staged), shards, out, resume=resume)
+    assert not (tmp_path / "run.stage-1").exists()
+    assert checkpoint.newest(out) == last
+
+
+def test_a_tower_that_was_asked_for_serves_all_stages(nano: Path, shards: Path, timm_vit: Path, tmp_path: Path) -> None:
+    (tmp_path / "staged.toml").write_text(nano.read_text() + TWICE)
+    tower = f"local-dir:{timm_vit}"
+    given = {"model.video": tower, "model.tubelet": 1}
+    last = api.pretrain(
+        str(tmp_path / "staged.toml"), shards, tmp_path / "run", overrides=given, init_from=f"timm:{tower}"
+    )
+    assert last.name == "step-00000001"
+
+
+def test_a_fixed_temperature_stays_over_stages(nano: Path, shards: Path, tmp_path: Path) -> None:
+    config = recipe.override(recipe.load(str(nano)), {"train.steps": 2, "model.learn_temperature": True})
+    api.pretrain(config, shards, tmp_path / "run")
+    fixed = recipe.override(config, {"model.learn_temperature": False})
+    for stage in (True, False):
+        begun = initial(fixed, str(tmp_path / "run"), stage=stage).whole
+        assert begun is not None
+        assert (float(begun.model.temperature) != pytest.approx(0.05, abs=1e-6)) == stage
 
 
 def test_a_damaged_file_of_the_stage_before(run: Path, tmp_path: Path) -> None:

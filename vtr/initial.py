@@ -48,11 +48,12 @@ def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None
     """What `config` becomes when training begins with `source`. Frames, size, masks and schedule stay the recipe's.
 
     `wanted` are settings in `config` that were asked for by name: dotted keys and values. With `stage`, `source` is the
-    stage before: a temperature that both learn goes on where it was. Raises InputError when `source` is nothing of the
-    kind, ConfigError when it brings another value for one of these, else loading's errors.
+    stage before, begun with the same: its temperature goes on where it was, unless the recipe has another for this one.
+    Raises InputError when `source` is nothing of the kind, ConfigError when it brings another value for one of `wanted`,
+    else loading's errors.
     """
     begun = _initial(config, source, stage=stage)
-    for dotted, value in (wanted or {}).items():
+    for dotted, value in ({} if stage else wanted or {}).items():
         section, _, name = dotted.partition(".")
         brought = getattr(getattr(begun.config, section), name)
         if brought != getattr(getattr(config, section), name):
@@ -89,8 +90,7 @@ def _initial(config: Config, source: str, *, stage: bool) -> Initial:
     config = dataclasses.replace(config, model=brought_model, data=data)
     model = adapted(found.model, config)
     build.fit_lora(model, found.config.model, config.model)
-    old_temperature = found.config.model.temperature
-    goes_on = stage and config.model.learn_temperature and config.model.temperature == old_temperature
+    goes_on = stage and config.model.temperature == found.config.model.temperature
     set_temperature(model, config, keep=goes_on)
     old = found.tokenizer
     tokenizer = CaptionTokenizer(old.backend, old.special, words, fixed=data.fixed_length)

@@ -17,8 +17,11 @@ NO_DECAY = ("pos", "wpe", "cls", "temporal", "mask_token", "temperature")
 # Where a block stands in a name: timm's and our `blocks.3.`, transformers' `layer.3.`, `layers.3.`, `block.3.`, GPT-2's
 # `h.3.`, and ALBERT's, which has one for all layers.
 BLOCK = re.compile(r"(.*?)\b(?:blocks?|layers?|h|albert_layer_groups)\.(\d+)\.")
-# What stands below the first block; `wte` and `wpe` are GPT-2's words and positions.
-FIRST = ("embed", "_emb", "wte", "wpe", "relative_attention_bias", "project_in", "cls_token", "mask_token", "norm_pre")
+# What stands below the first block; `wte` and `wpe` are GPT-2's words and positions, `shared` BART's words.
+FIRST = (
+    "embed", "_emb", "wte", "wpe", "shared.", "relative_attention_bias", "project_in", "cls_token", "mask_token",
+    "norm_pre",
+)  # fmt: skip
 TOWERS = ("video", "text")
 WHOLE = "leave it out, or freeze the whole {tower} tower"
 BESIDE = "beside"  # the first part of a name, of what an objective trains beside its model

@@ -67,8 +67,11 @@ def parse(name: str) -> tuple[str, Path, dict[str, Any]]:
         wanted = OPTIONS.get(key)
         if wanted is None:
             raise ConfigError(f"{name}: there is no option {key!r}", f"options are: {', '.join(OPTIONS)}")
-        if wanted is int and not (value.isdecimal() and int(value) > 0):
-            raise ConfigError(f"{name}: {key} = {value!r} is no whole number above 0", f"write {key}=4, say")
+        if wanted is int and not (value.isdecimal() and len(value) < 10 and int(value) > 0):
+            raise ConfigError(
+                f"{kind}:{path}: {key} = {value[:40]!r} is no whole number above 0 of up to nine digits",
+                f"write {key}=4, say",
+            )
         options[key] = wanted(value)
     if not path:
         raise ConfigError(f"{name} names no file", f"write {kind}:PATH.pth")
@@ -106,7 +109,7 @@ def open_released(name: str) -> Opened:
 def _text_heads(name: str, text: str, options: dict[str, Any], found: Released) -> int:
     """Of the option, of the text model's directory where it is one, else 64 wide as in every released model."""
     width, many = found.text["dim"], heads(found.text["dim"])
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
         many = int(options.get("text_heads") or plainjson.load(Path(text) / "config.json")["n_heads"])
     if many < 1 or width % many:
         raise ConfigError(

@@ -96,11 +96,24 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
     return checkpoint.newest(out)
 
 
-def check_begun(places: Sequence[Path], *, fresh: bool) -> None:
-    """For who asked to go on: raises RunError when none of `places`, the last of them `--out`, has a checkpoint."""
+def check_begun(places: Sequence[Path], *, fresh: bool, resume: bool) -> None:
+    """Whether a run of several stages, the last of `places` its `--out`, can go on, and with `resume` has to.
+
+    Raises RunError when one asked to go on and none has a checkpoint, or when a stage has one and the one before it has
+    none: that stage would be trained again.
+    """
     if fresh:
-        raise RunError("--resume goes on with a run, --fresh removes it", "give one of them")
-    if not any(checkpoint.steps(place) for place in places):
+        if resume:
+            raise RunError("--resume goes on with a run, --fresh removes it", "give one of them")
+        return
+    begun = [bool(checkpoint.steps(place)) for place in places]
+    for before, after, one, next_one in zip(places, places[1:], begun, begun[1:], strict=False):
+        if next_one and not one:
+            raise RunError(
+                f"{after} is begun, but {before}, the stage before it, has no checkpoint",
+                f"put {before} back, or begin all stages anew with --fresh",
+            )
+    if resume and not any(begun):
         raise RunError(
             f"--resume: {places[-1]} holds no run to go on with", "see that --out is right; without --resume one begins"
         )

@@ -178,6 +178,7 @@ def test_options() -> None:
     for wrong, words in {
         "frozen:a.pth,fps=3": "there is no option 'fps'\n  hint: options are: text, frames",
         "frozen:a.pth,frames=0": "frames = '0' is no whole number above 0",
+        f"frozen:a.pth,frames={'9' * 5000}": "frames = '9{40}' is no whole number above 0 of up to nine digits",
         "frozen:a.pth,frames=x": "frames = 'x' is no whole number above 0",
         "miles:": r"miles: names no file\n  hint: write miles:PATH\.pth",
     }.items():

@@ -72,6 +72,8 @@ def test_a_model_that_is_not_there_is_named(tmp_path, weights):
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 FAMILIES = {
     "BertConfig": SMALL | {"max_position_embeddings": 20},
+    "OpenAIGPTConfig": {"vocab_size": 50, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 20},
+    "YosoConfig": SMALL | {"max_position_embeddings": 20},
     "RobertaConfig": SMALL | {"max_position_embeddings": 22, "pad_token_id": 1},
     "MPNetConfig": SMALL | {"max_position_embeddings": 22, "pad_token_id": 1},
     "CLIPTextConfig": SMALL | {"max_position_embeddings": 20, "eos_token_id": 3, "bos_token_id": 2},

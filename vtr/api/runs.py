@@ -54,8 +54,7 @@ def pretrain(
     *before, last = recipe.staged(config)
     _check_scoring(last, wanted, eval_shards)
     folders = [Path(out).with_name(f"{Path(out).name}.stage-{number}") for number in range(1, len(before) + 1)]
-    if resume:
-        rundir.check_begun([*folders, Path(out)], fresh=fresh)
+    rundir.check_begun([*folders, Path(out)], fresh=fresh, resume=resume)
     later = False
     for stage, folder in zip(before, folders, strict=True):
         _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, later=later, fresh=fresh, more=True)
@@ -78,8 +77,7 @@ def finetune(
     The settings are the source's, its recipe's [finetune] and `overrides`, each on top of the one before. `out`,
     `fresh` and `resume` as in `pretrain`.
     """
-    if resume:
-        rundir.check_begun([Path(out)], fresh=fresh)
+    rundir.check_begun([Path(out)], fresh=fresh, resume=resume)
     from vtr.build import fit_lora, load_source
     from vtr.checkpoint import sha256
     from vtr.data.mixture import open_shards

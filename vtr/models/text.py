@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError, WorkError
 
 POOLS = ("cls", "mean", "last")
-TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")  # of positions, in transformers
+TABLES = (
+    "position_embeddings",
+    "position_embedding",
+    "embed_positions",
+    "positions_embed",
+    "wpe",
+)  # of positions, in transformers
 
 
 class TextEncoder(nn.Module):
@@ -92,7 +98,9 @@ def positions(model: nn.Module) -> int | None:
         if isinstance(table, nn.Embedding) and name.rpartition(".")[2] in TABLES:
             # RoBERTa and its kin count from the row after the padding's, OPT leaves two rows free.
             free = getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1
-            return table.num_embeddings - free
+            # Some tables have rows that nobody may use (Yoso's): the config's number is then the smaller one.
+            told = (getattr(getattr(part, "config", None), "max_position_embeddings", None) for part in model.modules())
+            return min([table.num_embeddings - free, *(number for number in told if isinstance(number, int))])
     return None
 
 

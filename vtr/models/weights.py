@@ -119,9 +119,7 @@ def fill_image(encoder: VideoEncoder, source: dict[str, Tensor], activation: nn.
     Raises ConfigError when something is left over or missing, or was trained with another activation.
     """
     source = {key: value for key, value in source.items() if not any(re.fullmatch(known, key) for known in UNUSED)}
-    wanted: Any = encoder.blocks[0].mlp.act  # type: ignore[union-attr]
-    if not alike(activation, wanted):
-        raise ConfigError(f"the weights {name!r} were trained with {activation}, this encoder has {wanted}", FIT)
+    _same_activation(encoder, activation, name)
     tubelet = encoder.tubelet
     patch = source["patch_embed.weight"]
     source["patch_embed.weight"] = (patch[:, :, None].expand(-1, -1, tubelet, -1, -1) / tubelet).flatten(1)
@@ -148,6 +146,12 @@ def fill_image(encoder: VideoEncoder, source: dict[str, Tensor], activation: nn.
     encoder.load_state_dict(source, strict=False)
 
 
+def _same_activation(encoder: VideoEncoder | UnifiedEncoder, activation: Any, name: str) -> None:
+    wanted: Any = encoder.blocks[0].mlp.act  # type: ignore[union-attr]
+    if not alike(activation, wanted):
+        raise ConfigError(f"the weights {name!r} were trained with {activation}, this encoder has {wanted}", FIT)
+
+
 def alike(one: Any, other: Any) -> bool:
     """Whether two activations are the same function; there are several classes of each."""
     x = torch.linspace(-4, 4, 33, device="cpu")
@@ -163,9 +167,13 @@ def load_videomae(encoder: UnifiedEncoder, name: str) -> None:
 
     Raises WorkError when it cannot be had, ConfigError when it does not fit.
     """
+    from transformers.activations import ACT2FN
+
     own = encoder.state_dict()
     state = {key: value for key, value in own.items() if key.startswith(("embeddings.", "log_temperature", "norm."))}
-    blocks = dict(pretrained_text(name, role="video").state_dict())
+    model = pretrained_text(name, role="video")
+    blocks = dict(model.state_dict())
+    _same_activation(encoder, ACT2FN[model.config.hidden_act], name)
     for key in [key for key in blocks if key.endswith("attention.query.weight")]:
         layer = key.removesuffix("attention.query.weight")  # encoder.layer.0.attention.
         parts = [blocks.pop(f"{layer}attention.{part}.weight") for part in ("query", "key", "value")]
