@@ -11,7 +11,8 @@ import signal
 import sys
 from types import FrameType
 
-INTERRUPTED = 130
+from vtr.errors import Interrupted
+
 SAID = b"error: interrupted\nhint: run the same command to go on\n"
 # What schedulers send; a training hears them as wishes while it trains.
 SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
@@ -22,7 +23,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, SAID)
-            os._exit(INTERRUPTED)
+            os._exit(Interrupted.exit_code)
         frame = frame.f_back
     raise KeyboardInterrupt
 

@@ -49,7 +49,7 @@ def initial(config: Config, source: str, wanted: Mapping[str, Any] | None = None
 
     `wanted` are settings in `config` that were asked for by name: dotted keys and values. With `stage`, `source` is the
     stage before, begun with the same: its temperature goes on where it was, unless the recipe has another for this one.
-    Raises InputError when `source` is nothing of the kind, ConfigError when it brings another value for one of `wanted`,
+    Raises InputError when `source` is nothing of the kind, ConfigError when it brings another value for one of these,
     else loading's errors.
     """
     begun = _initial(config, source, stage=stage)

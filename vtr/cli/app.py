@@ -17,7 +17,6 @@ from vtr.plainjson import finite
 from vtr.plaintext import printable
 from vtr.version import __version__
 
-INTERRUPTED = 130
 # All that Typer finds wrong with a command line; it exports two kinds of it alone.
 Misused: Any = typer.BadParameter.__base__
 FLOW = (
@@ -168,7 +167,7 @@ def main() -> None:
 
     try:
         code = app(prog_name="vtr", standalone_mode=False)  # what is wrong comes out of it, and an exit as its code
-        if code != INTERRUPTED:  # Typer turns a Ctrl-C into this exit, and says nothing
+        if code != Interrupted.exit_code:  # Typer turns a Ctrl-C into this exit, and says nothing
             sys.exit(code)
         raise KeyboardInterrupt
     except Misused as error:
@@ -179,7 +178,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         fail("interrupted", "what was finished is kept; run the same command to go on")
-        sys.exit(INTERRUPTED)
+        sys.exit(Interrupted.exit_code)
     except (MemoryError, RuntimeError) as error:
         if not _no_memory(error):
             raise
