@@ -163,7 +163,7 @@ def _no_memory(error: BaseException) -> bool:
 
 def main() -> None:
     """The entry point: runs a verb, and turns vtr's own errors into a red line, a hint and an exit code."""
-    from vtr.errors import VtrError
+    from vtr.errors import Interrupted, VtrError
 
     try:
         code = app(prog_name="vtr", standalone_mode=False)  # what is wrong comes out of it, and an exit as its code
