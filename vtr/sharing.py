@@ -55,7 +55,9 @@ def launched() -> tuple[int, int, Callable[[], None]]:
 
     The barrier raises WorkError when another process is gone.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    from vtr.compute import launched_processes
+
+    if launched_processes() < 2:
         return 0, 1, lambda: None
     from accelerate import PartialState
 

@@ -144,6 +144,7 @@ def _pretrain_stage(
     """One training, with `more` to come or not; a `later` stage goes on with all that `init_from`, the one before it,
     has learnt."""
     from vtr.build import make_model, make_tokenizer
+    from vtr.compute import launched_processes
     from vtr.data.mixture import open_shards
     from vtr.initial import Initial, initial
     from vtr.retrieval.embed import captions_of
@@ -159,7 +160,7 @@ def _pretrain_stage(
             "give it: vtr.pretrain(..., objective=...); or --set objective.name=mac, or another of vtr's",
         )
     index = open_shards(shards)
-    feeds(config, index, int(os.environ.get("WORLD_SIZE", "1")))
+    feeds(config, index, launched_processes())
     if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the weights to begin with", "give another --out")
     begun = initial(config, init_from, wanted, stage=later) if init_from else Initial(config, "")

@@ -49,7 +49,7 @@ def find(path: str) -> Tars:
     """
     if SHELL.search(path):
         raise DataError(f"{path} is no path: indexes are made of local tars", "download the tars, or name a folder")
-    if not is_pattern(path) or Path(path).is_dir():
+    if not is_pattern(path) or os.path.isdir(path):  # noqa: PTH112 (a name too long is none)
         root = Path(path)
         if not root.is_dir():
             raise DataError(f"{path} does not exist", "name a directory of tars, or a pattern: 'shards/{000..010}.tar'")
@@ -61,7 +61,7 @@ def find(path: str) -> Tars:
     if not paths:
         raise DataError(f"no file is called {path}", "quote the pattern, so that it is vtr that expands it")
     for one in paths:
-        if not Path(one).is_file():
+        if not os.path.isfile(one):  # noqa: PTH113
             raise DataError(f"{one} does not exist, {path} names it", "name the tars that are there")
     root = Path(os.path.commonpath([os.path.dirname(one) or "." for one in paths]))  # noqa: PTH120
     return Tars(root, tuple(Path(os.path.relpath(one, root)).as_posix() for one in paths))
