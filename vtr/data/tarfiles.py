@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 
 from vtr.errors import DataError
@@ -16,21 +16,12 @@ class TarFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._open: OrderedDict[str, _File] = OrderedDict()
+        # lru_cache and no dictionary of ours: it stays whole when closing a file lets another thread run in the middle
+        self._file = lru_cache(OPEN_FILES)(lambda name: _File(root / name))
 
     def read(self, name: str, size: int, offset: int) -> bytes:
         """`size` bytes at `offset` of `name`, fewer only where it ends. Raises DataError when it cannot be opened."""
         return self._file(name).read(size, offset)
-
-    def _file(self, name: str) -> _File:
-        try:
-            self._open.move_to_end(name)
-            return self._open[name]
-        except KeyError:  # not open, or closed by another thread just now
-            file = self._open[name] = _File(self.root / name)
-            while len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)
-            return file
 
 
 class _File:
