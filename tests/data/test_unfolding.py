@@ -73,6 +73,14 @@ def test_texts_in_the_encodings_of_other_writers(tmp_path: Path, encoding: str) 
     assert read_table(path)["id"].to_pylist() == rows["id"]
 
 
+def test_lists_of_texts_over_many_small_groups(tmp_path: Path) -> None:
+    table = pa.table({"video": [f"{n}.mp4" for n in range(50)], "caption": [["one", "two"], ["one"]] * 25})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=7)
+    found = [row for batch in unfolding.batches(tmp_path / "t.parquet", rows=4) for row in batch.to_pylist()]
+    assert found == table.to_pylist()
+    assert len(read("table", str(tmp_path / "t.parquet"), ReaderOptions())) == 50
+
+
 def test_every_type_is_what_it_was(tmp_path: Path) -> None:
     values = {
         "long": pa.array(["a", "b"], pa.large_string()),

@@ -21,12 +21,15 @@ import pyarrow.parquet as pq
 
 from vtr import plainjson
 from vtr.atomic import replacing
+from vtr.data import unfolding
 from vtr.data.limits import DEFAULT, Limits, limits_of
 from vtr.errors import DataError
 
 NAME = "index.parquet"
 FORMAT = 1
 META = b"vtr.index"
+GROUP = 1 << 17  # rows that are written, and read, at a time
+LEAST = 100_000_000  # bytes that any index may unfold to: see `unfolding`
 
 # The members of a sample are four lists side by side, in the order of the tar: `<key>.<member_ext>` has `member_size`
 # bytes from byte `member_offset` of its shard on, and `member_crc32` is zlib's CRC of them.
@@ -112,7 +115,7 @@ def write_index(
     table = table.replace_schema_metadata({META: json.dumps(meta)})
     with replacing(path) as file:
         pq.write_table(
-            table, file, compression="zstd", use_dictionary=list(REPEATING.values()), row_group_size=1 << 17,
+            table, file, compression="zstd", use_dictionary=list(REPEATING.values()), row_group_size=GROUP,
             write_page_checksum=True,
         )  # fmt: skip
     return header
@@ -162,15 +165,13 @@ def read_header(path: Path) -> Header:
 def read_whole(path: Path) -> tuple[Header, pa.Table]:
     """The index at `path` with all rows, checked by the sums of its pages and by its digest.
 
-    Raises DataError when it is damaged.
+    Raises DataError when it is damaged, or would unfold to far more than an index of its size.
     """
     header = read_header(path)
+    columns = [_read(path, name, verify=True) for name in SCHEMA.names]
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        table.validate(full=True)
-        for place, column in enumerate(SCHEMA):
-            if column.name not in table.column_names:
-                table = table.add_column(place, column, _default(column.name, len(table)))
+        plain = [column.cast(one.type) for column, one in zip(columns, SCHEMA, strict=True)]
+        table = pa.table(plain, SCHEMA.with_metadata(pq.read_schema(path).metadata))
         sound = digest_of(table, header.shards) == header.digest
     except DAMAGE as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
@@ -185,24 +186,37 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
 def read_column(path: Path, name: str) -> pa.Array:
     """One column of the index as a single array, its default where an older index has none.
 
-    Raises DataError when the file is damaged.
+    Those of few distinct values have dictionaries. Raises DataError as `read_whole` does.
     """
-    repeating = [REPEATING[name]] if name in REPEATING else None
-    try:
-        if name in DEFAULTS and name not in pq.read_schema(path).names:
-            return _default(name, pq.read_metadata(path).num_rows)
-        with pq.ParquetFile(path, memory_map=True, read_dictionary=repeating) as file:
-            # Group by group, since arrow cannot read lists of dictionary strings over several groups at once.
-            groups = [file.read_row_group(i, columns=[name]).column(0) for i in range(file.num_row_groups)]
-        chunks = [chunk for group in groups for chunk in group.chunks]
-        found = pa.chunked_array(chunks).unify_dictionaries().combine_chunks() if chunks else None
-        if found is not None:
-            found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
-    except DAMAGE as error:
-        raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
-    if found is None or found.null_count:
+    found = _read(path, name)
+    if not len(found) or found.null_count:
         raise DataError(f"{path} is damaged: its {name} has no values", "make it anew: vtr inspect DIR --index")
     return found
+
+
+def _read(path: Path, name: str, *, verify: bool = False) -> pa.Array:
+    few = [REPEATING[name]] if name in REPEATING else []
+    try:
+        about = pq.read_metadata(path)
+        if name in DEFAULTS and name not in about.schema.to_arrow_schema().names:
+            return _default(name, about.num_rows)
+        read = unfolding.batches(path, [name], GROUP, least=LEAST, as_dictionaries=few, verify=verify)
+        chunks = [batch.column(0) if few else batch.column(0).cast(SCHEMA.field(name).type) for batch in read]
+        found = pa.chunked_array(chunks, None if chunks else SCHEMA.field(name).type)
+        found = _with_dictionary(found.unify_dictionaries().combine_chunks()) if few else found.combine_chunks()
+        found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
+    except DataError as error:  # it would unfold to too much
+        raise DataError(error.message, f"make it anew: vtr inspect DIR --index; {error.hint}") from error
+    except DAMAGE as error:
+        raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
+    return found
+
+
+def _with_dictionary(array: pa.Array) -> pa.Array:
+    """Texts, or lists of them, as dictionaries; other tools may write them so that they are not read as such."""
+    if pa.types.is_list(array.type):
+        return pa.ListArray.from_arrays(array.offsets, _with_dictionary(array.values))
+    return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
 
 
 def _without(names: Sequence[str]) -> pa.Schema:

@@ -6,7 +6,7 @@ they would unfold to is known before they do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,28 @@ if TYPE_CHECKING:
 LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size: see `bounds`
 FEW = 16  # rows at a time, or fewer: a text may share all but its end with the one before it
 INDEX = 4  # bytes that a text takes as a dictionary's number, or as its place in a list
-AS_DICTIONARY = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+PLAIN = {"PLAIN", "RLE", "BIT_PACKED"}  # the latter two tell where lists begin and values are missing
+AS_DICTIONARY = PLAIN | {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
 
 
-def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> Iterator[pa.RecordBatch]:
+def batches(
+    path: Path,
+    columns: list[str] | None = None,
+    rows: int = 4096,
+    *,
+    least: int | None = None,
+    as_dictionaries: Collection[str] = (),
+    verify: bool = False,
+) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file, so many at a time; texts may be dictionaries, also within lists and structs.
 
-    Raises DataError for a file that would unfold to more than `largest` allows, and what pyarrow does.
+    `as_dictionaries`: paths in the file of those that always are; `verify` checks the sums of its pages. Raises
+    DataError for a file that would unfold to more than `largest(path, least)` allows, and what pyarrow does.
     """
     import pyarrow.parquet as pq
 
-    limit = largest(path)
+    limit = largest(path, least)
     about = pq.read_metadata(path)
     chunks = _chunks(about)
     if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
@@ -40,18 +50,22 @@ def batches(path: Path, columns: list[str] | None = None, rows: int = 4096) -> I
     others = {chunk.path_in_schema for chunk in chunks if not AS_DICTIONARY.issuperset(chunk.encodings)}
     if unknown := [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in texts & others]:
         rows = max(1, min(FEW, limit // (4 * max(1, *unknown))))  # no text is longer than its chunk
+    # What stands in its chunk as often as in the rows needs none, and is read sooner without.
+    repeated = {chunk.path_in_schema for chunk in chunks if not PLAIN.issuperset(chunk.encodings)}
+    dictionaries = sorted((texts & (repeated | set(as_dictionaries))) - others)
     total = 0
-    with pq.ParquetFile(path, read_dictionary=sorted(texts - others)) as file:
-        for batch in file.iter_batches(rows, columns=columns):
-            total += sum(_unfolded(column) for column in batch.columns)
-            if total > limit:
-                raise _too_large(path, limit)
-            yield batch
+    with pq.ParquetFile(path, read_dictionary=dictionaries, page_checksum_verification=verify) as file:
+        for group in range(file.num_row_groups):  # for arrow reads no list of dictionaries over several at once
+            for batch in file.iter_batches(rows, [group], columns):
+                total += sum(_unfolded(column) for column in batch.columns)
+                if total > limit:
+                    raise _too_large(path, limit)
+                yield batch
 
 
-def largest(path: Path) -> int:
-    """The bytes that a file may unfold to: 1 GB, or 100 times its own size."""
-    return bounds.at_most(max(LEAST, TIMES * path.stat().st_size))
+def largest(path: Path, least: int | None = None) -> int:
+    """The bytes that a file may unfold to: `least`, 1 GB when not given, or 100 times its own size."""
+    return bounds.at_most(max(LEAST if least is None else least, TIMES * path.stat().st_size))
 
 
 def _too_large(path: Path, limit: int) -> DataError:
