@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vtr.atomic import explain_os_error, locked, remove_leftovers
 from vtr.build import load_model
+from vtr.data.limits import longer
 from vtr.data.spans import Segments
 from vtr.errors import DataError, InputError, WorkError
 from vtr.retrieval import gone, parts, store
@@ -151,7 +152,7 @@ def _summary(
         raise WorkError(
             f"{len(skipped)} videos could not be decoded, of {rows} rows that could; first: {first}",
             f"{out / parts.SKIPPED_FILE} names them all; the others are written, accept that with --max-skipped 1"
-            f"{'; --time-limit gives each longer' if any(one['kind'] == 'timeout' for one in skipped) else ''}",
+            f"{longer({one['kind'] for one in skipped})}",
         )
     files = [file for number in range(len(plan.parts)) for file in parts.files_of(out, plan, number)]
     new, clips = parts.count(out, plan, added)

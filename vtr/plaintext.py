@@ -12,9 +12,16 @@ def printable(text: str, but: str = "") -> str:
     return "".join(sign if sign.isprintable() or sign in "\u200c\u200d" or sign in but else " " for sign in text)
 
 
-def warn(line: str) -> None:
-    """A yellow line on stderr."""
+def warn(message: str) -> None:
+    """One yellow line on stderr."""
+    tell("warning", message, "yellow")
+
+
+def tell(name: str, text: str, style: str) -> None:
+    """One line on stderr, `name: text`; none when there is no text."""
     from rich.console import Console
 
-    told = f"warning: {printable(line)}"  # file names are anybody's
-    Console(stderr=True, soft_wrap=True, highlight=False).print(told, style="yellow", markup=False)
+    if text:  # what other libraries say may have several lines
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        # File names and keys are anybody's: an escape sequence in one must not steer the terminal.
+        console.print(f"{name}: {printable(' '.join(text.split()))}", style=style, markup=False)

@@ -104,7 +104,8 @@ def test_a_plan_that_leads_out(hostile: Path, tmp_path: Path) -> None:
 
 
 def test_a_caption_cannot_steer_a_terminal(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from vtr.cli.app import fail, warn
+    from vtr.cli.app import fail
+    from vtr.plaintext import warn
 
     fail("a\x1b]0;owned\x07b", "c\x1b[2Jd")
     warn("\x9bnaughty")

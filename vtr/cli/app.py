@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from vtr import bounds
 from vtr.plainjson import finite
-from vtr.plaintext import printable
+from vtr.plaintext import printable, tell
 from vtr.version import __version__
 
 # All that Typer finds wrong with a command line; it exports two kinds of it alone.
@@ -124,27 +124,13 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
 def fail(message: str, hint: str) -> None:
     """One red line and a hint, on stderr."""
-    _say("error", message, "bold red")
-    _say("hint", hint, "yellow")
-
-
-def warn(message: str) -> None:
-    """One yellow line on stderr."""
-    _say("warning", message, "yellow")
+    tell("error", message, "bold red")
+    tell("hint", hint, "yellow")
 
 
 def say(message: str) -> None:
     """One plain line on stderr."""
     sys.stderr.write(printable(message) + "\n")
-
-
-def _say(name: str, text: str, style: str) -> None:
-    from rich.console import Console
-
-    if text:  # what other libraries say may have several lines
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        # File names and keys are anybody's: an escape sequence in one must not steer the terminal.
-        console.print(f"{name}: {printable(' '.join(text.split()))}", style=style, markup=False)
 
 
 def _fail_misused(error: Any) -> None:

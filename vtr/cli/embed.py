@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say, warn
+from vtr.cli.app import app, counting, examples, print_json, print_text, say
 from vtr.cli.search import tell
+from vtr.plaintext import warn
 
 
 @app.command(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json, print_text, progress, warn
-from vtr.plaintext import printable
+from vtr.cli.app import app, examples, print_json, print_text, progress
+from vtr.plaintext import printable, warn
 
 if TYPE_CHECKING:
     from vtr.data.foreign import IndexSummary

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say, warn
+from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.plaintext import warn
 
 
 @app.command(epilog=examples('vtr search embeddings "a red circle moves left"', "vtr search embeddings --serve"))

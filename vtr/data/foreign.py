@@ -23,7 +23,7 @@ from vtr.data import index_file
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.foreign_tar import BAD_TAR, PARTS, IndexTask, index_tar, read_part
 from vtr.data.index_file import Header, Shard
-from vtr.data.limits import Limits
+from vtr.data.limits import Limits, longer
 from vtr.data.manifest import MANIFEST, SKIPPED
 from vtr.data.ours import remove_parts
 from vtr.data.patterns import Tars
@@ -112,7 +112,7 @@ def _refuse_losses(summary: IndexSummary, max_skipped: float) -> None:
     raise WorkError(
         samples if left_out > max_skipped * total else f"in {summary.root} {summary.damage}",
         f"{summary.root / SKIPPED} names them; accept that with --max-skipped {math.ceil(100 * share) / 100:g}"
-        f"{'; --time-limit gives each longer' if 'timeout' in summary.skipped else ''}",
+        f"{longer(summary.skipped)}",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -68,3 +68,8 @@ def loosest(several: Iterable[Limits]) -> Limits:
 
 
 DEFAULT = Limits()
+
+
+def longer(kinds: Collection[str]) -> str:
+    """What the hint of an error says beside, where videos of these `kinds` of VideoError were left out."""
+    return "; --time-limit gives each longer" if "timeout" in kinds else ""

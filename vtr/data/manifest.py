@@ -23,7 +23,7 @@ from vtr.checkpoint import sha256
 from vtr.data import index_file
 from vtr.data.annotations.sample import JSON
 from vtr.data.index_file import Shard
-from vtr.data.limits import limits_of
+from vtr.data.limits import limits_of, longer
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
 from vtr.data.ours import remove_parts
 from vtr.data.pace import Pace
@@ -209,8 +209,7 @@ def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
         hint += f"; the others are written, accept that with --max-skipped {math.ceil(share * 100) / 100:g}"
     elif "missing" in summary.skipped:
         hint += "; --root says where relative paths start"
-    if "timeout" in summary.skipped:
-        hint += "; --time-limit gives each longer"
+    hint += longer(summary.skipped)
     raise WorkError(
         f"{skipped} of {total} samples were skipped, more than {max_skipped:.3g} of them: {kinds}; first: {examples}",
         hint,

@@ -15,13 +15,8 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError, WorkError
 
 POOLS = ("cls", "mean", "last")
-TABLES = (
-    "position_embeddings",
-    "position_embedding",
-    "embed_positions",
-    "positions_embed",
-    "wpe",
-)  # of positions, in transformers
+# What tables of positions are named in transformers.
+TABLES = ("position_embeddings", "position_embedding", "embed_positions", "positions_embed", "wpe")
 
 
 class TextEncoder(nn.Module):

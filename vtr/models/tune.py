@@ -12,7 +12,7 @@ from torch import nn
 from vtr.errors import ConfigError
 from vtr.models.embedder import Model
 from vtr.models.text import TextEncoder
-from vtr.optim import BLOCK, known_towers, layers_above, tower_depths, tower_of
+from vtr.optim import BLOCK, WHOLE, known_towers, layers_above, tower_depths, tower_of
 from vtr.optional import library
 
 
@@ -53,7 +53,7 @@ def _several(model: nn.Module, tower: str, depth: int, part: str) -> None:
         if layers != depth:
             raise ConfigError(
                 f"optim.freeze = {part}: the text's {layers} layers share the weights of {depth}, none is frozen alone",
-                "leave it out, or freeze the whole text tower",
+                WHOLE.format(tower="text"),
             )
 
 

@@ -19,8 +19,8 @@ from vtr.models.text import hub_config, pretrained_text
 from vtr.models.video import PIXELS, VideoEncoder
 
 FIT = "choose model.width, depth, heads, patch, norm_pre and activation as that model has them, or give --init-from"
-# What a ViT of images has no weights for: these begin as the encoder begins them.
 TOLD = 200  # letters of a list of tensors that an error tells
+# What a ViT of images has no weights for: these begin as the encoder begins them.
 NEW = ("timeattn", "norm3", "temporal_embed")
 # What image models have beside the encoder.
 UNUSED = {
@@ -97,9 +97,8 @@ def _told(name: str) -> Iterator[None]:
     except Exception as error:  # what timm makes of damaged files, and of settings that do not fit, has many kinds
         tried = "the directory" if name.startswith("local-dir:") else "the model hub"
         first, *more = (line.strip() for line in (str(error) or type(error).__name__).splitlines())
-        if first.startswith(
-            "Error(s) in loading state_dict"
-        ):  # then a line for what is missing, for what is unknown ..
+        if first.startswith("Error(s) in loading state_dict"):
+            # then a line for what is missing, for what is unknown ..
             tensors = "; ".join(line if len(line) <= TOLD else f"{line[:TOLD]} .." for line in more)
             raise ConfigError(
                 f"the timm weights {name!r} are not of the model that their config.json names: {tensors}",

@@ -75,10 +75,7 @@ class Best:
     def mark(self, step: int, path: Path, *, main: bool) -> None:
         """Makes the checkpoint `path` the best one."""
         if main:
-            record = {
-                "step": step,
-                "metric": self.metric,
-                "value": self.value,
-            }  # the link follows, now or when it goes on
+            record = {"step": step, "metric": self.metric, "value": self.value}
+            # The link follows, now or when it goes on.
             write_bytes(self.run / RECORD, json.dumps(record).encode())
             checkpoint.mark_best(self.run, path)
