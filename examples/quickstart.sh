@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole path on made-up data: shard, pretrain, finetune, eval, embed, search. No download but the packages.
-# Everything lands in work/ (or $1), which this run makes anew. TRAIN and TEST are numbers of clips; STEPS of training.
+# It makes train, test, mac, finetuned, eval.json and embeddings in work/ (or $1), anew each time; all else there stays.
+# TRAIN and TEST are numbers of clips; STEPS of training.
 set -euo pipefail
 work="${1:-work}"
 case "$work" in work | /*) ;; *) work="$PWD/$work" ;; esac
@@ -18,11 +19,16 @@ run() {
   "$@"
 }
 
-if [ -e "$work" ] && [ ! -e "$work/.vtr-quickstart" ]; then
-  echo "$work is there and was not made by this script: give another folder, bash examples/quickstart.sh FOLDER" >&2
-  exit 2
-fi
-rm -rf "$work" && mkdir -p "$work" && touch "$work/.vtr-quickstart"
+mkdir -p "$work"
+for name in train test mac finetuned eval.json embeddings; do
+  if [ -e "$work/.vtr-quickstart" ]; then
+    rm -rf "${work:?}/$name"
+  elif [ -e "$work/$name" ]; then
+    echo "$work/$name was not made by this script: give another folder, bash examples/quickstart.sh FOLDER" >&2
+    exit 2
+  fi
+done
+touch "$work/.vtr-quickstart"
 begin=$(date +%s)
 
 run vtr shard synthetic seed:0 "$work/train" --split train --limit "${TRAIN:-5000}"

@@ -48,16 +48,30 @@ def test_quickstart(tmp_path) -> None:
 
 
 def test_quickstart_spares_what_it_did_not_make(tmp_path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/thesis.txt").write_text("years of work")
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", EXAMPLES / "quickstart.sh", "mine"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "was not made by this script" in done.stderr
-    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+    """Work of others beside its own stays, in either order; what has one of its names stops it before anything goes."""
+    stub = tmp_path / "bin/vtr"
+    stub.parent.mkdir()
+    stub.write_text("#!/bin/sh\nexit 0\n")
+    stub.chmod(0o755)
+    mine = tmp_path / "mine"
+    (mine / "simvtp").mkdir(parents=True)
+    (mine / "simvtp/model").write_text("years of work")
+
+    def quickstart() -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PATH": f"{stub.parent}:{os.environ['PATH']}"}
+        script = ["bash", EXAMPLES / "quickstart.sh", "mine"]
+        return subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    (mine / "finetuned").mkdir()
+    refused = quickstart()
+    assert refused.returncode == 2
+    assert "mine/finetuned was not made by this script" in refused.stderr
+    (mine / "finetuned").rmdir()
+    assert quickstart().returncode == 0
+    (mine / "mac").mkdir()
+    assert quickstart().returncode == 0
+    assert not (mine / "mac").exists()
+    assert (mine / "simvtp/model").read_text() == "years of work"
 
 
 def test_search_my_videos(tmp_path) -> None:
