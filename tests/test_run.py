@@ -18,7 +18,10 @@ from vtr.atomic import locked
 from vtr.config import Config
 from vtr.data.index import ShardIndex
 from vtr.data.order import Part
+from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import BusyError, ConfigError, Interrupted, RunError, WorkError
+from vtr.models.embedder import Model
+from vtr.objectives.contrastive import Contrastive
 from vtr.recipe import override
 from vtr.retrieval.embed import captions_of
 from vtr.run import Start, make_plan, training_data
@@ -281,6 +284,12 @@ def test_fresh_touches_nothing_when_the_new_run_cannot_start(run: Path, nano: Pa
     before = last(out)
     with pytest.raises(WorkError, match="could not be loaded"):
         api.pretrain(config_of(nano, model__video="local-dir:/nowhere"), shards, out, fresh=True)
+
+    def frozen(model: Model, words: CaptionTokenizer) -> Contrastive:
+        return Contrastive(model.requires_grad_(False))
+
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        api.pretrain(config_of(nano), shards, out, objective=frozen, fresh=True)
     assert last(out) == before
     with pytest.raises(WorkError, match="could not be loaded"):
         api.pretrain(config_of(nano, model__video="local-dir:/nowhere"), shards, tmp_path / "new")

@@ -87,16 +87,6 @@ def run(
         else:
             _, model, words, _ = build.load_parts(latest)
         freeze(model, config.optim.freeze)
-        # Only now, for a start may fail (a download, say): what was there is then as it was.
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            rundir.begin(out, record, config, anew=latest is None)
-        accelerator.wait_for_everyone()
-        if tracker:
-            settings = {
-                f"{part}.{key}": value for part, keys in recipe.to_dict(config).items() for key, value in keys.items()
-            }
-            accelerator.init_trackers("vtr", settings, {"wandb": {"dir": str(out), "name": out.name}})
         plan = make_plan(config, index.parts(), record)
         epoch = max(1, len(index) // plan.batch_size)
         objective = (
@@ -108,6 +98,17 @@ def run(
             runfiles.read_extras(latest, objective)
         elif begun.before is not None:
             runfiles.carry_extras(begun.before, objective)
+        make_optimizer(config, objective, plan.batch_size)  # it refuses what does not fit; the one to use comes later
+        # Only now, for a start may fail (a download, say): what was there is then as it was.
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            rundir.begin(out, record, config, anew=latest is None)
+        accelerator.wait_for_everyone()
+        if tracker:
+            settings = {
+                f"{part}.{key}": value for part, keys in recipe.to_dict(config).items() for key, value in keys.items()
+            }
+            accelerator.init_trackers("vtr", settings, {"wandb": {"dir": str(out), "name": out.name}})
         dataset, reading = training_data(config, index), Reading()
         decay = config.train.ema
         average = Average(model, decay, accelerator.device, begun=latest is not None) if decay else None
