@@ -44,18 +44,16 @@ SCHEDULE = {"optim.lr": 3e-3, "optim.warmup": 0.1}
 DIVIDED = {"model.attention": "divided"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "contrastive": ("contrastive-tiny", {}),
+    "contrastive-divided": ("contrastive-tiny", DIVIDED),
     "mac-0.25": mac(0.25),
-    "mac-0.5": mac(0.5),
-    "mac-0.6": mac(0.6),
-    "mac-0.75": mac(0.75),
-    "mac-0.9": mac(0.9),
+    **{
+        f"mac-{ratio}{attention}{mask}": mac(ratio, **how, **where)
+        for attention, how in (("", {}), ("-divided", DIVIDED))
+        for mask, where in (("", {}), ("-tube", {"objective.mask": "tube"}))
+        for ratio in (0.5, 0.6, 0.75, 0.9)
+    },
     "mac-0.75-tail2": mac(0.75, train__unmasked_tail=0.02),
     "mac-0.75-tail5": mac(0.75, train__unmasked_tail=0.05),
-    "mac-0.75-tube": mac(0.75, objective__mask="tube"),
-    "contrastive-divided": ("contrastive-tiny", DIVIDED),
-    "mac-0.6-divided": mac(0.6, **DIVIDED),
-    "mac-0.75-divided": mac(0.75, **DIVIDED),
-    "mac-0.75-divided-tube": mac(0.75, objective__mask="tube", **DIVIDED),
     "simvtp": ("simvtp-tiny", {"objective.decoder_width": 48, "objective.decoder_depth": 1} | SCHEDULE),
     "miles": ("miles-tiny", {}),
 }
