@@ -83,6 +83,14 @@ def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def staged(request: pytest.FixtureRequest, nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The nano recipe with the STAGES of the module that asks for it."""
+    path = tmp_path_factory.mktemp("recipes") / "staged.toml"
+    path.write_text(nano.read_text() + request.module.STAGES)
+    return path
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, nano: Path, shards: Path) -> Path:
     """A pretraining of the nano recipe, run to its end."""

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from vtr import api, build, checkpoint, makers, recipe, runfiles
-from vtr.errors import ConfigError, Interrupted, RunError
+from vtr.atomic import locked
+from vtr.errors import BusyError, ConfigError, Interrupted, RunError
 from vtr.initial import initial
 from vtr.objectives.mac import MAC
 
@@ -26,13 +27,6 @@ STAGES = """
 "train.steps" = 3
 "objective.mask_ratio" = 0.75
 """
-
-
-@pytest.fixture(scope="module")
-def staged(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "staged.toml"
-    path.write_text(nano.read_text() + STAGES)
-    return path
 
 
 def test_stages_are_read_and_come_back(staged: Path, tmp_path: Path) -> None:
@@ -160,6 +154,43 @@ def test_a_stage_whose_predecessor_is_gone_is_not_begun_again(staged: Path, shar
             api.pretrain(str(staged), shards, out, resume=resume)
     assert not (tmp_path / "run.stage-1").exists()
     assert checkpoint.newest(out) == last
+
+
+def test_a_run_in_its_second_stage_keeps_its_first(staged: Path, shards: Path, tmp_path: Path) -> None:
+    """Nobody else writes in any of its directories meanwhile, and who asks for --fresh is told so before it removes."""
+    out, tried = tmp_path / "run", []
+
+    class Watched(MAC):
+        def after_step(self, step: int) -> None:
+            for name in ("run", "run.stage-1") if step == 1 else ():
+                with (
+                    pytest.raises(BusyError, match=rf"{name} is being written by another process"),
+                    locked(tmp_path / f".{name}.lock", name),
+                ):
+                    pass
+                tried.append(name)
+
+    api.pretrain(str(staged), shards, out, objective=lambda model, words: Watched(model, words.mask_id, 0.5, 0.0))
+    assert tried == ["run", "run.stage-1"] * 2, "in both stages"
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with (
+        locked(tmp_path / ".run.lock", "run"),
+        pytest.raises(BusyError, match=r"run is being written by another process\n.*wait until it ends"),
+    ):
+        api.pretrain(str(staged), shards, out, overrides={"optim.lr": 0.01}, fresh=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_an_out_that_is_no_run_is_refused_before_the_first_stage(
+    staged: Path, shards: Path, tmp_path: Path, fresh: bool
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"run is there and is not a run\n.*another --out"):
+        api.pretrain(str(staged), shards, tmp_path / "run", fresh=fresh)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_tower_that_was_asked_for_serves_all_stages(nano: Path, shards: Path, timm_vit: Path, tmp_path: Path) -> None:

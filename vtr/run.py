@@ -54,12 +54,14 @@ def run(
     evaluate: Callable[[build.Loaded], dict[str, float]] | None = None,
     objective_of: Callable[[Any, CaptionTokenizer], torch.nn.Module] | None = None,
     fresh: bool = False,
+    held: bool = False,
     more: bool = False,
 ) -> Path:
     """Trains in `out` and returns the last checkpoint; a run that is there already goes on, unless `fresh`.
 
     `init` names the weights it starts from; `evaluate` scores the model as it is; `objective_of` makes an objective
-    that is not the config's; `more` tells that another training follows, which a signal in the last step is to stop.
+    that is not the config's; `held` tells that the caller keeps others out of `out`; `more` that another training
+    follows, which a signal in the last step is to stop.
     Raises RunError when `out` holds another kind of run, or one with another config or other data.
     """
     from accelerate.utils import gather_object, set_seed
@@ -73,7 +75,7 @@ def run(
     spread = asked(os.environ, config, precision)
     with (
         accelerated(where, precision, tracker, out) as accelerator,
-        rundir.held(out, main=accelerator.is_main_process),
+        rundir.held(out, main=accelerator.is_main_process and not held),
         processes_watched(accelerator.num_processes),
     ):
         if accelerator.num_processes == 1:

@@ -56,15 +56,7 @@ def held(out: Path, *, main: bool) -> Iterator[None]:
 
 def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> Path | None:
     """The checkpoint in `out` to go on from, None to start; sees that `out` may be this run's, and changes nothing."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(map(_is_foreign, out.iterdir()))):
-        raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
-    if fresh and out.is_dir():
-        others = sorted(path.name for path in out.iterdir() if path.name not in OWN and ".tmp-" not in path.name)
-        if others:
-            raise RunError(
-                f"--fresh removes what is in {out}, and {', '.join(others[:3])} is no part of a run",
-                "move that away, or give another --out",
-            )
+    _check_place(out, fresh=fresh)
     if fresh or not (out / RECORD).is_file():
         return None
     if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
@@ -97,14 +89,16 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
 
 
 def check_begun(places: Sequence[Path], *, fresh: bool, resume: bool) -> None:
-    """Whether a run of several stages, the last of `places` its `--out`, can go on, and with `resume` has to.
+    """Whether a run of several stages, the last of `places` its `--out`, can begin or go on, and with `resume` has to.
 
-    Raises RunError when one asked to go on and none has a checkpoint, or when a stage has one and the one before it has
-    none: that stage would be trained again.
+    Raises RunError when one of `places` is no place for a run, when one asked to go on and none has a checkpoint, or
+    when a stage has one and the one before it has none: that stage would be trained again.
     """
     if fresh:
         if resume:
             raise RunError("--resume goes on with a run, --fresh removes it", "give one of them")
+        for place in places:  # not after a stage has been trained
+            _check_place(place, fresh=True)
         return
     begun = [bool(checkpoint.steps(place)) for place in places]
     for before, after, one, next_one in zip(places, places[1:], begun, begun[1:], strict=False):
@@ -117,6 +111,21 @@ def check_begun(places: Sequence[Path], *, fresh: bool, resume: bool) -> None:
         raise RunError(
             f"--resume: {places[-1]} holds no run to go on with", "see that --out is right; without --resume one begins"
         )
+    for place in places:
+        _check_place(place, fresh=False)
+
+
+def _check_place(out: Path, *, fresh: bool) -> None:
+    """Raises RunError when `out` is there and no run, or holds what is no part of one and `fresh` would remove it."""
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(map(_is_foreign, out.iterdir()))):
+        raise RunError(f"{out} is there and is not a run", "give another --out, or remove it")
+    if fresh and out.is_dir():
+        others = sorted(path.name for path in out.iterdir() if path.name not in OWN and ".tmp-" not in path.name)
+        if others:
+            raise RunError(
+                f"--fresh removes what is in {out}, and {', '.join(others[:3])} is no part of a run",
+                "move that away, or give another --out",
+            )
 
 
 def begin(out: Path, record: dict[str, Any], config: Config, *, anew: bool) -> None:

@@ -21,13 +21,6 @@ STAGES = """
 """
 
 
-@pytest.fixture(scope="module")
-def staged(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "staged.toml"
-    path.write_text(nano.read_text() + STAGES)
-    return path
-
-
 @pytest.mark.slow
 def test_stages_train_on_and_go_on_in_the_second(staged: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +56,15 @@ def pretrain(
     _check_scoring(last, wanted, eval_shards)
     folders = [Path(out).with_name(f"{Path(out).name}.stage-{number}") for number in range(1, len(before) + 1)]
     rundir.check_begun([*folders, Path(out)], fresh=fresh, resume=resume)
-    later = False
-    for stage, folder in zip(before, folders, strict=True):
-        _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, later=later, fresh=fresh, more=True)
-        init_from, later = str(folder), True
-    return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, later=later, fresh=fresh)
+    with ExitStack() as stack:
+        # All of them from the first stage to the last: who begins one anew takes from another what it goes on from.
+        for folder in (Path(out), *folders) if folders else ():
+            stack.enter_context(rundir.held(folder, main=_is_main()))
+        how: dict[str, Any] = {"later": False, "fresh": fresh, "held": bool(folders)}
+        for stage, folder in zip(before, folders, strict=True):
+            _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, more=True, **how)
+            init_from, how["later"] = str(folder), True
+        return _pretrain_stage(last, shards, out, wanted, init_from, eval_shards, objective, **how)
 
 
 def finetune(
@@ -139,10 +144,11 @@ def _pretrain_stage(
     *,
     later: bool,
     fresh: bool,
+    held: bool,
     more: bool = False,
 ) -> Path:
-    """One training, with `more` to come or not; a `later` stage goes on with all that `init_from`, the one before it,
-    has learnt."""
+    """One training, with `more` to come or not, in a directory that is `held` already or not; a `later` stage goes on
+    with all that `init_from`, the one before it, has learnt."""
     from vtr.build import make_model, make_tokenizer
     from vtr.compute import launched_processes
     from vtr.data.mixture import open_shards
@@ -175,8 +181,13 @@ def _pretrain_stage(
     scorer = _scorer(eval_shards)
     return run(
         "pretrain", config, index, Path(out), start,
-        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh, more=more,
+        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh, held=held, more=more,
     )  # fmt: skip
+
+
+def _is_main() -> bool:
+    """Whether this is the process that writes, as a launcher has it: before they are connected none knows better."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_own(wanted: Mapping[str, Any]) -> None:
@@ -215,7 +226,7 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
     from vtr.data.manifest import limits_of_index
 
     index = ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
-    for line in limits_of_index(index) if os.environ.get("RANK", "0") == "0" else ():
+    for line in limits_of_index(index) if _is_main() else ():
         warn(line)
 
     def score(loaded: Loaded) -> dict[str, float]:
