@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 
 from vtr.errors import ConfigError, WorkError
-from vtr.training.spread import DEEPSPEED, FSDP
+from vtr.plaintext import warn
+from vtr.training.spread import DEEPSPEED, FSDP, says
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -29,6 +30,11 @@ CONNECTIONS = (
     "Gloo",
 )
 
+# What accelerate's files and launcher say that is vtr's to do, or the recipe's to say: Accelerate does not hear of it.
+DYNAMO = "ACCELERATE_DYNAMO_"
+UNHEARD = (FSDP, DEEPSPEED, "ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
+REFUSED = {"ACCELERATE_USE_MEGATRON_LM": "Megatron-LM", "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config"}
+
 
 @contextmanager
 def accelerated(
@@ -39,18 +45,25 @@ def accelerated(
     The connections between processes stay to the end of this process, for its next run (of a recipe with stages, say):
     made anew, they would meet what is left of the old ones at the same address.
     It is not told of FSDP or DeepSpeed: spreading a model is `vtr.training.spread`'s, and transformers would load
-    nothing into it. Raises WorkError where the processes do not find each other, ConfigError where the environment does
-    not say how.
+    nothing into it; nor of pieces, by which it would divide all gradients, or of compiling, both of them the recipe's.
+    Raises WorkError where the processes do not find each other, ConfigError where the environment does not say how, or
+    says what is not there.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
 
+    for name, words in REFUSED.items():
+        if says(os.environ, name):
+            raise ConfigError(
+                f"accelerate is set to {words}, which vtr's models are not made for",
+                "leave it out; FSDP and DeepSpeed's ZeRO spread a model over processes: see docs/scale.md",
+            )
     own, joined = not AcceleratorState._shared_state, dist.is_available() and dist.is_initialized()
     if where.index is not None and where.type == "cuda":
         torch.cuda.set_device(where)
     accelerator = None
-    asked = {name: os.environ.pop(name) for name in (FSDP, DEEPSPEED) if name in os.environ}
+    asked = {name: os.environ.pop(name) for name in [*os.environ] if name in UNHEARD or name.startswith(DYNAMO)}
     try:
         with _joining():
             accelerator = Accelerator(
@@ -61,6 +74,9 @@ def accelerated(
             )
         if own and not joined and accelerator.num_processes > 1:
             atexit.register(dist.destroy_process_group)
+        backend = asked.get(f"{DYNAMO}BACKEND", "no")
+        if backend.lower() != "no" and accelerator.is_main_process:
+            warn(f"accelerate's dynamo_backend {backend} is not followed: --set train.compile=true compiles the towers")
         yield accelerator
     except BaseException:
         atexit.unregister(dist.destroy_process_group)  # it would wait for others that may be gone

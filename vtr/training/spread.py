@@ -77,9 +77,9 @@ def asked(environment: Mapping[str, str], config: Config, precision: str) -> Spr
     Raises ConfigError for what is not there, FSDP's first version and memory of the CPU, and what does not go together
     with it.
     """
-    if _is(environment, DEEPSPEED):
+    if says(environment, DEEPSPEED):
         spread, offloaded = _zero(environment)
-    elif _is(environment, FSDP):
+    elif says(environment, FSDP):
         spread, offloaded = _fsdp(environment)
     else:
         return None
@@ -111,9 +111,9 @@ def _fsdp(environment: Mapping[str, str]) -> tuple[Spread, str]:
         )
     spread = Spread(
         gather_again=environment.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() != "false",
-        checkpointing=_is(environment, "FSDP_ACTIVATION_CHECKPOINTING"),
+        checkpointing=says(environment, "FSDP_ACTIVATION_CHECKPOINTING"),
     )
-    return spread, "fsdp_offload_params: true" if _is(environment, "FSDP_OFFLOAD_PARAMS") else ""
+    return spread, "fsdp_offload_params: true" if says(environment, "FSDP_OFFLOAD_PARAMS") else ""
 
 
 def _zero(environment: Mapping[str, str]) -> tuple[Spread | None, str]:
@@ -196,5 +196,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return norm
 
 
-def _is(environment: Mapping[str, str], name: str) -> bool:
+def says(environment: Mapping[str, str], name: str) -> bool:
+    """Whether the variable `name` is there and true."""
     return environment.get(name, "false").lower() in {"true", "1", "yes"}
