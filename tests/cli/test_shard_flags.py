@@ -108,6 +108,19 @@ def test_flags_that_contradict(cli: Cli, table: Path, tmp_path: Path, flags: lis
     assert not list(tmp_path.rglob("*.tar"))
 
 
+def test_one_split_of_a_table_is_never_all_of_it_in_silence(cli: Cli, table: Path, tmp_path: Path) -> None:
+    how = ("--split", "test", "--plan-only", "--json")
+    plain = cli("shard", "table", table, tmp_path / "a", *how)
+    assert (plain.code, json.loads(plain.out)["samples"]) == (0, 5)
+    assert plain.err == f"warning: {table} has no column 'split': all its videos are taken as test\n"
+    near = table.with_name("near.csv")
+    near.write_text("video,caption,Split\nclip0.mp4,x,train\nclip1.mp4,y,test\n")
+    refused(cli("shard", "table", near, tmp_path / "b", *how), 2, "but one named 'Split'", "rename it to 'split'")
+    near.write_text(near.read_text().replace("Split", "split"))
+    named = cli("shard", "table", near, tmp_path / "b", *how)
+    assert (named.code, json.loads(named.out)["samples"], named.err) == (0, 1, "")
+
+
 def test_limits_are_flags_that_the_error_names(cli: Cli, table: Path, tmp_path: Path) -> None:
     few = ("--max-skipped", 1, "--workers", 1)
     refused(

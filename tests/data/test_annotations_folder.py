@@ -37,6 +37,22 @@ def test_captions_stand_beside_their_video(tmp_path: Path) -> None:
     assert len(read("folder", str(tmp_path), ReaderOptions(limit=1))) == 1
 
 
+def test_a_folder_is_all_of_one_split_which_is_said(tmp_path: Path) -> None:
+    touch(tmp_path, train__a_mp4="", train__a_txt="one", Test__b_mp4="", Test__b_txt="two")
+    told: list[str] = []
+    part = rf"has videos inside and outside of .*Test, .*\n  hint: give {tmp_path}/Test in place of {tmp_path}"
+    with pytest.raises(DataError, match=part):
+        read("folder", str(tmp_path), ReaderOptions(split="test"))
+    assert [s.split for s in read("folder", str(tmp_path), ReaderOptions(warn=told.append))] == ["train", "train"]
+    assert told == []
+    for folder, split in (("Test", "test"), (".", "val")):
+        found = read("folder", str(tmp_path / folder), ReaderOptions(split=split, warn=told.append))
+        assert {s.split for s in found} == {split}
+        assert told.pop().endswith(f"is a folder, which names no splits: all its videos are taken as {split}")
+    (tmp_path / "train" / "a.mp4").unlink()
+    assert len(read("folder", str(tmp_path), ReaderOptions(split="test"))) == 1, "all are of it"
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone does not exist"):
         read("folder", str(tmp_path / "gone"))

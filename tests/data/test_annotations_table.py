@@ -87,10 +87,41 @@ def test_splits_limit_and_root(tmp_path: Path) -> None:
     assert table(tmp_path / "t.csv", text, root=tmp_path / "v")[0].video == tmp_path / "v" / "a.mp4"
     with pytest.raises(DataError, match=r"no sample of split 'val'\n  hint: it has: test, train"):
         table(tmp_path / "t.csv", text, split="val")
-    labelled = table(tmp_path / "u.csv", "video,caption\na.mp4,x\n", split="val")
-    assert labelled[0].split == "val"
     with pytest.raises(DataError, match="a limit of 0 samples"):
         ReaderOptions(limit=0)
+
+
+def test_a_table_without_splits_is_all_of_one_which_is_said(tmp_path: Path) -> None:
+    told: list[str] = []
+    text = "video,caption,lang\na.mp4,x,en\nb.mp4,y,en\n"
+    assert {s.split for s in table(tmp_path / "t.csv", text, split="val", warn=told.append)} == {"val"}
+    assert told == [f"{tmp_path}/t.csv has no column 'split': all its videos are taken as val"]
+    assert {s.split for s in table(tmp_path / "t.csv", text, warn=told.append)} == {"train"}
+    assert {s.split for s in table(tmp_path / "t.csv", text + "b.mp4,z,en\n", split="val")} == {"val"}
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", ["Split", "SPLIT", "splits", "official_split", "set", "Subset", "partition", "fold"])
+def test_a_column_that_seems_to_name_splits_is_no_label_for_all(tmp_path: Path, name: str) -> None:
+    text = f"video,caption,{name}\na.mp4,x,train\nb.mp4,y,test\n"
+    rows = [dict(zip(("video", "caption", name), line.split(","), strict=True)) for line in text.splitlines()[1:]]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    wanted = rf"has no column 'split' to take 'train' from, but one named '{name}'\n  hint: rename it to 'split' if"
+    for suffix, words in ((".csv", text), (".jsonl", lines)):
+        with pytest.raises(DataError, match=wanted):
+            table(tmp_path / f"t{suffix}", words, split="train")
+    with pytest.raises(DataError, match=wanted):
+        read("table", str(tmp_path / "t.parquet"), ReaderOptions(split="train"))
+    told: list[str] = []
+    assert {s.split for s in table(tmp_path / "t.csv", text, warn=told.append)} == {"train"}
+    assert told == [f"{tmp_path}/t.csv has no column 'split', but {name!r}: all its videos are taken as train"]
+
+
+def test_lines_that_name_no_split_among_others_are_train(tmp_path: Path) -> None:
+    text = '{"video": "a.mp4", "caption": "x"}\n{"video": "b.mp4", "caption": "y", "split": "test"}\n'
+    assert [s.key for s in table(tmp_path / "t.jsonl", text, split="test")] == ["b"]
+    assert [s.key for s in table(tmp_path / "t.jsonl", text, split="train")] == ["a"]
 
 
 def test_a_key_column_names_samples(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def shard(
     """Videos and captions to WebDataset tars with an index; `how` goes to `vtr.data.shards.write_shards`.
 
     `reading` hears how many samples have been read of `source`; `announce`, before anything is written, each thing that
-    it lacks of what is published.
+    it lacks of what is published, and which split all are taken as where it names none.
     """
     from vtr.data.shards import write_shards
 
@@ -156,7 +156,7 @@ def _reading(
     """A function that gives the samples of `source` and their census, and the options that a plan remembers."""
     from vtr.data import annotations
 
-    options = annotations.ReaderOptions(split=split, limit=limit, root=root, tell=tell)
+    options = annotations.ReaderOptions(split=split, limit=limit, root=root, tell=tell, warn=announce)
 
     def read() -> tuple[Any, Any]:
         samples = annotations.read(reader, source, options)

@@ -46,7 +46,7 @@ class ReaderOptions:
 
     `split`: only the samples of that split; where the annotations name no splits, the name to give them.
     `limit`: only the first so many samples. `root`: where relative video paths start. `seed`: of made-up data.
-    `tell` hears now and then how many samples have been read.
+    `tell` hears now and then how many samples have been read, `warn` what the user should know of them.
     """
 
     split: str | None = None
@@ -54,6 +54,7 @@ class ReaderOptions:
     root: Path | None = None
     seed: int = 0
     tell: Callable[[int], None] | None = field(default=None, compare=False)
+    warn: Callable[[str], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -63,6 +64,11 @@ class ReaderOptions:
         """To be called after each sample: tells every thousandth number to `tell`."""
         if self.tell is not None and samples % 1000 == 0:
             self.tell(samples)
+
+    def announce(self, warning: str) -> None:
+        """To be called with what the user should know of the samples: tells it to `warn`."""
+        if self.warn is not None:
+            self.warn(warning)
 
 
 Reader: TypeAlias = Callable[[str, ReaderOptions], list[Sample]]
@@ -128,13 +134,12 @@ def refuse_duplicates(samples: Iterable[Sample], where: str, hint: str = "rename
         seen[sample.key] = sample.source
 
 
-def select(samples: list[Sample], options: ReaderOptions, where: str, *, named_splits: bool) -> list[Sample]:
+def select(samples: list[Sample], options: ReaderOptions, where: str) -> list[Sample]:
     """The samples that `options.split` and `options.limit` ask for, in order.
 
-    `named_splits`: the annotations themselves say which split a sample belongs to.
     Raises DataError when no sample is of that split.
     """
-    if options.split is not None and named_splits:
+    if options.split is not None:
         found = sorted({sample.split for sample in samples})
         samples = [sample for sample in samples if sample.split == options.split]
         if not samples:

@@ -5,9 +5,10 @@
     run.mp4,a brown dog running,train
 
 Rows of one video gather on one sample, in order. A caption may be a list of captions in jsonl and parquet. Optional
-columns: `key` (names the sample; without it the key is the video's path) and `split`. All others are kept as metadata:
-one value where all rows of a video agree, else the list of the rows' values. Relative video paths start at the table's
-own folder, or at `--root`; none leads out of it.
+columns: `key` (names the sample; without it the key is the video's path) and `split` (empty: train). Without a column
+`split` all are train, or what `--split` calls them, which is said. All others are kept as metadata: one value where all
+rows of a video agree, else the list of the rows' values. Relative video paths start at the table's own folder, or at
+`--root`; none leads out of it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from vtr.errors import DataError
 
 NEEDED = ("video", "caption")
 RESERVED = (*NEEDED, "key", "split")
+MEANT = frozenset(("set", "subset", "partition", "fold"))  # what else a column of splits may be called
 DEEPEST = 50  # lists and objects of a jsonl or parquet value, one in another
 BOTTOM = 200  # which Python's own stack and that of its JSON bear
 
@@ -58,7 +60,8 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
     """The samples of the table at path `source`, in the order in which their videos first appear.
 
     Raises DataError: no such file, an unknown suffix, text that cannot be read, a missing column, an empty table, an
-    empty caption, a row with another number of fields, two splits for one video, one key for two videos.
+    empty caption, a row with another number of fields, two splits for one video, one key for two videos; a split that
+    is asked for, where another column than `split` seems to name them.
     """
     path = Path(source)
     if not path.is_file():
@@ -69,23 +72,46 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
     if rows is None:
         raise DataError(f"{source} is no table that vtr reads", f"its name should end in {_suffixes()}")
     groups: dict[str, _Group] = {}
-    named_splits = False
+    columns: set[str] = set()
     for where, row in rows(path):
-        named_splits |= "split" in row
-        _gather(groups, row, f"{source} {where}", options)
+        columns.update(row)
+        _gather(groups, row, f"{source} {where}")
         options.count(len(groups))
     if not groups:
         raise DataError(f"{source} is empty: it has no rows", "a table needs one row a caption")
+    if "split" not in columns:
+        _label(groups, columns, source, options)
     root = options.root if options.root is not None else path.parent
     samples = [_sample(group, root) for group in groups.values()]
     if options.root is None:  # a table comes with the folder around it, --root is the user's own word
         relative = [group for group in groups.values() if not Path(group.video).is_absolute()]
         refuse_links_out(root, (root / group.video for group in relative))
     refuse_duplicates(samples, source, "rename one of them, or give every video its own name in a `key` column")
-    return select(samples, options, source, named_splits=named_splits)
+    return select(samples, options, source)
 
 
-def _gather(groups: dict[str, _Group], row: dict[str, Any], where: str, options: ReaderOptions) -> None:
+def _label(groups: dict[str, _Group], columns: set[str], source: str, options: ReaderOptions) -> None:
+    """Of a table that names no split: all samples are of the one that is asked for.
+
+    Raises DataError where another column may name them: then each split that is asked for would be the whole table.
+    """
+    meant = sorted(name for name in columns if "split" in name.lower() or name.strip().lower() in MEANT)
+    if options.split is None:
+        if meant:
+            options.announce(f"{source} has no column 'split', but {meant[0]!r}: all its videos are taken as train")
+        return
+    if meant:
+        raise DataError(
+            f"{source} has no column 'split' to take {options.split!r} from, but one named {meant[0]!r}",
+            f"rename it to 'split' if it says which split a video is of; if not, give it a name without that word, and "
+            f"all videos are taken as {options.split}; without --split they are taken as train",
+        )
+    for group in groups.values():
+        group.split = options.split
+    options.announce(f"{source} has no column 'split': all its videos are taken as {options.split}")
+
+
+def _gather(groups: dict[str, _Group], row: dict[str, Any], where: str) -> None:
     for name in NEEDED:
         if name not in row:
             found = ", ".join(map(str, row)) or "none"
@@ -98,7 +124,7 @@ def _gather(groups: dict[str, _Group], row: dict[str, Any], where: str, options:
     if not plainjson.is_unicode(video, str(row.get("key") or ""), str(row.get("split") or "")):
         raise DataError(f"{where} has half a surrogate pair in its video, key or split", "write valid Unicode")
     key = None if row.get("key") in (None, "") else str(row["key"]).strip()
-    split = str(row.get("split") or (options.split if "split" not in row else "") or "train").strip()
+    split = str(row.get("split") or "").strip() or "train"
     # With a key column the key says which rows belong together, so one video may stand under two keys.
     group = groups.setdefault(
         f"video:{os.path.normpath(video)}" if key is None else f"key:{key}", _Group(video, where, key, split)
