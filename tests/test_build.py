@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from vtr import build, checkpoint, makers, recipe, runfiles
-from vtr.config import Config
+from vtr.config import HEEDED, Config, ObjectiveConfig
 from vtr.data import tokenizer
 from vtr.errors import RunError, WorkError
 from vtr.objectives.contrastive import Contrastive
@@ -69,6 +70,23 @@ def test_objectives_by_name(words, nano: Path) -> None:
     assert mac.visible == 8, "half of 4 x 4 cells"
     other = recipe.override(config, {"objective.name": "contrastive"})
     assert isinstance(makers.make_objective(other, model, words), Contrastive)
+
+
+@pytest.mark.parametrize("name", HEEDED)
+def test_what_an_objective_is_said_to_look_at(name: str, words, nano: Path) -> None:
+    seen = set()
+
+    class Watched(ObjectiveConfig):
+        def __getattribute__(self, key: str) -> object:
+            seen.add(key)
+            return super().__getattribute__(key)
+
+    kind = {"model.kind": "unified", "model.embed_dim": 32} if name == "simvtp" else {}
+    config = recipe.override(recipe.load(str(nano)), {"objective.name": name, **kind})
+    watched = Watched(**dataclasses.asdict(config.objective))
+    seen.clear()
+    makers.make_objective(dataclasses.replace(config, objective=watched), build.make_model(config, words), words)
+    assert seen & {field.name for field in dataclasses.fields(ObjectiveConfig)} == {"name", *HEEDED[name]}
 
 
 def write(folder: Path, config: Config, words, model=None) -> tuple[Path, torch.nn.Module]:

@@ -162,6 +162,17 @@ class ModelConfig:
 
 OWN = "own"  # the name of an objective that no config describes
 OBJECTIVES = ("mac", "simvtp", "miles", "contrastive", OWN)
+_MASKED = ("loss", "mask", "mask_ratio", "word_ratio")
+# Of the settings below those that each objective looks at.
+HEEDED = {
+    "contrastive": ("loss",),
+    "mac": _MASKED,
+    "simvtp": (*_MASKED, "negatives", "decoder_width", "decoder_depth", "decoder_heads", "pixel_floor"),
+    "miles": (
+        *_MASKED, "predict_weight", "predict_space", "predict_head", "snapshot_samples", "snapshot_momentum",
+        "snapshot_wait",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vtr.config import OWN, Config
+from vtr.config import HEEDED, OWN, Config
 from vtr.errors import ConfigError
 
 SECTIONS = {f.name: f for f in dataclasses.fields(Config) if f.name not in ("finetune", "stages")}
@@ -119,6 +119,19 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     parts = {name: dataclasses.replace(getattr(config, name), **keys) for name, keys in changed.items()}
     stages = tuple({key: value for key, value in stage.items() if key not in values} for stage in config.stages)
     return dataclasses.replace(config, **parts, stages=stages)
+
+
+def refuse_unheeded(stages: Sequence[Config], given: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a setting in `given` that no objective of these `stages` looks at."""
+    names = dict.fromkeys(stage.objective.name for stage in stages)
+    for dotted, value in given.items():
+        section, _, key = dotted.partition(".")
+        lookers = [name for name, heeded in HEEDED.items() if section == "objective" and key in heeded]
+        if lookers and not names.keys() & lookers:
+            raise ConfigError(
+                f"{dotted} = {value!r} does nothing: the objective {' and '.join(names)} does not look at it",
+                f"leave it out; these do: {', '.join(lookers)}",
+            )
 
 
 def parse_sets(sets: Sequence[str]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def test_an_unknown_recipe_is_refused(cli: Cli) -> None:
     [("vtr re", {"recipes"}), ("vtr recipes simvtp", {"simvtp-base", "simvtp-tiny"}),
      ("vtr pretrain mac", {"mac-base", "mac-tiny"}), ("vtr pretrain --mask", {"--mask-ratio"}),
      ("vtr bench step --recipe miles", {"miles-base", "miles-tiny"}), ("vtr shard msr", {"msrvtt"}),
-     ("vtr eval run --protocol msv", {"msvd"}), ("vtr export run --to sen", {"sentence-transformers"})],
+     ("vtr eval run --protocol msv", {"msvd"}), ("vtr export run --to sen", {"sentence-transformers"}),
+     ("vtr search e --index", {"--index-at"}), ("vtr search e --index faiss --qu", {"--queries"}),
+     ("vtr search e --backend f", {"faiss"}), ("vtr pretrain --global", set())],
 )  # fmt: skip
 def test_the_shell_completes(words: str, wanted: set[str]) -> None:
     asked = {"_VTR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}

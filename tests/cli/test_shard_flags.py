@@ -146,19 +146,19 @@ def test_a_part_of_a_benchmark_is_announced_before_anything_is_written(cli: Cli,
     )
     make_video(tmp_path / "video0.mp4")
     make_video(tmp_path / "video1.mp4", 1)
-    how = ("shard", "msrvtt", tmp_path, tmp_path / "out", "--split", "1k-A-test", "--workers", 1)
+    how = ("shard", "msrvtt", tmp_path, tmp_path / "out", "--split", "1k-A-test")
     part = "1k-A-test is not the whole official set: the annotations have 3 videos (published: 1000)"
     missing = "1 of 3 media files are not there and will be skipped: video2.mp4"
     planned = cli(*how, "--plan-only")
     assert planned.code == 0
     assert [planned.err.count(words) for words in (part, missing)] == [1, 1]
     assert len(json.loads(cli(*how, "--plan-only", "--json").out)["warnings"]) == 2
-    task = cli(*how, "--task", 0, "--num-tasks", 1, "--max-skipped", 0.4)
+    task = cli(*how, "--task", 0, "--num-tasks", 1, "--workers", 1, "--max-skipped", 0.4)
     assert (task.code, task.err.count(part)) == (0, 1), "of the plan"
     few = cli("shard", "msrvtt", tmp_path, tmp_path / "few", "--split", "1k-A-test", "--workers", 1)
     assert few.code == 1
     assert few.err.index(part) < few.err.index(missing) < few.err.index("1 of 3 samples were skipped")
-    whole = cli(*how, "--max-skipped", 0.4, "--json")
+    whole = cli(*how, "--workers", 1, "--max-skipped", 0.4, "--json")
     assert [whole.err.count(words) for words in (part, missing)] == [1, 1], "and not twice"
     assert json.loads(whole.out)["nothing_to_do"]
     seen = cli("inspect", tmp_path / "out")
@@ -170,9 +170,9 @@ def test_a_folder_with_other_files_is_no_place_for_shards(cli: Cli, table: Path,
     for name in ("thesis.tex", "figure.png", "a", "b"):
         (tmp_path / name).write_text("mine")
     before = tree(tmp_path)
-    for flags in ((), ("--plan-only",), ("--task", 0, "--num-tasks", 2)):
+    for flags in (("--workers", 1), ("--plan-only",), ("--workers", 1, "--task", 0, "--num-tasks", 2)):
         refused(
-            cli("shard", "table", table, tmp_path, "--workers", 1, *flags), 2,
+            cli("shard", "table", table, tmp_path, *flags), 2,
             f"{tmp_path} has other files in it: a, b, figure.png and 1 more", f"such as {tmp_path / 'shards'}",
         )  # fmt: skip
         assert {name: data for name, data in tree(tmp_path).items() if name != ".lock"} == before

@@ -52,7 +52,9 @@ def pretrain(
     """
     wanted = overrides or {}
     config = recipe.override(recipe.load(config) if isinstance(config, str) else config, wanted)
-    *before, last = recipe.staged(config)
+    *before, last = stages = recipe.staged(config)
+    if objective is None:
+        recipe.refuse_unheeded(stages, wanted)
     _check_scoring(last, wanted, eval_shards)
     folders = [Path(out).with_name(f"{Path(out).name}.stage-{number}") for number in range(1, len(before) + 1)]
     rundir.check_begun([*folders, Path(out)], fresh=fresh, resume=resume)
@@ -95,6 +97,7 @@ def finetune(
     if found.weights.resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the run to start from", "give another --out")
     config = finetuning(old, overrides or {})
+    recipe.refuse_unheeded([config], overrides or {})
     # The weights are taken as they are: a config that tells of other ones would make a run that cannot be loaded.
     twins = (old.model.kind, config.model.kind) == ("unified", "twin")
     different = recipe.difference(old, config, but=ADAPTED + (("model.kind",) if twins else ()))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from vtr import bounds
 from vtr.plainjson import finite
@@ -36,6 +37,59 @@ class InFlow(TyperGroup):
         if "--help" not in ctx.args:
             bounds.at_most(1)  # whether it is a number, whoever gave it
         return super().invoke(ctx)
+
+
+def once_called(**old: str) -> type[TyperCommand]:
+    """A command that takes each of these parameters by an `old` name too, which no help and no shell shows."""
+
+    class Renamed(TyperCommand):
+        def make_parser(self, ctx: Any) -> Any:
+            parser = super().make_parser(ctx)
+            for param in self.params:
+                if param.name in old:
+                    alias = copy.copy(param)
+                    alias.opts = [old[param.name]]
+                    alias.add_to_parser(parser, ctx)
+            return parser
+
+    return Renamed
+
+
+# Options by their parameters' names, what they are about, and the options of which one must be given too.
+Needs: TypeAlias = tuple[Iterable[str], str, Sequence[str]]
+
+
+def refuse_idle(
+    ctx: Any,
+    needs: Iterable[Needs] = (),
+    beside: Mapping[str, Iterable[str]] | None = None,
+    *,
+    alone: Iterable[str] = (),
+) -> None:
+    """Raises InputError for an option of this command line that would do nothing.
+
+    That is one which `needs` another that is not given, one that is idle `beside` another that is, and any but those
+    that need it beside one that works `alone`.
+    """
+    from vtr.errors import InputError
+
+    needs = tuple(needs)
+    given = [name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    flags = {param.name: param.opts[0] for param in ctx.command.params if param.param_type_name == "option"}
+    for names, says, partners in needs:
+        for name in names:
+            if name in given and not set(partners).intersection(given):
+                wanted = " or ".join(flags[partner] for partner in partners)
+                raise InputError(f"{flags[name]} {says}, and none is asked for", f"add {wanted}, or take it out")
+    idle = {mode: set(names) for mode, names in (beside or {}).items()}
+    for mode in alone:
+        idle[mode] = set(flags) - {name for names, _, partners in needs if mode in partners for name in names}
+        idle[mode] -= {mode, "as_json"}
+    for mode, names in idle.items():
+        for name in given:
+            if mode in given and name in names:
+                hint = f"take it out, or give a command of its own without {flags[mode]}"
+                raise InputError(f"{flags[name]} does nothing beside {flags[mode]}", hint)
 
 
 def examples(*lines: str) -> str:

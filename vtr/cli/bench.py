@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from vtr.bench import SUBJECTS, reached, run
-from vtr.cli.app import app, examples, print_json, progress
+from vtr.cli.app import app, examples, print_json, progress, refuse_idle
 from vtr.cli.options import Device, Json, complete_recipe
-from vtr.errors import InputError
 
 bench = typer.Typer(
     name="bench",
@@ -25,11 +24,9 @@ bench = typer.Typer(
 app.add_typer(bench)
 
 
-# What is of the table, and not of a plan.
-OF_THE_TABLE = {
-    "batch_size": "--batch-size", "ratio": "--ratio", "precision": "--precision", "compiled": "--compile",
-    "repeats": "--repeats",
-}  # fmt: skip
+NEEDS = ((("shards",), "is what a plan reads from", ("plan",)),)
+# A plan takes the recipe as it is; these are of the table.
+OF_THE_TABLE = {"plan": ("batch_size", "ratio", "precision", "compiled", "repeats")}
 # Without a terminal, what was found is told at most once in so many seconds: all of it, when its time has come.
 PLAIN_EVERY_S = 30.0
 Repeats = Annotated[int, typer.Option(min=1, help="Times each is measured; the median counts.")]
@@ -105,7 +102,7 @@ def _step(
     small: Small = False,
     as_json: Json = False,
 ) -> None:
-    _refuse_idle(ctx, plan, shards)
+    refuse_idle(ctx, NEEDS, OF_THE_TABLE)
     if not plan:
         given: dict[str, Any] = {"ratios": ratio} if ratio else {}
         given |= {"precisions": precision} if precision else {}
@@ -121,19 +118,6 @@ def _step(
         print_json(found)
     else:
         _show_figures(found)
-
-
-def _refuse_idle(ctx: typer.Context, plan: bool, shards: Path | None) -> None:
-    """Raises InputError for a flag that would do nothing."""
-    if not plan and shards is not None:
-        raise InputError("--shards is what a plan reads from, and none is asked for", "add --plan, or leave it out")
-    given = [name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"]
-    idle = [OF_THE_TABLE[name] for name in given if plan and name in OF_THE_TABLE]
-    if idle:
-        raise InputError(
-            f"{idle[0]} does nothing beside --plan, which takes the recipe as it is",
-            "leave it out; a recipe is a TOML file, which may be one of your own",
-        )
 
 
 def _show(result: dict[str, Any]) -> None:

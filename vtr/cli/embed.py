@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.cli.app import app, counting, examples, print_json, print_text, refuse_idle, say
 from vtr.cli.search import tell
 from vtr.plaintext import warn
+
+NEEDS = ((("port",), "says where a page is served", ("serve",)),)
+# Of texts alone. Where there are embeddings already, these are theirs, and all that is added must agree.
+OF_VIDEOS = {"text": ("segments", "captions", "workers", "max_skipped", "time_limit")}
 
 
 @app.command(
@@ -20,20 +24,23 @@ from vtr.plaintext import warn
     )
 )
 def embed(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
     out: o.Out,
-    shards: Annotated[str | None, typer.Option("--shards", help="A shard directory, URL or pattern of tars.")] = None,
-    videos: Annotated[Path | None, typer.Option("--videos", help="A folder of videos, or one.")] = None,
-    text: Annotated[Path | None, typer.Option("--text", help="A file with one caption a line.")] = None,
+    shards: Annotated[
+        str | None, typer.Option("--shards", help="Shards to embed: a directory, URL or pattern of tars.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option("--videos", help="Videos to embed: a folder of them, or one.")] = None,
+    text: Annotated[Path | None, typer.Option("--text", help="Texts to embed: a file with one a line.")] = None,
     segments: Annotated[str | None, typer.Option(help="A row for each span: 4s/2s is 4 s every 2 s.")] = None,
-    format: Annotated[str, typer.Option(help="parquet, or npy with its metadata beside.")] = "parquet",
+    format: Annotated[str, typer.Option(help="Of the files: parquet, or npy with its metadata beside.")] = "parquet",
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
-    captions: Annotated[bool, typer.Option("--captions", help="Embed the captions too.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
+    captions: Annotated[bool, typer.Option("--captions", help="Embed the videos' captions too, a row each.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings that are there.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Then open a search page, as vtr search does.")] = False,
     port: o.Port = 8000,
     as_json: o.Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the files of the export too.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the files written, too.")] = False,
     batch_size: o.Batch = 32,
     workers: o.Workers = 1,
     num_processes: Annotated[int, typer.Option(min=1, help="Embedding processes, a GPU each.")] = 1,
@@ -44,7 +51,9 @@ def embed(
 ) -> None:
     """Write the normalised vector of every video, with the model it came from; run again, add what is new."""
     from vtr import api
+    from vtr.retrieval.plan import PLAN
 
+    refuse_idle(ctx, NEEDS, OF_VIDEOS if overwrite or not (out / PLAN).is_file() else {})
     if serve:  # what would end it is said before hours of work
         from vtr.serve.server import check
 

@@ -46,17 +46,21 @@ def evaluate(
     ] = None,
     shards: Annotated[
         list[Path] | None,
-        typer.Option("--shards", help="Shard directory (vtr shard); of actions one a split.", show_default=False),
+        typer.Option("--shards", help="Shards to evaluate on (vtr shard); of actions one a split.", show_default=False),
     ] = None,
     embeddings: Annotated[
-        Path | None, typer.Option("--embeddings", help="Instead of a run: vectors of any origin.")
+        Path | None,
+        typer.Option("--embeddings", help="Instead of a run: embeddings, of vtr or any other origin."),
     ] = None,
     protocol: Annotated[
         str,
         typer.Option("--protocol", help=f"One of: {PROTOCOLS}.", autocompletion=o.complete_from(*PROTOCOLS.split())),
     ] = "own",
     captions: Annotated[
-        str | None, typer.Option("--captions", help="For own data: all, first or paragraph.", show_default=False)
+        str | None,
+        typer.Option(
+            "--captions", help="Which captions count, of own data: all, first or paragraph.", show_default=False
+        ),
     ] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Evaluate what is there of a test set, and say so.")
@@ -73,7 +77,7 @@ def evaluate(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
-    format: Annotated[str, typer.Option("--format", help="rich, markdown, latex or csv.")] = "rich",
+    format: Annotated[str, typer.Option("--format", help="Of the table: rich, markdown, latex or csv.")] = "rich",
     as_json: o.Json = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals.")] = 0,
     batch_size: o.Batch = 32,

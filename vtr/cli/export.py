@@ -28,7 +28,7 @@ def export(
         ),
     ] = "hf",
     result: Annotated[Path | None, typer.Option(help="A result of vtr eval, for the model card.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an export that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what vtr export wrote there before.")] = False,
     as_json: o.Json = False,
 ) -> None:
     """Write a run for transformers, for sentence-transformers or as ONNX, with a model card."""

@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples
+from vtr.cli.app import app, examples, once_called
 from vtr.cli.launch import print_checkpoint, run_together
 
 
 @app.command(
+    cls=once_called(batch_size="--global-batch-size"),
     epilog=examples(
         "vtr finetune runs/mac --shards shards/train --out runs/mac-ft",
         "vtr finetune runs/mac --shards shards/train --out runs/lora --lora 8",
-    )
+    ),
 )
 def finetune(
     run: Annotated[Path, typer.Argument(help="A run, or frozen:PATH, miles:PATH, simvtp:PATH.")],

@@ -12,7 +12,9 @@ from vtr.errors import InputError
 
 TrainShards = Annotated[
     list[str],
-    typer.Option("--shards", help="Shard directory; may come again, with shares: DIR=0.7.", show_default=False),
+    typer.Option(
+        "--shards", help="Shards to train on: a directory; may come again, with shares: DIR=0.7.", show_default=False
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Where to write.", show_default=False)]
 EvalShards = Annotated[
@@ -52,9 +54,7 @@ MaxGop = Annotated[
 
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
 Steps = Annotated[int | None, typer.Option("--steps", help="Steps, instead of epochs.")]
-TrainBatch = Annotated[
-    int | None, typer.Option("--batch-size", "--global-batch-size", help="Clips a step, over all processes and pieces.")
-]
+TrainBatch = Annotated[int | None, typer.Option("--batch-size", help="Clips a step, over all processes and pieces.")]
 Accumulate = Annotated[
     int | None, typer.Option("--accumulate", min=1, help="Pieces of a batch, for less memory; the same gradients.")
 ]
@@ -64,7 +64,7 @@ NumProcesses = Annotated[
 Keep = Annotated[int | None, typer.Option("--keep", min=1, help="Newest checkpoints to keep.")]
 Lr = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")]
 MaskRatio = Annotated[float | None, typer.Option("--mask-ratio", help="Share of patches hidden.")]
-Frames = Annotated[int | None, typer.Option("--frames", help="Frames of a clip.")]
+Frames = Annotated[int | None, typer.Option("--frames", help="Frames of a clip, as the model sees it.")]
 TrainWorkers = Annotated[int | None, typer.Option("--workers", help="Decoding processes.")]
 TrainPrecision = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of weights, order, crops and masks.")]
@@ -93,11 +93,12 @@ def overrides(sets: list[str] | None, **flags: Any) -> dict[str, Any]:
 
     if flags.get("train__steps") == 0:
         raise InputError("--steps 0 trains nothing", "give at least 1, or --epochs N")
-    given = {name.replace("__", "."): value for name, value in flags.items() if value is not None}
-    asked = parse_sets(sets or [])
-    if "train.epochs" in given | asked:
-        # So many epochs and no more, unless the same command says so.
-        asked = {"train.steps": 0, "train.min_steps": 0} | asked
-        if "train.epochs" in given and "train.steps" not in given:
-            asked["train.steps"] = 0
-    return asked | given
+    given = parse_sets(sets or []) | {k.replace("__", "."): value for k, value in flags.items() if value is not None}
+    if "train.epochs" in given:
+        if given.get("train.steps"):
+            raise InputError(
+                f"{given['train.steps']} steps and {given['train.epochs']} epochs are two lengths of one training",
+                "give --steps or --epochs",
+            )
+        given = {"train.steps": 0, "train.min_steps": 0} | given  # so many and no more, unless the same command says so
+    return given

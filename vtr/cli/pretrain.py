@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples
+from vtr.cli.app import app, examples, once_called
 from vtr.cli.launch import print_checkpoint, run_together
 
 
 @app.command(
+    cls=once_called(batch_size="--global-batch-size"),
     epilog=examples(
         "vtr pretrain mac-tiny --shards shards/train --out runs/mac",
         "vtr pretrain mac-base --shards shards/train --out runs/b --num-processes 8",
-    )
+    ),
 )
 def pretrain(
     recipe: Annotated[

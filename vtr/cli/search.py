@@ -8,13 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.cli.app import app, counting, examples, once_called, print_json, print_text, refuse_idle, say
 from vtr.plaintext import warn
 
+NEEDS = (
+    (("port",), "says where a page is served", ("serve",)),
+    (("shards",), "says where the videos of a page are", ("html", "serve")),
+    (("time_limit",), "bounds the decoding of videos", ("like", "html", "serve")),
+    (("index_at",), "says where a search library keeps its index", ("backend",)),
+)
+SERVED = {"serve": ("html", "k")}
 
-@app.command(epilog=examples('vtr search embeddings "a red circle moves left"', "vtr search embeddings --serve"))
+
+@app.command(
+    cls=once_called(backend="--index"),
+    epilog=examples('vtr search embeddings "a red circle moves left"', "vtr search embeddings --serve"),
+)
 def search(
-    embeddings: Annotated[Path, typer.Argument(help="An export made by vtr embed.")],
+    ctx: typer.Context,
+    embeddings: Annotated[Path, typer.Argument(help="Embeddings made by vtr embed.")],
     text: Annotated[str | None, typer.Argument(help="What to find.")] = None,
     like: Annotated[Path | None, typer.Option("--like", help="A video file, instead of a text.")] = None,
     queries: Annotated[Path | None, typer.Option("--queries", help="A file with one text a line.")] = None,
@@ -22,32 +34,38 @@ def search(
     html: Annotated[Path | None, typer.Option("--html", help="Write the hits as a page to this file.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Open a search page on this machine.")] = False,
     port: o.Port = 8000,
-    index: Annotated[str, typer.Option(help="exact, faiss or lancedb.")] = "exact",
-    index_at: Annotated[str | None, typer.Option(help="Where the index is kept; LanceDB takes s3://.")] = None,
-    shards: Annotated[
-        str | None, typer.Option(help="The URL that was embedded, to show its videos.", metavar="URL")
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend", help="What finds the nearest vectors: exact, faiss or lancedb.",
+            autocompletion=o.complete_from("exact", "faiss", "lancedb"),
+        ),
+    ] = "exact",
+    index_at: Annotated[
+        str | None, typer.Option(help="Where faiss or lancedb keeps its index; LanceDB takes s3://.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run that made the export, if it has moved.")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="The URL of the shards that were embedded, to show their videos.", metavar="URL")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="The run that made the embeddings, if it has moved.")] = None,
     time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds to decode a video in.")] = 60.0,
     as_json: o.Json = False,
     device: o.Device = "auto",
-) -> None:
+) -> None:  # fmt: skip
     """Print the videos nearest to a text, or to a video; or serve a page to search in."""
     from vtr import api
     from vtr.atomic import check_writable
-    from vtr.errors import InputError
 
+    refuse_idle(ctx, NEEDS, SERVED)
     if serve:
         api.serve(
-            embeddings, text=text, like=like, queries=queries, run=run, index=index, index_at=index_at, device=device,
+            embeddings, text=text, like=like, queries=queries, run=run, index=backend, index_at=index_at, device=device,
             shards=shards, time_limit_s=time_limit, port=port, tell=lambda at: tell(at, {} if as_json else None),
         )  # fmt: skip
         return
-    if shards is not None and html is None:
-        raise InputError("--shards says where the videos of a page are", "add --html or --serve")
     place = None if html is None else check_writable(html, make=True)
     found = api.search(
-        embeddings, text, like=like, queries=queries, k=k, run=run, index=index, index_at=index_at, device=device,
+        embeddings, text, like=like, queries=queries, k=k, run=run, index=backend, index_at=index_at, device=device,
         time_limit_s=time_limit,
     )  # fmt: skip
     groups: list[dict[str, Any]] = found if queries is not None else [{"query": text or str(like), "hits": found}]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json, print_text, progress
+from vtr.cli.app import app, examples, print_json, print_text, progress, refuse_idle
 from vtr.plaintext import warn
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ READERS = (
     "table, folder, synthetic, msrvtt, msvd, lsmdc, didemo, activitynet, vatex, webvid, cc3m, coco, flickr30k, ucf101, "
     "hmdb51"
 )
+OF_WORK = {"plan_only": ("workers", "time_limit", "max_skipped")}
+ROOTLESS = ("folder", "synthetic")  # readers whose videos lie in SOURCE, or nowhere
 FRAMES, TASKS = "Stored frames and small videos", "Several processes or machines"
 
 
@@ -34,6 +36,7 @@ FRAMES, TASKS = "Stored frames and small videos", "Several processes or machines
     )
 )
 def shard(
+    ctx: typer.Context,
     reader: Annotated[str,
         typer.Argument(
             help=f"How to read SOURCE: {READERS}.", show_default=False,
@@ -42,7 +45,12 @@ def shard(
     ],
     source: Annotated[str, typer.Argument(help="A table, a folder, or seed:N for synthetic.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Shard directory to write.", show_default=False)],
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this split; of a SOURCE that names none (a folder, a table without a column split): all, as it."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many videos.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where relative video paths start.")] = None,
     store: Annotated[str, typer.Option(help="video: the original bytes; frames: JPEGs, fast to train from.")] = "video",
@@ -52,10 +60,11 @@ def shard(
     max_skipped: Annotated[float, typer.Option(help="Fail when more than this share cannot be decoded.")] = 0.05,
     fps: Annotated[float | None, typer.Option(help="Frames a second, 4 if not given.", rich_help_panel=FRAMES)] = None,
     max_frames: Annotated[
-        int | None, typer.Option(help="Frames of a video at most, 64 if not given.", rich_help_panel=FRAMES)
+        int | None, typer.Option(help="Frames to store of a video at most, 64 if not given.", rich_help_panel=FRAMES)
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(help="Exactly so many, evenly spaced, instead.", rich_help_panel=FRAMES)
+        int | None,
+        typer.Option(help="Frames to store of a video: exactly so many, evenly spaced.", rich_help_panel=FRAMES),
     ] = None,
     short_side: Annotated[
         int | None, typer.Option(help="Pixels of the shorter side, 256 if not given.", rich_help_panel=FRAMES)
@@ -91,6 +100,9 @@ def shard(
     from vtr.data.store import make_store
     from vtr.errors import InputError
 
+    refuse_idle(ctx, beside=OF_WORK)
+    if root is not None and reader in ROOTLESS:
+        raise InputError(f"--root does nothing for the reader {reader}, which names no relative paths", "take it out")
     if (task is None) != (num_tasks is None):
         raise InputError("--task and --num-tasks go together", "of four tasks the first is --task 0 --num-tasks 4")
     if sum((plan_only, task is not None, ray is not None)) > 1:
