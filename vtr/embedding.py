@@ -1,4 +1,4 @@
-"""An export of embeddings made, or added to: planned, then embedded part by part, by one process or several.
+"""Embeddings made, or added to: planned, then embedded part by part, by one process or several.
 
 Every part is written whole by whoever has it; a run that was killed goes on with what is missing.
 """
@@ -31,7 +31,7 @@ ANEW = ".anew"
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export holds, and what was embedded now: `added` parts with `new` rows, `clips` of them of videos.
+    """What such a directory holds, and what was embedded now: `added` parts with `new` rows, `clips` of videos.
 
     `seconds` is what that took, once the model was loaded; processes that are started here load it for themselves.
     `skipped`: {id, kind, message} of each. `gone`: the videos whose files have gone and whose rows stay.
@@ -117,10 +117,10 @@ def _check(out: Path, options: Options, processes: int) -> None:
     if processes < 1:
         raise InputError(f"{processes} processes, at least 1 is needed", "leave --num-processes out for one")
     if out.is_file():
-        raise InputError(f"{out} is a file, an export is a directory", "give another --out")
+        raise InputError(f"{out} is a file, embeddings are a directory", "give another --out")
     for name, what in (("index.parquet", "a shard directory"), ("run.json", "a run"), ("model.safetensors", "a run")):
         if (out / name).exists():
-            raise InputError(f"{out} is {what}, no place for an export", "give another --out")
+            raise InputError(f"{out} is {what}, no place for embeddings", "give another --out")
 
 
 def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
@@ -137,8 +137,8 @@ def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
     foreign = [*sorted(out.glob(NAMES)), *sorted(out.glob("*_emb"))]
     if foreign:
         raise DataError(
-            f"{out} holds an export already, without a {PLAN}: {foreign[0].name}",
-            "choose an empty directory, or ask for it to be overwritten",
+            f"{out} holds embeddings already, without a {PLAN}: {foreign[0].name}",
+            "choose an empty directory, or give --overwrite",
         )
     return fresh
 

@@ -48,7 +48,7 @@ class Finder:
             raise RunError(
                 f"{embeddings} was made with the weights {wanted[:12]} of {model}, "
                 f"{loaded.path} has {loaded.weights_sha256[:12]}",
-                "search with the run that made the export, or embed again with this one",
+                "search with the run that made the embeddings, or embed again with this one",
             )
         self.loaded = loaded
 

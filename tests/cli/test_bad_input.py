@@ -227,11 +227,11 @@ def test_embed_and_search(cli: Cli, run: Path, test_shards: Path, embeddings: Pa
     refused(cli(*given, tmp_path / "e", "--format", "csv"), 2, "format 'csv' is unknown")
     refused(cli(*given, tmp_path / "e", "--dtype", "int8"), 2, "'int8'", "float32, float16")
     (tmp_path / "file").touch()
-    refused(cli(*given, tmp_path / "file"), 2, "is a file, an export is a directory")
+    refused(cli(*given, tmp_path / "file"), 2, "is a file, embeddings are a directory")
     for there, what in ((test_shards, "a shard directory"), (run, "a run")):
         untouched = tree(there)
-        refused(cli(*given, there, "--format", "npy"), 2, f"is {what}, no place for an export")
-        refused(cli(*given, there, "--overwrite"), 2, f"is {what}, no place for an export")
+        refused(cli(*given, there, "--format", "npy"), 2, f"is {what}, no place for embeddings")
+        refused(cli(*given, there, "--overwrite"), 2, f"is {what}, no place for embeddings")
         assert tree(there) == untouched
     refused(cli("search", tmp_path / "nothing", "a dog"), 2, "nothing does not exist")
     refused(cli("search", run, "a dog"), 2, "holds no embeddings")

@@ -189,7 +189,7 @@ def test_an_index_of_faiss_that_is_none(mark: Path, embeddings: Path, tmp_path: 
     data = file.read_bytes()
     for planted in (pickle.dumps(Trap(mark)), data[: len(data) // 2], b""):
         file.write_bytes(planted)
-        with pytest.raises(DataError, match="is damaged, or not of this export"):
+        with pytest.raises(DataError, match="is damaged, or not of these embeddings"):
             api.search(copy, "a", index="faiss", device="cpu")
 
 
@@ -256,7 +256,7 @@ def test_an_export_asks_no_server(run: Path, shards: Path, tmp_path: Path) -> No
         for given in (None, "http://127.0.0.1:1/steal", str(shards)):
             media = Media(tmp_path / "e", rows, given)
             assert media.place(0) is None
-            with pytest.raises(VtrError, match=r"says that this video is at http://127.*\n.*with --shards"):
+            with pytest.raises(VtrError, match=r"say that this video is at http://127.*\n.*with --shards"):
                 media.picture(0, 0, 1)
         assert asked == []
         assert Media(tmp_path / "e", rows, url).place(0) is None

@@ -295,7 +295,7 @@ def test_where_there_is_no_export(tmp_path):
     write_export(tmp_path, embeddings())
     write_export(tmp_path / "npy", embeddings(), "npy")
     (tmp_path / "npy/img_emb").rename(tmp_path / "img_emb")
-    with pytest.raises(DataError, match="holds two exports"):
+    with pytest.raises(DataError, match="holds embeddings twice"):
         read(tmp_path)
 
 

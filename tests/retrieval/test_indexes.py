@@ -130,7 +130,7 @@ def test_a_place_where_an_index_cannot_be_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"--index-at zz: the exact index is kept nowhere\n.*leave it out"):
         make_index("exact", unit(5), "zz")
-    with pytest.raises(InputError, match=r"--index-at s3://x/y: faiss keeps its index on a disk\n.*--index lancedb"):
+    with pytest.raises(InputError, match=r"--index-at s3://x/y: faiss keeps its index on a disk\n.*--backend lancedb"):
         make_index("faiss", unit(5), "s3://x/y")
     assert list(tmp_path.iterdir()) == []
 
@@ -150,6 +150,6 @@ def test_a_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
     assert builtins.__import__ is not missing
     with pytest.raises(
         InputError,
-        match=r"--index faiss needs faiss, which is not installed\n  hint: .*pip install '(faiss-cpu>=|\.\[faiss\]')",
+        match=r"--backend faiss needs faiss, which is not installed\n  hint: .*pip install '(faiss-cpu>=|\.\[faiss\]')",
     ):
         make_index("faiss", unit(5), str(tmp_path))

@@ -213,7 +213,7 @@ def test_an_export_of_one_video_has_none_like_it(open_browser: Callable[..., Any
 def test_why_the_server_refuses_is_told(open_browser: Callable[..., Any], address: str) -> None:
     browser = open_browser(800, 600)
     for where, why in (
-        ("#like=99999", "there is no such row in this export"),
+        ("#like=99999", "there is no such row in these embeddings"),
         (f"#q={'x' * 2001}", "String should have at most 2000 characters"),
         ("#q=%20", "the query is empty \u2014 describe what to find"),
     ):

@@ -92,7 +92,7 @@ def missing_column(file: Path, table: pa.Table, wanted: str) -> DataError:
     there = ", ".join(table.column_names) or "none"
     return DataError(
         f"{file} has no column '{wanted}' (its columns: {there})",
-        "is this an export of embeddings? `vtr embed` writes one",
+        "are these embeddings? `vtr embed` writes them",
     )
 
 

@@ -50,7 +50,7 @@ def refuse_missing(directory: Path, plan: Plan, left: Sequence[int]) -> None:
             count = sum((plan.parts[other].kind, plan.parts[other].root) == (part.kind, part.root) for other in left)
             raise DataError(
                 f"{printable(part.root)} has gone, and {count} parts of it are not embedded in {directory} yet",
-                "put it back and run the same command again, or give --overwrite: then the export is made anew of "
+                "put it back and run the same command again, or give --overwrite: then they are made anew of "
                 "what you name alone",
             )
 

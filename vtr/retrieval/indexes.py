@@ -47,9 +47,11 @@ def make_index(kind: str, vectors: Floats, at: str, *, alone: bool = False) -> I
     if kind not in KINDS:
         raise InputError(f"there is no index {kind!r}", f"choose one of: {', '.join(KINDS)}")
     if kind == "exact" and at and not alone:
-        raise InputError(f"--index-at {at}: the exact index is kept nowhere", "leave it out, or give --index lancedb")
+        raise InputError(f"--index-at {at}: the exact index is kept nowhere", "leave it out, or give --backend lancedb")
     if kind == "faiss" and url_of(at) is not None:
-        raise InputError(f"--index-at {at}: faiss keeps its index on a disk", "name a folder, or give --index lancedb")
+        raise InputError(
+            f"--index-at {at}: faiss keeps its index on a disk", "name a folder, or give --backend lancedb"
+        )
     if kind == "exact":
         return ExactIndex(vectors)
     finite = np.flatnonzero(check_rows("index", vectors))
@@ -67,7 +69,7 @@ class Faiss:
     """
 
     def __init__(self, vectors: Floats, finite: NDArray[np.int64], path: Path) -> None:
-        self._faiss = library("faiss", "--index faiss needs", "faiss")
+        self._faiss = library("faiss", "--backend faiss needs", "faiss")
         if path.is_file():
             self._index = _read(self._faiss, path, (len(finite), vectors.shape[1]))
             return
@@ -106,7 +108,7 @@ def _read(faiss: Any, path: Path, shape: tuple[int, int]) -> Any:
     except (RuntimeError, AttributeError, MemoryError):  # what faiss throws at bad bytes
         fits = False
     if not fits:
-        raise DataError(f"{path} is damaged, or not of this export", "remove it: it is made anew")
+        raise DataError(f"{path} is damaged, or not of these embeddings", "remove it: it is made anew")
     return found
 
 
@@ -129,7 +131,7 @@ class Lance:
         def made() -> Any:
             return database.create_table(name, pa.RecordBatchReader.from_batches(schema, batches()))
 
-        lancedb = library("lancedb", "--index lancedb needs", "lancedb")
+        lancedb = library("lancedb", "--backend lancedb needs", "lancedb")
         with self._told():
             database = lancedb.connect(at)
             table = _kept(database, name, len(finite))

@@ -164,8 +164,8 @@ class Media:
         if found is None:
             part = self._origins.part(row)
             if part is not None and not self._may_ask(part.root):
-                hint = "give that URL with --shards, if you trust the export"
-                raise VideoError("missing", f"the export says that this video is at {part.root}", hint)
+                hint = "give that URL with --shards, if you trust the embeddings"
+                raise VideoError("missing", f"the embeddings say that this video is at {part.root}", hint)
             raise VideoError("missing", "nothing is known of where this video is", "embed it again with vtr embed")
         index, i = found
         info = index.info(i)

@@ -56,7 +56,7 @@ def read_directory(directory: Path, *, as_stored: bool = False, bare: bool = Fal
         if files and len(files) != len(tables):
             raise DataError(
                 f"{directory / folder} has {len(files)} files of vectors but {len(tables)} of metadata",
-                "the export is not whole: embed again",
+                "the embeddings are not whole: embed again",
             )
         for file, described_in in zip(files, tables, strict=False):
             array = _load(file, mapped=bare or (as_stored and len(vectors) == 1), as_stored=bare or as_stored)
@@ -66,7 +66,7 @@ def read_directory(directory: Path, *, as_stored: bool = False, bare: bool = Fal
     if manifest is not None and manifest["rows"] != counts:
         raise DataError(
             f"{directory / MANIFEST} lists other files or rows than there are: {manifest['rows']}, found {counts}",
-            "the export is not whole: embed again",
+            "the embeddings are not whole: embed again",
         )
     if len(dims) > 1:
         raise DataError(f"{directory} mixes embeddings of different dimensions: {sorted(dims)}")

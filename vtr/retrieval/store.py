@@ -35,16 +35,16 @@ def files_of(path: Path) -> tuple[list[Path], list[Path]]:
     if path.is_file():
         return [path], []
     if not path.exists():
-        raise DataError(f"{path} does not exist", "`vtr embed RUN --shards DIR --out DIR` makes an export")
+        raise DataError(f"{path} does not exist", "`vtr embed RUN --shards DIR --out DIR` makes embeddings")
     tables = sorted(path.glob(parquet.NAMES)) or sorted(path.glob("*.parquet"))
     arrays = npy.files_in(path)
     parts.check_whole(path)
     if tables and arrays:
-        raise DataError(f"{path} holds two exports, {tables[0].name} and {arrays[0].name}", "remove one of them")
+        raise DataError(f"{path} holds embeddings twice, {tables[0].name} and {arrays[0].name}", "remove one of them")
     if not tables and not arrays:
         raise DataError(
             f"{path} holds no embeddings: neither *.parquet nor img_emb/ nor text_emb/",
-            "`vtr embed RUN --shards DIR --out DIR` makes an export",
+            "`vtr embed RUN --shards DIR --out DIR` makes embeddings",
         )
     return tables, arrays
 

@@ -109,7 +109,7 @@ def make_app(finder: Finder, title: str, media: Media | None = None) -> FastAPI:
 
     def known(row: int) -> None:
         if not 0 <= row < len(library):
-            raise HTTPException(404, "there is no such row in this export")
+            raise HTTPException(404, "there is no such row in these embeddings")
 
     def _with_media(hit: Hit) -> Hit:
         place = media.place(hit["row"])
