@@ -74,18 +74,35 @@ def test_quickstart_spares_what_it_did_not_make(tmp_path) -> None:
     assert (mine / "simvtp/model").read_text() == "years of work"
 
 
-def test_search_my_videos(tmp_path) -> None:
+@pytest.mark.parametrize("captions", ["beside", "table"])
+def test_search_my_videos(tmp_path, captions: str) -> None:
+    """The same again adds what has come to the folder since, to be found by the model that is there."""
     from vtr.data.annotations import READERS, ReaderOptions
 
     folder = tmp_path / "videos"
     folder.mkdir()
-    for made in READERS["synthetic"]("seed:1", ReaderOptions(limit=4)):
-        (folder / f"{made.key}.mp4").write_bytes(made.video())
-        (folder / f"{made.key}.txt").write_text(made.captions[0])
-    script = EXAMPLES / "search_my_videos.sh"
-    call(tmp_path, "bash", script, folder, NO_PAGE=1, STEPS=2, SEGMENTS="2s/2s", WORK=tmp_path / "search")
-    hits = json.loads(call(tmp_path, "vtr", "search", "search/embeddings", "a red circle", "--json"))
-    assert len(hits) >= 4
+    made = READERS["synthetic"]("seed:1", ReaderOptions(limit=5))
+    script, rows = EXAMPLES / "search_my_videos.sh", ["video,caption"]
+
+    def found(*new: object) -> tuple[str, set[str]]:
+        for one in new:
+            (folder / f"{one.key}.mp4").write_bytes(one.video())
+            rows.append(f'{one.key}.mp4,"{one.captions[0]}"')
+            if captions == "beside":
+                (folder / f"{one.key}.txt").write_text(one.captions[0])
+        if captions == "table":
+            (folder / "captions.csv").write_text("\n".join(rows))
+        said = call(tmp_path, "bash", script, folder, NO_PAGE=1, STEPS=2, SEGMENTS="2s/2s", WORK=tmp_path / "search")
+        hits = json.loads(call(tmp_path, "vtr", "search", "search/embeddings", "a red circle", "-k", 99, "--json"))
+        return said, {hit["id"].removesuffix(".mp4") for hit in hits}
+
+    assert found(*made[:4])[1] == {one.key for one in made[:4]}
+    weights = next((tmp_path / "search/model/checkpoints").iterdir()) / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    said, there = found(made[4])
+    assert there == {one.key for one in made}
+    assert [line.split()[2] for line in said.splitlines() if line.startswith("$ vtr ")] == ["pretrain", "embed"]
+    assert weights.stat().st_mtime_ns == before
 
 
 def test_a_page_without_its_packages_is_refused_before_the_work(tmp_path) -> None:
