@@ -48,7 +48,8 @@ def shard(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Only this split; of a SOURCE that names none (a folder, a table without a column split): all, as it."
+            help="Only this split; a SOURCE that names none (a folder, a table without a column split) is taken whole, "
+            "as this one."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many videos.")] = None,
