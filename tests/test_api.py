@@ -114,7 +114,7 @@ def test_finetuning_never_removes_what_it_starts_from(run: Path, shards: Path, f
     for source in (run, checkpoint.steps(run)[0]):
         with pytest.raises(RunError, match=r"holds the run to start from\n.*another --out"):
             api.finetune(source, shards, run, fresh=fresh)
-    with pytest.raises(RunError, match="holds the run to start from"):
+    with pytest.raises(RunError, match="is there and is not a run"):
         api.finetune(run, shards, run.parent, fresh=fresh)
     assert len(checkpoint.steps(run)) == 2
 
