@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pytest
+
 from vtr.bench import run
 from vtr.bench.index import GOALS, PER_SHARD, resident_mb, write_large_index
+from vtr.data import index_file
 from vtr.data.index import ShardIndex
 
 
@@ -19,6 +23,13 @@ def test_the_large_index_opens_like_any_other(tmp_path: Path) -> None:
     assert (last.key, last.shard, last.decoder) == (f"clip_{samples - 1:08d}", "000002.tar", "decord")
     assert [member.ext for member in index.members(7)] == ["json", "mp4"]
     assert index.members(PER_SHARD)[0].offset == 512
+
+
+def test_a_column_that_came_later_has_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_file, "SCHEMA", index_file.SCHEMA.append(pa.field("language", pa.string(), False)))
+    monkeypatch.setattr(index_file, "DEFAULTS", {**index_file.DEFAULTS, "language": "de"})
+    write_large_index(tmp_path, 3)
+    assert ShardIndex.open(tmp_path).facts("language").tolist() == ["de"] * 3
 
 
 def test_memory_counts_what_is_held_and_not_what_is_mapped(tmp_path: Path) -> None:

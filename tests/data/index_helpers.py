@@ -16,13 +16,9 @@ def content(i: int) -> bytes:
 
 
 def row(i: int, shard: str, members: list[Member]) -> dict[str, Any]:
-    return {
-        "key": f"k{i}", "shard": shard, "captions": [f"caption {i}", "Fuß"][: 1 + i % 2], "split": "train",
-        "member_ext": [m.ext for m in members], "member_offset": [m.offset for m in members],
-        "member_size": [m.size for m in members], "member_crc32": [m.crc32 for m in members],
-        "frames": i + 1, "fps": 25.0, "duration_s": 0.5 * i, "width": 320, "height": 240, "sha256": f"{i:064x}",
-        "decoder": "pyav" if i % 3 else "decord", "store": "video",
-    }  # fmt: skip
+    captions, decoder = [f"caption {i}", "Fuß"][: 1 + i % 2], "pyav" if i % 3 else "decord"
+    facts = {"frames": i + 1, "fps": 25.0, "duration_s": 0.5 * i, "width": 320, "height": 240, "decoder": decoder}
+    return index_file.make_row(f"k{i}", shard, members, captions, "train", f"{i:064x}", "video", facts)
 
 
 def build(root: Path, samples: int = 7, per_shard: int = 3) -> ShardIndex:

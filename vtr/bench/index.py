@@ -8,7 +8,7 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vtr.bench.harness import Bench, Measured
 
@@ -59,43 +59,25 @@ def _rows(shard: str, begin: int, count: int) -> pa.Table:
     import hashlib
 
     import numpy as np
-    import pyarrow as pa
 
-    from vtr.data.index_file import SCHEMA
+    from vtr.data.index_file import make_row, rows_to_table
+    from vtr.data.tarwriter import Member
 
     rng = np.random.default_rng(begin)
-    numbers = range(begin, begin + count)
-    pairs, ones = np.arange(0, 2 * count + 1, 2, dtype=np.int32), np.arange(count + 1, dtype=np.int64)
-    starts = np.arange(count) << 20
-    size = rng.integers(400_000, 1_000_000, count)
-    frames = rng.integers(100, 900, count).astype(np.int32)
-    values = {
-        "key": [f"clip_{i:08d}" for i in numbers],
-        "shard": [shard] * count,
-        "member_ext": _pairs(pairs, pa.array(["json", "mp4"] * count)),
-        "member_offset": _pairs(pairs, pa.array(np.stack([starts + 512, starts + 1536], 1).ravel())),
-        "member_size": _pairs(pairs, pa.array(np.stack([np.full(count, 700), size], 1).ravel())),
-        "member_crc32": _pairs(pairs, pa.array(rng.integers(0, 2**32, 2 * count, dtype=np.uint32))),
-        "captions": pa.LargeListArray.from_arrays(
-            pa.array(ones), pa.array([f"somebody does thing number {i} while others look on" for i in numbers])
-        ),
-        "frames": frames,
-        "fps": np.full(count, 30.0),
-        "duration_s": frames / 30.0,
-        "width": np.full(count, 640, np.int32),
-        "height": np.full(count, 360, np.int32),
-        "split": ["train"] * count,
-        "sha256": [hashlib.sha256(str(i).encode()).hexdigest() for i in numbers],
-        "decoder": ["decord"] * count,
-        "store": ["video"] * count,
-    }
-    return pa.table([pa.array(values[f.name]).cast(f.type) for f in SCHEMA], schema=SCHEMA)
-
-
-def _pairs(starts: Any, values: pa.Array) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.ListArray.from_arrays(pa.array(starts), values)
+    size, frames = rng.integers(400_000, 1_000_000, count).tolist(), rng.integers(100, 900, count).tolist()
+    sums = rng.integers(0, 2**32, (count, 2)).tolist()
+    rows = []
+    for i in range(count):
+        start, number = i << 20, begin + i
+        members = [Member("json", start + 512, 700, sums[i][0]), Member("mp4", start + 1536, size[i], sums[i][1])]
+        captions = [f"somebody does thing number {number} while others look on"]
+        facts = {
+            "frames": frames[i], "fps": 30.0, "duration_s": frames[i] / 30, "width": 640, "height": 360,
+            "decoder": "decord",
+        }  # fmt: skip
+        sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+        rows.append(make_row(f"clip_{number:08d}", shard, members, captions, "train", sha256, "video", facts))
+    return rows_to_table(rows)
 
 
 def _open(folder: Path) -> dict[str, float]:

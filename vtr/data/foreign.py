@@ -24,8 +24,7 @@ from vtr.data.crew import Lost, run_tasks
 from vtr.data.foreign_tar import BAD_TAR, PARTS, IndexTask, index_tar, read_part
 from vtr.data.index_file import Header, Shard
 from vtr.data.limits import Limits, longer
-from vtr.data.manifest import MANIFEST, SKIPPED
-from vtr.data.ours import remove_parts
+from vtr.data.ours import MANIFEST, SKIPPED, remove_parts
 from vtr.data.patterns import Tars
 from vtr.data.shards import check_arguments
 from vtr.data.workdir import LOCK

@@ -29,6 +29,7 @@ from vtr.data.prepared import Prepared
 from vtr.data.store import VideoStore
 from vtr.data.tar import CAPTION_EXTS, IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
 from vtr.data.tarheaders import AFTER_END, DAMAGE, Entry, Problem
+from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
 PARTS = ".indexing"
@@ -118,20 +119,15 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
         else:
             ready: Prepared = VideoStore().prepare(data[media[0]], media[0].rsplit(".", 1)[-1], task.limits)
             facts, store = ready.facts, "video"
-    members = [(ext, sample.members[ext]) for ext in sample.members if ext in data]
-    return {
-        "key": sample.key,
-        "shard": task.name,
-        "member_ext": [ext for ext, _ in members],
-        "member_offset": [entry.offset for _, entry in members],
-        "member_size": [entry.size for _, entry in members],
-        "member_crc32": [zlib.crc32(data[ext]) for ext, _ in members],
-        "captions": written,
-        "split": _split(about) or task.split,
-        "sha256": _sha256(about) or hashlib.sha256(b"".join(data[ext] for ext in media)).hexdigest(),
-        "store": store,
-        **facts,
-    }
+    members = [
+        Member(ext, entry.offset, entry.size, zlib.crc32(data[ext]))
+        for ext, entry in sample.members.items()
+        if ext in data
+    ]
+    sha256 = _sha256(about) or hashlib.sha256(b"".join(data[ext] for ext in media)).hexdigest()
+    return index_file.make_row(
+        sample.key, task.name, members, written, _split(about) or task.split, sha256, store, facts
+    )
 
 
 def _refuse_merged(sample: TarSample) -> None:

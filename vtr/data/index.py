@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow as pa
 from vtr.data import index_file, patterns
 from vtr.data.index_file import Shard
 from vtr.data.order import Part
+from vtr.data.ours import SKIPPED
 from vtr.data.places import Places
 from vtr.data.present import check_directory, check_shards
 from vtr.data.remote import Remote, url_of
@@ -30,7 +31,6 @@ from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
 IMAGE = "image"  # the decoder of a sample that is an image: a clip of one frame
-FACTS = ("frames", "fps", "duration_s", "width", "height", "split", "sha256", "decoder", "store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,9 @@ class SampleInfo:
     store: str
 
 
+FACTS = tuple(field.name for field in fields(SampleInfo) if field.name not in ("key", "shard", "captions"))
+
+
 class ShardIndex:
     """N samples in the tars of one directory. `shard_of` (N,) int32 says which of `shards` each one is in."""
 
@@ -64,7 +67,7 @@ class ShardIndex:
         self.where = str(root) if url is None else url
         header = index_file.read_header(self.root / index_file.NAME)
         if not header.shards:
-            raise DataError(f"{root} holds no samples", f"{root}/skipped.jsonl may say why")
+            raise DataError(f"{root} holds no samples", f"{root}/{SKIPPED} may say why")
         self.digest: str = header.digest
         self._whole = header.digest  # of all tars, where `digest` is that of those that are held
         self.shards: tuple[Shard, ...] = header.shards
@@ -173,11 +176,11 @@ class ShardIndex:
         return SampleInfo(self.key(i), self.shards[self.shard_of[i]].name, self.captions(i), **facts)
 
     def fact(self, i: int, name: str) -> Any:
-        """One of `frames fps duration_s width height split sha256 decoder store` of sample `i`; loads no other."""
+        """What sample `i` has in one column of plain values, such as `frames`; loads no other."""
         return self._fact_column(name)[i].as_py()
 
     def facts(self, name: str) -> npt.NDArray[Any]:
-        """(N,) the column of facts `name`, as in `fact`."""
+        """(N,) what `fact` says of each sample."""
         return np.asarray(self._fact_column(name).to_numpy(zero_copy_only=False))
 
     def members(self, i: int, exts: Collection[str] | None = None) -> list[Member]:

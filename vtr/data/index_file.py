@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vtr import plainjson
 from vtr.atomic import replacing
 from vtr.data import unfolding
+from vtr.data.hashing import feed
 from vtr.data.limits import DEFAULT, Limits, limits_of
+from vtr.data.tarwriter import Member
 from vtr.errors import DataError
 
 NAME = "index.parquet"
@@ -83,6 +83,32 @@ class Header:
     shards: tuple[Shard, ...]
     limits: Limits = DEFAULT
     read_with: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_row(
+    key: str,
+    shard: str,
+    members: Sequence[Member],
+    captions: Sequence[str],
+    split: str,
+    sha256: str,
+    store: str,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One row of the index; `facts` are the columns that decoding has measured, by name."""
+    return {
+        "key": key,
+        "shard": shard,
+        "member_ext": [member.ext for member in members],
+        "member_offset": [member.offset for member in members],
+        "member_size": [member.size for member in members],
+        "member_crc32": [member.crc32 for member in members],
+        "captions": list(captions),
+        "split": split,
+        "sha256": sha256,
+        "store": store,
+        **facts,
+    }
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -233,29 +259,8 @@ def digest_of(table: pa.Table, shards: Sequence[Shard]) -> str:
     state = hashlib.sha256(json.dumps([FORMAT, [asdict(shard) for shard in shards]]).encode())
     for name in CONTENT:
         state.update(name.encode())
-        _feed(state, table.column(name).combine_chunks())
+        feed(state, table.column(name).combine_chunks())
     return state.hexdigest()
-
-
-def _feed(state: Any, array: pa.Array) -> None:
-    """Hashes the values of an array that has no nulls, whatever its buffers' layout: lengths, then content."""
-    if len(array) == 0:
-        return
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        state.update(_lengths(array.offsets.to_numpy()))
-        _feed(state, array.flatten())
-    elif pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        wide = array.cast(pa.large_string())
-        offsets = np.frombuffer(wide.buffers()[1], np.int64)[wide.offset : wide.offset + len(wide) + 1]
-        state.update(_lengths(offsets))
-        if wide.buffers()[2] is not None:
-            state.update(memoryview(wide.buffers()[2])[offsets[0] : offsets[-1]])
-    else:
-        state.update(np.ascontiguousarray(array.to_numpy()).view(np.uint8))
-
-
-def _lengths(offsets: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.diff(offsets.astype("<i8")).view(np.uint8)
 
 
 def _first_line(error: Exception) -> str:

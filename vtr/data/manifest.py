@@ -25,7 +25,7 @@ from vtr.data.annotations.sample import JSON
 from vtr.data.index_file import Shard
 from vtr.data.limits import limits_of, longer
 from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
-from vtr.data.ours import remove_parts
+from vtr.data.ours import MANIFEST, SKIPPED, remove_parts
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, refuse_other
 from vtr.data.present import check_shards, unlisted_tars
@@ -34,9 +34,6 @@ from vtr.version import __version__
 
 if TYPE_CHECKING:
     from vtr.data.index import ShardIndex
-
-MANIFEST = "manifest.json"
-SKIPPED = "skipped.jsonl"
 
 
 @dataclass(frozen=True)

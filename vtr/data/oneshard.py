@@ -172,19 +172,9 @@ def _write(writer: TarWriter, sample: Sample, ready: Prepared, sha256: str, task
     }
     text = json.dumps(about, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     members = [writer.add(sample.key, ext, data) for ext, data in [("json", text), *ready.members]]
-    return {
-        "key": sample.key,
-        "shard": task.tar.name,
-        "member_ext": [member.ext for member in members],
-        "member_offset": [member.offset for member in members],
-        "member_size": [member.size for member in members],
-        "member_crc32": [member.crc32 for member in members],
-        "captions": list(sample.captions),
-        "split": sample.split,
-        "sha256": sha256,
-        "store": task.store.name,
-        **ready.facts,
-    }
+    return index_file.make_row(
+        sample.key, task.tar.name, members, sample.captions, sample.split, sha256, task.store.name, ready.facts
+    )
 
 
 def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:

@@ -1,4 +1,4 @@
-"""What a run of ours leaves in a directory while at work, by name; nothing else there is ever removed."""
+"""What a run of ours leaves in a directory, by name; of what is there while at work nothing else is ever removed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+MANIFEST = "manifest.json"
+SKIPPED = "skipped.jsonl"  # that of an export, too
 PART = r"\d{6,}\.parquet|plan\.(json|parquet)|task-\d+-of-\d+\.lock"
-BEGUN = rf"(\d{{6,}}\.tar|index\.parquet|skipped\.jsonl|manifest\.json|{PART})\.tmp-\d+"
+BEGUN = rf"(\d{{6,}}\.tar|index\.parquet|{re.escape(SKIPPED)}|{re.escape(MANIFEST)}|{PART})\.tmp-\d+"
 
 
 def remove_begun(folder: Path) -> None:

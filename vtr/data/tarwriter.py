@@ -1,4 +1,6 @@
-"""Plain WebDataset tars, byte for byte what `webdataset.TarWriter(mtime=0)` writes, with every member's place known.
+"""Plain WebDataset tars, each member as `webdataset.TarWriter(mtime=0)` writes it, with its place known.
+
+Members stand in the order in which they are added, where that writer would sort those of a sample by name.
 
 `webdataset` itself is not used to write: importing it loads torch, which would cost every worker process seconds and
 hundreds of megabytes, and its writer does not say where the bytes went.

@@ -15,17 +15,9 @@ from pathlib import Path
 from vtr.atomic import locked
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.limits import Limits
-from vtr.data.manifest import (
-    MANIFEST,
-    ShardSummary,
-    finish,
-    noted,
-    read_finished,
-    refuse_skipped,
-    summarize,
-    warnings_in,
-)  # fmt: skip
+from vtr.data.manifest import ShardSummary, finish, noted, read_finished, refuse_skipped, summarize, warnings_in
 from vtr.data.oneshard import PARTS, Part, ShardTask
+from vtr.data.ours import MANIFEST
 from vtr.data.pace import Pace
 from vtr.data.plan import Plan, make_plan
 from vtr.data.planfile import StoredPlan, planned_per_shard, read_plan, write_samples

@@ -21,7 +21,8 @@ from vtr.data import captions, image, index_file, pyav_reader, video
 from vtr.data.between import check_others, check_ours
 from vtr.data.crew import Beat, Lost, run_tasks
 from vtr.data.index import ShardIndex
-from vtr.data.manifest import MANIFEST, noted
+from vtr.data.manifest import noted
+from vtr.data.ours import MANIFEST
 from vtr.data.pyav_packets import demuxed
 from vtr.data.tar import IMAGE_EXTS, VIDEO_EXTS
 from vtr.errors import DataError, InputError, VideoError

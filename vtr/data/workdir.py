@@ -15,9 +15,8 @@ from pathlib import Path
 
 from vtr.atomic import explain_os_error, locked, write_bytes
 from vtr.data.annotations.sample import JSON
-from vtr.data.manifest import MANIFEST
 from vtr.data.oneshard import PARTS
-from vtr.data.ours import remove_begun
+from vtr.data.ours import MANIFEST, remove_begun
 from vtr.data.plan import Plan, read_record, refuse_other
 from vtr.errors import DataError
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vtr import plainjson
+from vtr.data.ours import MANIFEST, SKIPPED
 from vtr.errors import DataError
 
 if TYPE_CHECKING:
     from vtr.data.index import ShardIndex
 
-MANIFEST, SKIPPED = "manifest.json", "skipped.jsonl"
 HARMLESS = "no-caption"  # no loss to a test set
 BARE = " has no caption"  # what the index of others' tars says of such a sample, which it calls `incomplete`
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.checkpoint import sha256
+from vtr.data.ours import MANIFEST
 from vtr.errors import DataError, InputError
 from vtr.evaluation.asked import Asked
-from vtr.evaluation.lost import MANIFEST, beside, left_out
+from vtr.evaluation.lost import beside, left_out
 from vtr.evaluation.match import matched, matcher
 from vtr.plaintext import warn
 from vtr.retrieval import protocols, rerank, score

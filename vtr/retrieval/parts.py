@@ -17,6 +17,7 @@ import numpy as np
 
 from vtr import plainjson
 from vtr.atomic import replacing_all, write_bytes
+from vtr.data import ours
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet
 from vtr.retrieval.columns import read_table, rows_table
@@ -25,7 +26,7 @@ from vtr.retrieval.meta import full_meta
 from vtr.retrieval.plan import TEXT_LINES, Plan, read
 
 DIGEST, SKIPPED = "digest", "skipped"
-SKIPPED_FILE = "skipped.jsonl"
+SKIPPED_FILE = ours.SKIPPED
 
 
 def files_of(directory: Path, plan: Plan, number: int) -> list[Path]:
