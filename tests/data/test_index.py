@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import pickle
@@ -20,6 +21,7 @@ from index_helpers import build, content
 from vtr.data import index_file
 from vtr.data.index import ShardIndex
 from vtr.data.index_file import Shard
+from vtr.data.limits import Limits
 from vtr.data.places import narrow
 from vtr.data.tarfiles import OPEN_FILES
 from vtr.errors import DataError, VideoError
@@ -229,11 +231,58 @@ def test_an_index_of_columns_that_are_not_known(tmp_path: Path) -> None:
             ShardIndex.open(tmp_path)
 
 
+PAGE = Path(__file__).parents[2] / "docs/data.md"
+
+
 def test_the_documentation_has_its_columns() -> None:
-    text = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
-    told = re.search(r"Its columns are (.*?)\.\s", text, re.DOTALL)
+    def named(type_: pa.DataType) -> str:
+        if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+            return f"{'large_' * pa.types.is_large_list(type_)}list of {named(type_.value_type)}"
+        return str(type_)
+
+    _, rows = PAGE.read_text("utf-8").split("| column | type | |\n", 1)
+    told = re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", rows.split("\n\n", 1)[0], re.MULTILINE)
+    assert told == [(field.name, named(field.type)) for field in index_file.SCHEMA]
+    assert not any(field.nullable for field in index_file.SCHEMA)
+
+
+def test_the_documentation_has_its_metadata(tmp_path: Path) -> None:
+    index = build(tmp_path)
+    raised = Limits(max_bytes=5, max_pixels=5, max_packets=5, max_gop=5)
+    read_with = {"caption_key": "title", "split": "train"}
+    table = pq.read_table(tmp_path / index_file.NAME)
+    index_file.write_index(tmp_path / index_file.NAME, table, index.shards, raised, read_with)
+    meta = json.loads(pq.read_schema(tmp_path / index_file.NAME).metadata[b"vtr.index"])
+    _, rows = PAGE.read_text("utf-8").split("| key of `vtr.index` | |\n", 1)
+    told = dict(re.findall(r"^\| `(\w+)`.*? \| (.*) \|$", rows.split("\n\n", 1)[0], re.MULTILINE))
+    assert list(told) == list(meta)
+    assert told["format"].startswith(f"{meta['format']};")
+    for key in ("limits", "read_with"):
+        assert re.findall(r"`(\w+)`", told[key]) == list(meta[key])
+    assert re.findall(r"`(\w+)`", told["shards"]) == list(meta["shards"][0])
+
+
+def test_the_digest_is_the_one_that_the_documentation_tells(tmp_path: Path) -> None:
+    build(tmp_path)
+    table = pq.read_table(tmp_path / index_file.NAME)
+    meta = json.loads(table.schema.metadata[b"vtr.index"])
+    wide = {"member_offset": "<i8", "member_size": "<i8", "member_crc32": "<u4"}
+
+    def values(name: str, found: list[Any]) -> bytes:
+        if isinstance(found[0], int):
+            return np.array(found, wide[name]).tobytes()
+        if isinstance(found[0], str):
+            found = [text.encode() for text in found]
+        lengths = np.array([len(one) for one in found], "<i8").tobytes()
+        if isinstance(found[0], bytes):
+            return lengths + b"".join(found)
+        return lengths + values(name, [one for some in found for one in some])
+
+    told = re.search(r"for each of `([\w ]+)`, the name of the\ncolumn", PAGE.read_text("utf-8"))
     assert told is not None
-    assert re.findall(r"`(\w+)`", told[1]) == index_file.SCHEMA.names
+    data = json.dumps([meta["format"], meta["shards"]]).encode()
+    data += b"".join(name.encode() + values(name, table.column(name).to_pylist()) for name in told[1].split())
+    assert hashlib.sha256(data).hexdigest() == meta["digest"]
 
 
 def test_several_row_groups(tmp_path: Path) -> None:

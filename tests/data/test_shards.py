@@ -6,6 +6,8 @@ import gc
 import hashlib
 import io
 import json
+import re
+import tarfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +19,7 @@ import pytest
 from shard_helpers import make_samples, tree
 
 from vtr.data import video
-from vtr.data.annotations import READERS, ReaderOptions, Sample, read
+from vtr.data.annotations import READERS, ReaderOptions, Sample, read, take_census
 from vtr.data.index import ShardIndex
 from vtr.data.manifest import ShardSummary
 from vtr.data.shards import Progress, write_shards
@@ -60,6 +62,38 @@ def test_files_and_manifest(whole: Path) -> None:
     assert manifest["index"]["sha256"] == hashlib.sha256((whole / "index.parquet").read_bytes()).hexdigest()
     assert manifest["shards"][2] == {"name": "000002.tar", "bytes": (whole / "000002.tar").stat().st_size, "samples": 2}
     assert (whole / "skipped.jsonl").read_bytes() == b""
+
+
+def test_the_documentation_has_the_fields_of_a_manifest(samples: list[Sample], tmp_path: Path) -> None:
+    census = take_census("table", "t.csv", ReaderOptions(), samples[:2]).record()
+    shard(samples[:2], tmp_path / "out", census=census)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8").split("### manifest.json", 1)[1]
+    rows = page.split("| field | |", 1)[1].strip().split("\n\n", 1)[0].splitlines()[1:]
+    cells = [row.split(" | ", 1) for row in rows]
+    assert [name for names, _ in cells for name in re.findall(r"`(\w+)`", names)] == list(manifest)
+    about = {names.strip("| `"): re.findall(r"`([\w.]+)`", text) for names, text in cells}
+    assert about["census"] == list(manifest["census"])
+    assert about["plan"] == list(manifest["plan"])
+    assert about["index"] == ["index.parquet", *manifest["index"]]
+
+
+def test_each_member_is_as_webdataset_writes_it(samples: list[Sample], tmp_path: Path) -> None:
+    """Its writer sorts the members of a sample, ours puts the json first; so it gets them one at a time."""
+    import webdataset
+
+    shard(samples[:3], tmp_path / "out", store="frames")
+    ours, theirs = tmp_path / "out" / "000000.tar", tmp_path / "theirs.tar"
+    with tarfile.open(ours) as tar, webdataset.TarWriter(str(theirs), mtime=0, encoder=False) as writer:
+        names = tar.getnames()
+        for member in tar:
+            key, _, ext = member.name.partition(".")
+            file = tar.extractfile(member)
+            assert file is not None
+            writer.write({"__key__": key, ext: file.read()})
+    assert ours.read_bytes() == theirs.read_bytes()
+    wanted = ["json", *(f"{n:04d}.jpg" for n in range(4))]
+    assert names == [f"{sample.key}.{ext}" for sample in samples[:3] for ext in wanted]
 
 
 def test_webdataset_reads_our_tars_unaided(whole: Path, samples: list[Sample]) -> None:
