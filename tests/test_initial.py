@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vtr import api, build, makers, recipe
+from vtr import api, build, recipe
 from vtr.errors import ConfigError, InputError, RunError, WorkError
 from vtr.initial import adapted, initial
 
@@ -57,13 +57,13 @@ def test_captions_for_which_there_are_no_positions(nano: Path, shards: Path, dis
     assert (begun.config.data.words, begun.whole.tokenizer.length) == (32, 32)
     unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "data.words": 513}
     with pytest.raises(ConfigError, match=r"data\.words = 513, .* captions of 512 tokens"):
-        makers.make_unified(recipe.override(recipe.load(str(nano)), unified), 100, fetch=False)
+        build.make_unified(recipe.override(recipe.load(str(nano)), unified), 100, fetch=False)
 
 
 def test_a_dropout_of_its_own(nano: Path) -> None:
     unified = {"objective.name": "contrastive", "model.kind": "unified", "model.embed_dim": 32, "model.dropout": 0.3}
     config = recipe.override(recipe.load(str(nano)), unified)
-    model = makers.make_unified(recipe.override(config, {"model.dropout": 0.1}), 100, fetch=False)
+    model = build.make_unified(recipe.override(config, {"model.dropout": 0.1}), 100, fetch=False)
     assert adapted(model, config).embeddings.dropout.p == 0.3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vtr import checkpoint, compute, makers, recipe, runfiles
+from vtr import checkpoint, compute, recipe, runfiles
 from vtr.config import Config, ModelConfig
 from vtr.data import tokenizer as tokenizers
 from vtr.data.loader import ClipShape
@@ -21,10 +21,12 @@ from vtr.imagetext import is_image_text, open_image_text
 from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder, Model
+from vtr.models.joint import UnifiedEncoder
 from vtr.models.text import TextEncoder, check_words, pretrained_text, small_text, text_of
 from vtr.models.tune import add_lora, merge_lora
+from vtr.models.twin import TwinEncoder
 from vtr.models.video import VideoEncoder
-from vtr.models.weights import load_timm, matching
+from vtr.models.weights import load_timm, load_videomae, load_words, matching
 from vtr.released import is_released, open_released, parse
 
 
@@ -83,7 +85,7 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     """
     model, data = config.model, config.data
     if model.kind != "dual":
-        unified = makers.make_unified(config, tokenizer.vocabulary, fetch=kept is None)
+        unified = make_unified(config, tokenizer.vocabulary, fetch=kept is None)
         if model.lora_rank:
             add_lora(unified, model.lora_rank, model.lora_alpha)
         return unified
@@ -114,6 +116,21 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
     if model.lora_rank:
         add_lora(dual, model.lora_rank, model.lora_alpha)
     return dual
+
+
+def make_unified(config: Config, vocabulary: int, *, fetch: bool = True) -> UnifiedEncoder | TwinEncoder:
+    """The unified encoder of `config` for so many words, or its two copies; without `fetch` no pretrained weights."""
+    model, data = config.model, config.data
+    unified = UnifiedEncoder(
+        vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
+        model.dropout, model.drop_path, model.temperature, model.learn_temperature, model.pool_includes_pad,
+    )  # fmt: skip
+    check_words(unified, data.words)
+    if model.video and fetch:
+        load_videomae(unified, model.video)
+    if model.text and fetch:
+        load_words(unified.embeddings, model.text)
+    return unified if model.kind == "unified" else TwinEncoder(unified)
 
 
 def compile_towers(model: Model) -> None:
@@ -179,7 +196,7 @@ def load_source(source: Path | str) -> Source:
     if found.config.model.kind == "dual":
         model = make_model(found.config, found.tokenizer, text_config=found.text)
     else:
-        model = makers.make_unified(found.config, found.tokenizer.vocabulary, fetch=False)
+        model = make_unified(found.config, found.tokenizer.vocabulary, fetch=False)
     matching(model, found.state, name)
     return Source(Path(found.name), found.config, model, found.tokenizer, found.path)
 

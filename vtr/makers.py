@@ -1,4 +1,4 @@
-"""Objectives, and the encoders that SimVTP has, from a Config."""
+"""Objectives from a Config."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from vtr.errors import ConfigError
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Model
 from vtr.models.joint import UnifiedEncoder
-from vtr.models.text import check_words
-from vtr.models.twin import TwinEncoder
-from vtr.models.weights import load_videomae, load_words
 from vtr.objectives.contrastive import Contrastive
 from vtr.objectives.mac import MAC
 from vtr.objectives.miles import MILES
@@ -20,21 +17,6 @@ from vtr.objectives.simvtp import SimVTP
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-def make_unified(config: Config, vocabulary: int, *, fetch: bool = True) -> UnifiedEncoder | TwinEncoder:
-    """The unified encoder of `config` for so many words, or its two copies; without `fetch` no pretrained weights."""
-    model, data = config.model, config.data
-    unified = UnifiedEncoder(
-        vocabulary, model.width, model.depth, model.heads, model.patch, model.tubelet, data.frames, data.size,
-        model.dropout, model.drop_path, model.temperature, model.learn_temperature, model.pool_includes_pad,
-    )  # fmt: skip
-    check_words(unified, data.words)
-    if model.video and fetch:
-        load_videomae(unified, model.video)
-    if model.text and fetch:
-        load_words(unified.embeddings, model.text)
-    return unified if model.kind == "unified" else TwinEncoder(unified)
 
 
 def make_objective(

@@ -16,11 +16,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from vtr import recipe
-from vtr.build import make_model
+from vtr.build import make_model, make_unified
 from vtr.checkpoint import WEIGHTS
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import InputError, RunError, VtrError
-from vtr.makers import make_unified
 from vtr.models.embedder import Model
 from vtr.models.weights import matching
 
