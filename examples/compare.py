@@ -2,6 +2,7 @@
 
     python examples/compare.py --work work/compare --seconds 120 --seeds 0 1 2 --probe
     python examples/compare.py --work work/compare --epochs 6 --only contrastive mac-0.75 --picture curve.png
+    python examples/compare.py --seconds 40 --only contrastive mac-0.6 --own examples/custom_objective.py:TwoViews
 
 Each run is one `vtr.pretrain` with a whole schedule that ends with its budget: so many epochs, or so many seconds of
 training steps on one processor core. How many steps these are is measured first, all variants in turns, in processor
@@ -15,8 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,27 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def own_objective(text: str) -> Any:
+    """The class that FILE:CLASS names."""
+    file, _, name = text.rpartition(":")
+    spec = spec_from_file_location(Path(file).stem, file)
+    if not Path(file).is_file() or spec is None or spec.loader is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no FILE:CLASS, or no such file is there")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise argparse.ArgumentTypeError(f"{file} has no class {name!r}")
+    return getattr(module, name)
+
+
+def objective_of(name: str, asked: argparse.Namespace) -> Any:
+    """The class of a variant that --own brought; None for one of those above."""
+    return {one.__name__: one for one in asked.own}.get(name)
+
+
 def config_of(name: str, asked: argparse.Namespace, **more: Any) -> Config:
-    """A variant's settings; `more` has __ for the dot."""
-    given, own = VARIANTS[name]
+    """A variant's settings, of an own objective those of mac-tiny; `more` has __ for the dot."""
+    given, own = VARIANTS.get(name, ("mac-tiny", {}))
     pairs = {key.replace("__", "."): value for key, value in more.items()}
     settings = SIZES | recipe.parse_sets(asked.set) | own | pairs
     if given.startswith("simvtp"):  # its one encoder's tokens are what is compared
@@ -74,10 +94,10 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def speeds(asked: argparse.Namespace) -> dict[str, float]:
-    """Samples a second of the processor of every variant's steps on clips in memory; those of a tail in their share.
+def speeds(names: Iterable[str], asked: argparse.Namespace) -> dict[str, float]:
+    """Samples a second of the processor of the variants' steps on clips in memory; those of a tail in their share.
 
-    All variants take turns, so that whatever else the machine does falls on all of them alike.
+    All of them take turns, so that whatever else the machine does falls on all of them alike.
     """
     import torch
 
@@ -90,11 +110,11 @@ def speeds(asked: argparse.Namespace) -> dict[str, float]:
     from vtr.run import make_optimizer
 
     index = ShardIndex.open(asked.work / "train")
-    batch_size = {name: min(config_of(name, asked).train.batch_size, len(index)) for name in VARIANTS}
+    batch_size = {name: min(config_of(name, asked).train.batch_size, len(index)) for name in names}
 
-    def work(config: Config, masked: bool) -> Callable[[], None]:
+    def work(config: Config, own: Any, masked: bool) -> Callable[[], None]:
         words = build.make_tokenizer(config, captions_of(index))
-        objective = make_objective(config, build.make_model(config, words).train(), words)
+        objective = (own or partial(make_objective, config))(build.make_model(config, words).train(), words)
         optimizer = make_optimizer(config, objective, config.train.batch_size)
         some = [(0, i) for i in range(min(config.train.batch_size, len(index)))]
         batch, _ = next(iter(batches(ClipDataset(index, build.clip_shape(config)), [some], words, 0)))
@@ -108,15 +128,15 @@ def speeds(asked: argparse.Namespace) -> dict[str, float]:
 
     parts: dict[str, list[tuple[tuple[str, bool], float]]] = {}  # what steps a variant has, and their shares
     works: dict[tuple[str, bool], Callable[[], None]] = {}
-    for name in VARIANTS:
-        tail = config_of(name, asked).train.unmasked_tail
+    for name in names:
+        tail, own = config_of(name, asked).train.unmasked_tail, objective_of(name, asked)
         config = config_of(name, asked, objective__snapshot_wait=False, train__unmasked_tail=0.0)
-        same = recipe.to_toml(config)  # a tail's steps are those of the variant without it
+        same = f"{recipe.to_toml(config)}{own}"  # a tail's steps are those of the variant without it
         parts[name] = [((same, masked), share) for masked, share in ((True, 1 - tail), (False, tail)) if share]
         for (_, masked), _ in parts[name]:
-            works.setdefault((same, masked), work(config, masked))
+            works.setdefault((same, masked), work(config, own, masked))
     seconds = Bench(asked.work, asked.turns).medians(works, time.process_time)
-    return {name: batch_size[name] / sum(seconds[key] * share for key, share in parts[name]) for name in VARIANTS}
+    return {name: batch_size[name] / sum(seconds[key] * share for key, share in parts[name]) for name in names}
 
 
 def steps_of(name: str, speed: float, asked: argparse.Namespace) -> int:
@@ -135,13 +155,15 @@ def measured(name: str, seed: int, speed: float, asked: argparse.Namespace) -> d
     config = config_of(name, asked, train__steps=steps, train__seed=seed, train__eval_every=every)
     batch = min(config.train.batch_size, asked.train)
     out = asked.work / "runs" / f"{name}-steps{steps}-seed{seed}"
-    vtr.pretrain(config, asked.work / "train", out, eval_shards=asked.work / "test")
+    own = objective_of(name, asked)
+    vtr.pretrain(config, asked.work / "train", out, eval_shards=asked.work / "test", objective=own)
     lines = lines_of(out)
     scored = [line for line in lines if "t2v R@1" in line]
     return {
         "name": name, "seed": seed, "steps": steps, "samples": steps * batch, "samples_per_s": speed,
         "seconds": steps * batch / speed, "processor_s": [line["processor_s"] for line in lines if "loss" in line][-1],
-        "gflop": gflop_a_sample(config), "t2v": scored[-1]["t2v R@1"], "v2t": scored[-1]["v2t R@1"], "out": str(out),
+        "gflop": gflop_a_sample(config, own), "t2v": scored[-1]["t2v R@1"], "v2t": scored[-1]["v2t R@1"],
+        "out": str(out),
         "curve": [(line["step"] * batch, line["step"] * batch / speed, line["t2v R@1"]) for line in scored],
     }  # fmt: skip
 
@@ -169,8 +191,8 @@ def probed(run: dict[str, Any], asked: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Shards once, runs what is missing, prints the tables."""
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("work/compare"))
     length = parser.add_mutually_exclusive_group(required=True)
@@ -180,26 +202,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME",
                         help=f"variants: {', '.join(VARIANTS)}")  # fmt: skip
+    parser.add_argument("--own", action="append", default=[], type=own_objective, metavar="FILE:CLASS",
+                        help="an objective of your own, on mac-tiny's encoders, beside them")  # fmt: skip
     parser.add_argument("--train", type=int, default=4000, help="training clips")
     parser.add_argument("--test", type=int, default=500, help="test clips")
     parser.add_argument("--points", type=int, default=10, help="evaluations of a run, on its way and at its end")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of all runs")
     parser.add_argument("--probe", action="store_true", help="a second table: what is found with time destroyed")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves")
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Shards once, runs what is missing, prints the tables."""
+    asked = parser().parse_args()
     if asked.picture and find_spec("matplotlib") is None:
-        parser.error("--picture needs matplotlib: pip install '.[plot]'")
+        parser().error("--picture needs matplotlib: pip install '.[plot]'")
     for split, limit in (("train", asked.train), ("test", asked.test)):
         store = make_store("frames", frames=8, short_side=32)
         vtr.shard("synthetic", "seed:0", asked.work / split, split=split, limit=limit, store=store)
     record, clocked = asked.work / "runs.jsonl", asked.work / "speeds.json"
-    if not clocked.exists():
-        clocked.write_text(json.dumps(speeds(asked), indent=1))
-    speed = json.loads(clocked.read_text())
+    names = [*asked.only, *(one.__name__ for one in asked.own)]
+    speed = json.loads(clocked.read_text()) if clocked.exists() else {}
+    if missing := [name for name in dict.fromkeys([*VARIANTS, *names]) if name not in speed]:
+        speed |= speeds(missing, asked)
+        clocked.write_text(json.dumps(speed, indent=1))
     done = {line["key"]: line for line in map(json.loads, record.read_text().splitlines())} if record.exists() else {}
     runs = []
     for seed in asked.seeds:  # all variants of a seed side by side, so that a slow hour falls on all of them
-        for name in asked.only:
+        for name in names:
             key = json.dumps([name, seed, asked.seconds, asked.epochs, asked.train, asked.test, *asked.set])
             if key not in done:
                 done[key] = {"key": key, **measured(name, seed, speed[name], asked)}

@@ -5,8 +5,10 @@ stands on top of vtr/objectives/__init__.py. Random draws come from the seed tha
 so a run that is interrupted and goes on is the run that was not.
 
     python examples/custom_objective.py SHARDS OUT [STEPS]
+    torchrun --nproc_per_node 2 examples/custom_objective.py SHARDS OUT [STEPS]    in two processes
 """
 
+import os
 import sys
 
 import torch
@@ -62,6 +64,8 @@ def main() -> None:
     shards, out, steps = sys.argv[1], sys.argv[2], int((sys.argv[3:] or ["600"])[0])
     config = recipe.override(recipe.load("mac-tiny"), {"train.steps": steps})
     vtr.pretrain(config, shards, out, objective=TwoViews)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes one tells
     scores = vtr.evaluate(out, shards)["t2v"]
     print(f"text to video, on the clips it was trained on: R@1 {scores['R@1']:.1f}, R@10 {scores['R@10']:.1f}")
 

@@ -177,19 +177,23 @@ def test_mask_ratio(tmp_path) -> None:
 def test_compare_by_time_with_all_methods(tmp_path) -> None:
     more = [word for one in NANO.split() for word in ("--set", one)]
     sizes = ["--seconds", "0.1", "--turns", "2", "--train", "24", "--test", "80", "--work", "w"]
-    only = ["--only", "contrastive", "mac-0.75-tail5", "miles", "simvtp", "--probe"]
+    own = f"{EXAMPLES / 'custom_objective.py'}:TwoViews"
+    only = ["--only", "contrastive", "mac-0.75-tail5", "miles", "simvtp", "--own", own, "--probe"]
     words = [EXAMPLES / "compare.py", *sizes, *only, *more]
     out = call(tmp_path, sys.executable, *words)
     assert call(tmp_path, sys.executable, *words) == out, "what is finished is not run again"
     first, second = out.split("\n\n")
     for table in (first, second):
         names = [line.split(" | ")[0] for line in table.splitlines()[2:]]
-        assert names == ["| contrastive", "| mac-0.75-tail5", "| miles", "| simvtp"]
+        assert names == ["| contrastive", "| mac-0.75-tail5", "| miles", "| simvtp", "| TwoViews"]
     assert "| 1 | " in first
     own = re.search(r"\| (?:(\d+) % \(\d+ to \d+\)|never \(1 of 1 never\)) \|$", first.splitlines()[2])
     assert own, "the baseline is compared with itself"
     assert int(own[1] or 0) <= 100
-    assert len((tmp_path / "w/runs.jsonl").read_text().splitlines()) == 4
+    runs = [json.loads(line) for line in (tmp_path / "w/runs.jsonl").read_text().splitlines()]
+    assert len(runs) == 5
+    assert json.loads((Path(tmp_path / runs[4]["out"]) / "run.json").read_text())["objective"] == "TwoViews"
+    assert runs[4]["gflop"] != runs[0]["gflop"]
 
 
 def test_the_notebook(tmp_path) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import vtr
-from vtr import makers, recipe
+from vtr import api, makers, recipe
+from vtr.bench.cost import gflop_a_sample
 from vtr.errors import ConfigError, RunError
 from vtr.losses import norm_softmax
 
@@ -65,6 +66,19 @@ def test_its_arguments_are_part_of_it(nano, shards, tmp_path) -> None:
             vtr.pretrain(config, shards, out, objective=other)
     vtr.pretrain(config, shards, tmp_path / "c", objective=partial(Own, margin=object()))
     assert json.loads((tmp_path / "c/run.json").read_text())["objective"] == "Own(margin=<object object>)"
+
+
+def test_what_it_costs_is_counted(nano, shards, tmp_path) -> None:
+    config = recipe.override(recipe.load(str(nano)), {"train.steps": 1, "model.depth": 3})
+    plain = gflop_a_sample(recipe.override(config, {"objective.name": "contrastive"}))
+    assert gflop_a_sample(config, Own) == pytest.approx(plain, rel=1e-3)
+    assert gflop_a_sample(config) < plain
+    written = recipe.load(str(vtr.pretrain(config, shards, tmp_path / "run", objective=Own) / "config.toml"))
+    assert gflop_a_sample(written, objective=partial(Own, margin=0.1)) == pytest.approx(plain, rel=1e-3)
+    with pytest.raises(ConfigError, match=r"objective.name = 'own': .* its config does not say"):
+        gflop_a_sample(written)
+    with pytest.raises(RunError, match=r"an objective of its own; what that hides .*\n.*mac, simvtp or miles"):
+        api.reconstruct(tmp_path / "run", tmp_path / "sheet.png")
 
 
 def test_its_config_says_no_other(nano, shards, tmp_path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vtr import build, makers, runfiles
 from vtr.atomic import check_writable, replacing
+from vtr.config import OWN
 from vtr.data.index import IMAGE, ShardIndex
 from vtr.data.loader import ClipDataset, batches
 from vtr.data.order import evaluation_slots
@@ -52,6 +53,11 @@ def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed:
         raise InputError(f"--reconstruct {out} is no PNG", "name a file that ends in .png")
     place = check_writable(out, make=True)
     config, model, words, folder = build.load_parts(run)
+    if config.objective.name == OWN:
+        raise RunError(
+            f"{run} was trained with an objective of its own; what that hides or restores it does not say",
+            "give a run of mac, simvtp or miles",
+        )
     objective = makers.make_objective(config, model.eval(), words)
     if not isinstance(objective, (SimVTP, MAC, MILES)):
         raise RunError(

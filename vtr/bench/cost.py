@@ -6,23 +6,39 @@ captions. A model of one block and models of two are counted, and the rest follo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from vtr.config import OWN, ObjectiveConfig
+
 if TYPE_CHECKING:
+    from torch import nn
+
     from vtr.config import Config
+    from vtr.data.tokenizer import CaptionTokenizer
+
+    Maker = Callable[[Any, CaptionTokenizer], nn.Module]
 
 
-def gflop_a_sample(config: Config) -> float:
-    """10^9 floating-point operations that a training step of `config` takes for each of its samples."""
+def gflop_a_sample(config: Config, objective: Maker | None = None) -> float:
+    """10^9 floating-point operations that a training step of `config` takes for each of its samples.
+
+    `objective(model, tokenizer)` makes one of your own, as for `vtr.pretrain`; what it trains beside the towers counts
+    as it is. Raises ConfigError for the config of a run that had one, where it is not given.
+    """
+    if objective is not None:
+        config = replace(config, objective=ObjectiveConfig(name=OWN))
     wanted = {"model.depth": config.model.depth}
     if config.model.kind == "dual":
         wanted["model.text_depth"] = config.model.text_depth
     if config.objective.name == "simvtp":
         wanted["objective.decoder_depth"] = config.objective.decoder_depth
     depths = dict.fromkeys(wanted, 1)
-    one = _count(config, depths)
-    return one + sum((wanted[key] - 1) * (_count(config, {**depths, key: 2}) - one) for key in depths)
+    one = _count(config, depths, objective)
+    return one + sum((wanted[key] - 1) * (_count(config, {**depths, key: 2}, objective) - one) for key in depths)
 
 
 def hours(gflop: float, samples: float, gpus: int, tflops: float) -> float:
@@ -30,18 +46,19 @@ def hours(gflop: float, samples: float, gpus: int, tflops: float) -> float:
     return gflop * samples / (gpus * tflops * 1000 * 3600)
 
 
-def _count(config: Config, depths: dict[str, Any], batch_size: int = 2) -> float:
+def _count(config: Config, depths: dict[str, Any], own: Maker | None, batch_size: int = 2) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from vtr import build, makers, recipe
-    from vtr.footprint import BERT, noise
+    from vtr.footprint import BERT, WORDS, noise
 
     # New weights of the same shapes; a snapshot is counted as it is after its first turn.
-    vocabulary = BERT if config.model.text else config.model.vocabulary
-    config = recipe.override(config, {"model.video": "", "model.text": "", "objective.snapshot_wait": False, **depths})
+    vocabulary = BERT if config.model.text else max(WORDS, config.model.vocabulary)
+    waits = {"objective.snapshot_wait": False} if own is None else {}
+    config = recipe.override(config, {"model.video": "", "model.text": "", **waits, **depths})
     words: Any = SimpleNamespace(vocabulary=vocabulary, pad_id=0, mask_id=3)
-    objective = makers.make_objective(config, build.make_model(config, words).train(), words)
+    objective = (own or partial(makers.make_objective, config))(build.make_model(config, words).train(), words)
     batch = noise(config, batch_size, torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
         torch.stack(list(objective(batch, 0).values())).sum().backward()  # type: ignore[no-untyped-call]
