@@ -1,78 +1,53 @@
 """Docs stay true: commands parse or run, links and paths lead somewhere, tables are what the code says.
 
 A fenced block of ```bash is run, in a folder that has shards, a run and captions; words after it ("needs data") say why
-it is only parsed. Of ```python what it imports and calls is looked up, with the names of its arguments.
+it is only held against the code, as what stands in backticks is. Of ```python what it imports and calls is looked up,
+with the names of its arguments.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import re
-import shlex
 import shutil
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 
-import documentation_tables as tables
+import documentation_commands as commands
+import documentation_scripts as scripts
 import pytest
+from documentation_python import look_up
+from documentation_text import NAMES, PAGES, ROOT, blocks, fences, lines_of, prose, quoted, words_of
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```bash *(.*)\n((?:.*\n)*?)^```$", re.MULTILINE)
-names = [str(page.relative_to(ROOT)) for page in PAGES]
-SHELL = ("trap", "wait", "source", "export", "python3")  # words of a job script, or of setting up
 # Steps and clips that show that a command works, not how well.
 SMALL = {"pretrain": ["--steps", "2", "--batch-size", "8", "--workers", "0"], "shard": ["--workers", "1"]}
 SMALL["finetune"] = SMALL["pretrain"]
 
 
-def blocks(page: Path) -> list[tuple[str, list[str]]]:
-    """(why it cannot be run, its commands) of each block."""
-    found = []
-    for why, text in BLOCK.findall(page.read_text("utf-8")):
-        lines = [line.strip() for line in text.replace("\\\n", " ").splitlines()]
-        found.append((why.strip(), [line for line in lines if line and not line.startswith("#")]))
-    return found
-
-
-def words_of(line: str) -> list[str]:
-    return [word for word in shlex.split(line, comments=True) if word != "&"]
-
-
-def parse(words: list[str]) -> None:
-    """Raises where the command line has no such verb, option or argument."""
-    from typer.main import get_command
-
-    from vtr.cli import app
-
-    command, path = get_command(app), ["vtr"]
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        command, path, words = command.commands[words[0]], [*path, words[0]], words[1:]
-    if "--help" not in words and "--install-completion" not in words:
-        command.make_context(" ".join(path), list(words))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=names)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_parses(page: Path) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for _, lines in blocks(page):
         for line in lines:
-            words = words_of(line)
-            if "-m" in words and words[words.index("-m") + 1 :][:1] == ["vtr"]:  # accelerate launch ... -m vtr VERB
-                words = words[words.index("-m") + 1 :]
-            if words[0] == "vtr":
-                words = words[1 : words.index(">")] if ">" in words else words[1:]
-                parse(words)
-            elif words[0] in ("bash", "python") and words[1] != "-m":
-                assert (ROOT / words[1]).is_file(), line
-            elif words[:2] == ["pip", "install"]:
-                for named in re.findall(r"\[(.+)\]", line):
-                    assert set(named.split(",")) <= set(extras), line
-            else:
-                assert words[0] in SHELL or re.match(r"\w+=", words[0]), f"{page.name}: what is {line!r}?"
+            commands.check(line)
+    for language, _, text in fences(page):
+        for line in lines_of(text) if not language else ():
+            if line.startswith("$ "):
+                commands.check(line[2:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_what_stands_in_backticks_is_there(page: Path) -> None:
+    if page.name == "changelog.md":  # it may name what is gone
+        return
+    for text in quoted(prose(page)):
+        commands.check_quoted(text)
+
+
+def test_commands_in_the_code_parse() -> None:
+    for path in sorted((ROOT / "vtr").rglob("*.py")):
+        for text in quoted(path.read_text("utf-8")):
+            if text.startswith("vtr ") and not re.search(r"[{}]", text):
+                commands.check(text, whole=False)
 
 
 def test_nothing_sends_anybody_to_the_other_package_of_this_name() -> None:
@@ -119,22 +94,18 @@ def test_the_first_steps_follow_from_each_other(page: Path) -> None:
     assert not unused
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_python_calls_what_is_there(page: Path) -> None:
-    for code in re.findall(r"^```python\n((?:.*\n)*?)^```$", page.read_text("utf-8"), re.MULTILINE):
-        nodes, known = list(ast.walk(ast.parse(code))), {}
-        for node in nodes:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                exec(ast.unparse(node), known)
-        for node in nodes:
-            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[0] in known:
-                called = eval(ast.unparse(node.func), known)
-                inspect.signature(called).bind(*node.args, **{str(word.arg): 0 for word in node.keywords})
+    for language, _, code in fences(page):
+        if language == "python":
+            look_up(code)
 
 
-def test_old_fences_are_gone() -> None:
-    """A command in another fence, or indented, would not be looked at."""
+def test_commands_stand_where_they_are_looked_at() -> None:
+    """In ```bash, in backticks, or after `$ ` in a block of what is on a terminal."""
     for page in PAGES:
+        odd = {language for language, _, _ in fences(page)} - {"", "bash", "python", "yaml", "toml", "json", "bibtex"}
+        assert not odd, f"{page.name}: commands stand in ```bash, not in ```{odd.pop()}"
         fence = ""
         for line in page.read_text("utf-8").splitlines():
             if line.startswith("```"):
@@ -206,18 +177,14 @@ def run_vtr(monkeypatch, capfd):
     return call
 
 
-@pytest.mark.parametrize("page", PAGES, ids=names)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
-    text = page.read_text("utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
-        assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
-    for path in re.findall(r"`((?:vtr|tests|examples|docs)/[\w./-]+)`", text):
-        assert (ROOT / path).exists(), f"{page.name}: {path}"
+    scripts.lead_somewhere(page, page.read_text("utf-8"))
 
 
 def test_the_readme_leads_to_every_page() -> None:
     readme = PAGES[0].read_text("utf-8")
-    assert [name for name in names[1:] if f"]({name})" not in readme] == []
+    assert [name for name in NAMES[1:] if f"]({name})" not in readme] == []
 
 
 def test_the_tree_is_what_is_there() -> None:
@@ -228,36 +195,6 @@ def test_the_tree_is_what_is_there() -> None:
     private = {"__init__.py", "__main__.py"}
     told = {path.removeprefix("vtr/").rstrip("/") for path in paths}
     assert parts - private <= told
-
-
-def test_the_recipes_are_those_of_the_page() -> None:
-    page = (ROOT / "docs/recipes.md").read_text("utf-8")
-    assert [line for line in tables.recipe_lines() if line not in page] == []
-
-
-def test_costs_follow_from_what_was_counted() -> None:
-    pretraining, tuning = (ROOT / "docs/reproduce.md").read_text("utf-8").split("Fine-tuning, in minutes")
-
-    def told(section: str):
-        return lambda title, config: int(section.split(f"| {title} | ", 1)[1].split(" ", 1)[0])
-
-    assert [line for line in tables.pretraining_lines(told(pretraining)) if line not in pretraining] == []
-    assert [line for line in tables.fine_tuning_lines(told(tuning)) if line not in tuning] == []
-
-
-@pytest.mark.slow
-def test_costs_are_counted() -> None:
-    page = (ROOT / "docs/reproduce.md").read_text("utf-8")
-    assert [line for line in (*tables.pretraining_lines(), *tables.fine_tuning_lines()) if line not in page] == []
-
-
-def test_published_figures_of_the_readme_are_those_of_the_package() -> None:
-    from vtr.retrieval.published import published
-
-    readme = PAGES[0].read_text("utf-8")
-    for row in published("msrvtt-1ka"):
-        cells = " | ".join(f"{number:g}" for number in row.numbers[:3])
-        assert f"| {row.model}, {row.setting} | {cells} | {row.source}" in readme, row
 
 
 def test_the_citation_has_the_version() -> None:
