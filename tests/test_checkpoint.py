@@ -60,6 +60,21 @@ def test_files_beside_those_of_a_checkpoint_do_not_tear_it(tmp_path: Path) -> No
     assert (later / "onnx" / "model.onnx").is_file()
 
 
+def test_what_is_no_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    """A file, or a link to nothing, under the name of one: it is kept aside when that is written, else it goes."""
+    checkpoint.save(tmp_path, 10, write, keep=1)
+    (tmp_path / FOLDER / "step-00000012").write_text("mine")
+    (tmp_path / FOLDER / "step-00000014").symlink_to("nowhere")
+    assert checkpoint.newest(tmp_path) == tmp_path / FOLDER / "step-00000010"
+    for step in (12, 14):
+        assert checkpoint.save(tmp_path, step, write, keep=1) == checkpoint.newest(tmp_path)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000014"]
+    assert (tmp_path / FOLDER / "torn-step-00000012").read_text() == "mine"
+    (tmp_path / FOLDER / "step-00000013").write_text("older")
+    checkpoint.save(tmp_path, 16, write, keep=1)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == ["step-00000016"]
+
+
 def test_torn_later_ones_are_put_aside_not_deleted(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 40, write, keep=1)
     (tmp_path / "checkpoints" / "step-00000040" / WEIGHTS).write_bytes(b"torn")

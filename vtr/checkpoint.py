@@ -48,8 +48,10 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
         for path in [*files, aside / HASHES]:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-        if final.exists():  # the same step again, after a resume: the new one takes its place
-            shutil.rmtree(final)
+        if final.is_dir():  # the same step again, after a resume: the new one takes its place
+            _remove(final)
+        else:  # a file of that name is nobody's checkpoint
+            _set_aside(final)
         aside.replace(final)
         sync_folder(final.parent)
     except OSError as error:
@@ -62,7 +64,8 @@ def save(run: Path, step: int, write: Callable[[Path], None], keep: int) -> Path
     best = (run / BEST).resolve()
     for old in steps(run)[:-keep]:
         if old != final and old.resolve() != best:
-            shutil.rmtree(old, ignore_errors=True)
+            with suppress(OSError):
+                _remove(old)
     return final
 
 
@@ -70,8 +73,17 @@ def _set_aside(torn: Path) -> None:
     """Gives a checkpoint a name under which none is sought. It stays: what ails it may be the disk of the moment."""
     with suppress(OSError):
         away = torn.with_name(f"torn-{torn.name}")
-        shutil.rmtree(away, ignore_errors=True)
-        torn.replace(away)
+        if os.path.lexists(torn):
+            _remove(away)
+            torn.replace(away)
+
+
+def _remove(path: Path) -> None:
+    """Whatever is there under that name; of a link the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def mark_best(run: Path, path: Path) -> None:
