@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from vtr import api, checkpoint, recipe
 from vtr.api.runs import SCORED
 from vtr.config import Config
+from vtr.data.index import ShardIndex
 from vtr.errors import ConfigError, RunError
 
 
@@ -152,7 +153,8 @@ def test_each_figure_that_may_be_named_is_scored(nano: Path, shards: Path, tmp_p
     given = {"train.best": "v2t MdR", "train.steps": 1}
     api.pretrain(str(nano), shards, tmp_path / "run", overrides=given, eval_shards=shards)
     scored = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
-    assert tuple(scored) == ("step", *SCORED)
+    assert tuple(scored) == ("step", *SCORED, "scored_on")
+    assert scored["scored_on"] == ShardIndex.open(shards).digest
     assert json.loads((tmp_path / "run/best.json").read_text())["value"] == scored["v2t MdR"]
 
 

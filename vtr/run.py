@@ -52,6 +52,7 @@ def run(
     *,
     init: str = "",
     evaluate: Callable[[build.Loaded], dict[str, float]] | None = None,
+    scored_on: str = "",
     objective_of: Callable[[Any, CaptionTokenizer], torch.nn.Module] | None = None,
     fresh: bool = False,
     held: bool = False,
@@ -59,9 +60,9 @@ def run(
 ) -> Path:
     """Trains in `out` and returns the last checkpoint; a run that is there already goes on, unless `fresh`.
 
-    `init` names the weights it starts from; `evaluate` scores the model as it is; `objective_of` makes an objective
-    that is not the config's; `held` tells that the caller keeps others out of `out`; `more` that another training
-    follows, which a signal in the last step is to stop.
+    `init` names the weights it starts from; `evaluate` scores the model as it is, on the shards with the digest
+    `scored_on`; `objective_of` makes an objective that is not the config's; `held` tells that the caller keeps others
+    out of `out`; `more` that another training follows, which a signal in the last step is to stop.
     Raises RunError when `out` holds another kind of run, or one with another config or other data.
     """
     from accelerate.utils import gather_object, set_seed
@@ -89,7 +90,7 @@ def run(
         else:
             _, model, words, _ = build.load_parts(latest)
         freeze(model, config.optim.freeze)
-        plan = make_plan(config, index.parts(), record)
+        plan = make_plan(config, index.parts(), record, scored_on)
         epoch = max(1, len(index) // plan.batch_size)
         objective = (
             makers.make_objective(config, model.train(), words, plan.steps, epoch, plan.batch_size)
@@ -193,7 +194,7 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
         Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
 
 
-def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any]) -> Plan:
+def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any], scored_on: str = "") -> Plan:
     """How many steps of what; a batch is never larger than the data set, for no clip may be its own negative."""
     settings = config.train
     batch = min(settings.batch_size, sum(len(part.numbers) for part in parts))
@@ -215,6 +216,7 @@ def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any]) -> 
         best=settings.best,
         skip_nonfinite=settings.skip_nonfinite,
         identity=record,
+        scored_on=scored_on,
     )
 
 

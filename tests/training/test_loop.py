@@ -376,6 +376,59 @@ def test_a_link_that_was_left_behind(tmp_path: Path, left: str) -> None:
     assert json.loads((tmp_path / "best.json").read_text())["value"] == (8.0 if gone else 9.0)
 
 
+def test_scores_of_other_shards_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The best is sought anew on the new ones, and a step that was scored on the old ones alone is scored again."""
+    given: dict[str, Any] = {"eval_every": 2, "best": "t2v R@1"}
+
+    def score(value: float) -> Callable[[], dict[str, float]]:
+        return lambda: {"t2v R@1": value}
+
+    def best() -> dict[str, Any]:
+        record = json.loads((tmp_path / "best.json").read_text())
+        assert (tmp_path / "best").readlink().name == f"step-{record['step']:08d}"
+        return record
+
+    go(tmp_path, Toy(), score(50.0), **given, steps=4, scored_on="old")
+    assert best() == {"step": 2, "metric": "t2v R@1", "value": 50.0, "scored_on": "old"}
+    capsys.readouterr()
+    go(tmp_path, Toy(), score(6.0), **given, steps=8, scored_on="new")
+    told = "the best checkpoint so far, of step 2, was scored on other shards: the best is sought anew\n"
+    assert told in capsys.readouterr().err
+    assert best() == {"step": 4, "metric": "t2v R@1", "value": 6.0, "scored_on": "new"}
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    scored = [(row["step"], row["scored_on"]) for row in rows if "t2v R@1" in row]
+    assert scored == [(2, "old"), (4, "old"), (4, "new"), (6, "new"), (8, "new")]
+
+    # A run that is done, on others once more; and then on those of before, on which it was not scored last.
+    for shards in ("newest", "new", "new"):
+        go(tmp_path, Toy(), score(1.0), **given, steps=8, scored_on=shards)
+        assert best() == {"step": 8, "metric": "t2v R@1", "value": 1.0, "scored_on": shards}
+    assert len(metrics(tmp_path, "scored_on")) == 7, "each once"
+
+
+def test_scores_that_do_not_say_of_which_shards_count_on(tmp_path: Path) -> None:
+    """As older runs have them."""
+    go(tmp_path, Toy(), lambda: {"t2v R@1": 5.0}, best="t2v R@1")
+    go(tmp_path, Toy(), lambda: {"t2v R@1": 4.0}, best="t2v R@1", scored_on="known by now")
+    assert metrics(tmp_path, "t2v R@1") == [5.0], "not again"
+    go(tmp_path, Toy(), lambda: {"t2v R@1": 4.0}, best="t2v R@1", steps=8, scored_on="known by now")
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 6, "metric": "t2v R@1", "value": 5.0}
+
+
+def test_a_best_checkpoint_that_is_damaged_is_no_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = [9.0, 5.0, 6.0]
+    given: dict[str, Any] = {"eval_every": 2, "best": "t2v R@1"}
+    go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, **given)
+    (tmp_path / "checkpoints/step-00000002/weights.pt").write_text("rot")
+    capsys.readouterr()
+    go(tmp_path, Toy(), lambda: {"t2v R@1": 4.0}, **given)
+    told = capsys.readouterr().err
+    assert "the best checkpoint so far, of step 2, cannot be used (" in told
+    assert "weights.pt is not what was written): the best is sought anew\n" in told
+    assert (tmp_path / "best").readlink().name == "step-00000006"
+    assert json.loads((tmp_path / "best.json").read_text())["value"] == 4.0
+
+
 def test_what_is_not_a_number_is_no_best(tmp_path: Path) -> None:
     scores = [float("nan"), 3.0, float("nan")]
     go(tmp_path, Toy(), lambda: {"t2v R@1": scores.pop(0)}, eval_every=2, best="t2v R@1")

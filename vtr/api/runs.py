@@ -109,7 +109,7 @@ def finetune(
     _check_scoring(config, overrides or {}, eval_shards)
     index = open_shards(shards)
     init = sha256(found.weights)
-    scorer = _scorer(eval_shards)
+    scorer, scored_on = _scorer(eval_shards)
 
     def start() -> Start:
         model = adapted(found.model, config)
@@ -118,7 +118,9 @@ def finetune(
         backend, special = found.tokenizer.backend, found.tokenizer.special
         return Start(model, CaptionTokenizer(backend, special, config.data.words, fixed=config.data.fixed_length))
 
-    return run("finetune", config, index, Path(out), start, init=init, evaluate=scorer, fresh=fresh)
+    return run(
+        "finetune", config, index, Path(out), start, init=init, evaluate=scorer, scored_on=scored_on, fresh=fresh
+    )
 
 
 def settings_of(source: Path | str) -> Config:
@@ -181,10 +183,11 @@ def _pretrain_stage(
         words = make_tokenizer(config, captions_of(index))
         return Start(make_model(config, words), words)
 
-    scorer = _scorer(eval_shards)
+    scorer, scored_on = _scorer(eval_shards)
     return run(
         "pretrain", config, index, Path(out), start,
-        init=begun.name, evaluate=scorer, objective_of=objective, fresh=fresh, held=held, more=more,
+        init=begun.name, evaluate=scorer, scored_on=scored_on, objective_of=objective,
+        fresh=fresh, held=held, more=more,
     )  # fmt: skip
 
 
@@ -221,10 +224,10 @@ def _check_scoring(config: Config, wanted: Mapping[str, Any], shards: Path | str
             )
 
 
-def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] | None:
-    """For the training loop: R@K both ways on `shards`, as flat names."""
+def _scorer(shards: Path | str | None) -> tuple[Callable[[Loaded], dict[str, float]] | None, str]:
+    """For the training loop: R@K both ways on `shards`, as flat names; and their digest."""
     if shards is None:
-        return None
+        return None, ""
     from vtr.data.index import ShardIndex
     from vtr.data.manifest import limits_of_index
 
@@ -236,4 +239,4 @@ def _scorer(shards: Path | str | None) -> Callable[[Loaded], dict[str, float]] |
         result = evaluate(loaded, shards, workers=loaded.config.data.workers, draws=0, together=True)
         return {name: result[name.split()[0]][name.split()[1]] for name in SCORED}
 
-    return score
+    return score, index.digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,36 @@ def check_scored(metric: str, scored: Iterable[str]) -> None:
         raise ConfigError(f"train.best = {metric!r} is not scored", f"choose one of: {', '.join(names)}")
 
 
-class Best:
-    """`best.json` of a run, `{"step", "metric", "value"}`, and the link `best` to that checkpoint.
+def scored(on: str) -> dict[str, str]:
+    """What a score says of the shards that it was made on, by their digest; nothing where that is not known."""
+    return {"scored_on": on} if on else {}
 
-    A best that comes after `start`, where a run goes on from an older checkpoint, is forgotten: it will come again.
+
+def other_shards(row: Mapping[str, Any], on: str) -> bool:
+    """Whether a score was made on other shards than those with the digest `on`. Older scores do not say."""
+    return bool(on) and row.get("scored_on", on) != on
+
+
+class Best:
+    """`best.json` of a run, `{"step", "metric", "value", "scored_on"}`, and the link `best` to that checkpoint.
+
+    A best that comes after `start`, where a run goes on from an older checkpoint, is forgotten: it will come again. So
+    is one of other shards than `scored_on`, a digest, or whose checkpoint is damaged; `forgotten` then tells why.
     The record tells which is the best; `main` mends a link that a kill has left behind it.
     """
 
-    def __init__(self, run: Path, metric: str, start: int, *, main: bool = True) -> None:
-        self.run, self.metric = run, metric
+    def __init__(self, run: Path, metric: str, start: int, *, scored_on: str = "", main: bool = True) -> None:
+        self.run, self.metric, self.scored_on = run, metric, scored_on
         self.value: float | None = None
+        self.forgotten = ""
         if metric and (run / RECORD).is_file():
             try:
                 old = plainjson.load(run / RECORD)
                 if old["metric"] == metric and old["step"] <= start:
                     self.value = float(old["value"])
                     self._follow(checkpoint.place(run, int(old["step"])), main=main)
+                    if other_shards(old, scored_on):
+                        self._forget(f"{old['step']}, was scored on other shards")
             except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
                 raise RunError(f"{run / RECORD} is damaged: {error}", "remove it, and the next best is kept") from error
 
@@ -65,17 +79,23 @@ class Best:
 
     def _follow(self, recorded: Path, *, main: bool) -> None:
         link = self.run / checkpoint.BEST
-        if not recorded.is_dir():
+        wrong = checkpoint.check(recorded) if main and recorded.is_dir() else None
+        if wrong is not None:
+            self._forget(f"{int(recorded.name[5:])}, cannot be used ({wrong})")
+        if not recorded.is_dir() or wrong is not None:
             self.value = None
-            if main and link.is_symlink() and not link.exists():
+            if main and link.is_symlink() and (not link.exists() or link.readlink().name == recorded.name):
                 link.unlink(missing_ok=True)
         elif main and not (link.is_symlink() and link.readlink().name == recorded.name):
             checkpoint.mark_best(self.run, recorded)
 
+    def _forget(self, why: str) -> None:
+        self.value, self.forgotten = None, f"the best checkpoint so far, of step {why}: the best is sought anew"
+
     def mark(self, step: int, path: Path, *, main: bool) -> None:
         """Makes the checkpoint `path` the best one."""
         if main:
-            record = {"step": step, "metric": self.metric, "value": self.value}
+            record = {"step": step, "metric": self.metric, "value": self.value} | scored(self.scored_on)
             # The link follows, now or when it goes on.
             write_bytes(self.run / RECORD, json.dumps(record).encode())
             checkpoint.mark_best(self.run, path)

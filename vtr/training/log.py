@@ -20,6 +20,7 @@ from rich.text import Text
 
 from vtr import plainjson
 from vtr.atomic import write_bytes
+from vtr.training.best import other_shards
 
 # Without a terminal, at most one line in so many seconds.
 PLAIN_EVERY_S = 5.0
@@ -28,15 +29,15 @@ PLAIN_EVERY_S = 5.0
 class RunLog:
     """Progress of `total` steps, from `start` on. `metrics.jsonl` loses lines past `start`: they will come again.
 
-    `scored` tells whether it holds an evaluation of `start` itself. Without `show`, as in all processes but the main
-    one, nothing is said or written.
+    `scored` tells whether the last evaluation of `start` itself is there, and on the shards `scored_on`, a digest.
+    Without `show`, as in all processes but the main one, nothing is said or written.
     """
 
-    def __init__(self, path: Path, total: int, start: int, *, show: bool = True) -> None:
+    def __init__(self, path: Path, total: int, start: int, *, scored_on: str = "", show: bool = True) -> None:
         self.path, self.total, self.show, self.scored = path, total, show, False
         if show:
-            rows = trim(path, start)
-            self.scored = any(row["step"] == start and "loss" not in row for row in rows)
+            found = [row for row in trim(path, start) if row["step"] == start and "loss" not in row]
+            self.scored = bool(found) and not other_shards(found[-1], scored_on)
         self._console = Console(stderr=True)
         self._last = 0.0
         self._live: Live | None = None

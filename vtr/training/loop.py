@@ -20,7 +20,7 @@ from vtr.errors import Interrupted, RunError
 from vtr.optim import warmup_cosine
 from vtr.rng import fold_in
 from vtr.training.average import Average
-from vtr.training.best import Best
+from vtr.training.best import Best, scored
 from vtr.training.clock import Clock
 from vtr.training.gradients import Step, check_pieces, step_gradients
 from vtr.training.health import Finite, figures
@@ -37,7 +37,8 @@ AGREE_EVERY = 10
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run goes: see `vtr.config` for each field. `identity` is stored with every checkpoint, and compared."""
+    """How a run goes: see `vtr.config` for each field. `identity` is stored with every checkpoint, and compared;
+    `scored_on` is the digest of the shards that it is evaluated on, where they have one."""
 
     steps: int
     batch_size: int
@@ -55,6 +56,7 @@ class Plan:
     best: str
     skip_nonfinite: int
     identity: dict[str, Any]
+    scored_on: str = ""
 
 
 def train(
@@ -99,7 +101,7 @@ def train(
             raise RunError(f"{latest} says that it is of another step", "start over with --fresh")
         if main:
             trim(finite.path, start)
-    best = Best(out, plan.best, start, main=main)
+    best = Best(out, plan.best, start, scored_on=plan.scored_on, main=main)
     after_step: Any = getattr(objective, "after_step", None)
     quarantine = Quarantine(out / "quarantine.jsonl", gather=of_all, write=main)
     tail = plan.steps - round(plan.steps * plan.unmasked_tail)
@@ -122,10 +124,13 @@ def train(
         accelerator.wait_for_everyone()
         return checkpoint.place(out, step)
 
-    with RunLog(out / "metrics.jsonl", plan.steps, start, show=main) as log, stopping() as stop:
+    metrics = RunLog(out / "metrics.jsonl", plan.steps, start, scored_on=plan.scored_on, show=main)
+    with metrics as log, stopping() as stop:
         if latest is not None:
             torn = [path.name for path in checkpoint.steps(out) if path.name > latest.name]
             log.note(f"going on from step {start}{f' ({torn[-1]} is torn)' if torn else ''}")
+        if best.forgotten:
+            log.note(best.forgotten)
         parts = f"; each process holds a part of the model ({spread.name})" if spread else ""
         log.note(
             f"batch {plan.batch_size} = {local // plan.pieces} a process x {_count(world, 'process', 'es')} x "
@@ -144,11 +149,11 @@ def train(
             if best.beaten_by(results, accelerator):
                 best.mark(step, path or save(step), main=main)
             # Last: what was cut off before this line is scored again when the run goes on.
-            log.record(step, results)
+            log.record(step, results | scored(plan.scored_on))
             accelerator.log(results, step=step)
             log.note(f"step {step}  " + "  ".join(f"{name} {value:.1f}" for name, value in results.items()))
 
-        if due(start) and not broadcast_object_list([log.scored])[0]:
+        if due(start) and not broadcast_object_list([log.scored and not best.forgotten])[0]:
             score(start, latest)
         stream = iter(batches(start)) if start < plan.steps else iter(())
         clock = Clock()
