@@ -1,7 +1,9 @@
-"""Where a payload would leave its mark."""
+"""Where a payload would leave its mark; a clip; a library that is loaded before ffmpeg."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,15 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def clip() -> bytes:
     return synthetic.encode(synthetic.render(next(synthetic.scenes(1, "train"))))
+
+
+@pytest.fixture(scope="module")
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a C compiler makes of the LIBRARY of the module that asks for it."""
+    if (compiler := shutil.which("cc")) is None:
+        pytest.skip("the decoder is broken by a library that a C compiler makes")
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "l.c").write_text(request.module.LIBRARY)
+    made = [compiler, "-shared", "-fPIC", "-o", str(folder / "l.so"), str(folder / "l.c")]
+    subprocess.run(made, check=True, capture_output=True)
+    return folder / "l.so"

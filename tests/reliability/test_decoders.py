@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from vtr.errors import VideoError
 
 CPU = {"device": "cpu", "precision": "fp32"}
 # Loaded before ffmpeg by the processes that are started with it in LD_PRELOAD.
-BROKEN = """
+LIBRARY = """
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -41,17 +40,6 @@ int avcodec_send_packet(void *context, const void *packet) {
     return raise(SIGSEGV);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if (compiler := shutil.which("cc")) is None:
-        pytest.skip("the decoder is broken by a library that a C compiler makes")
-    folder = tmp_path_factory.mktemp("broken")
-    (folder / "b.c").write_text(BROKEN)
-    made = [compiler, "-shared", "-fPIC", "-o", str(folder / "b.so"), str(folder / "b.c")]
-    subprocess.run(made, check=True, capture_output=True)
-    return folder / "b.so"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from test_faults import children
 
 CPU = ("--device", "cpu", "--precision", "fp32")
 # Loaded before ffmpeg: a decoder that says where it is and waits, so that it is known what the worker is at.
-WAITS = """
+LIBRARY = """
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,17 +24,6 @@ int avcodec_send_packet(void *context, const void *packet) {
     for (;;) sleep(1000);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if (compiler := shutil.which("cc")) is None:
-        pytest.skip("the decoder is held up by a library that a C compiler makes")
-    folder = tmp_path_factory.mktemp("waits")
-    (folder / "w.c").write_text(WAITS)
-    made = [compiler, "-shared", "-fPIC", "-o", str(folder / "w.so"), str(folder / "w.c")]
-    subprocess.run(made, check=True, capture_output=True)
-    return folder / "w.so"
 
 
 def descendants(pid: int) -> list[int]:
