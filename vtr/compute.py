@@ -52,14 +52,3 @@ def memory_bytes(where: torch.device) -> int:
         return int(lines["MemAvailable"].split()[0]) * 1024
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def launched_processes() -> int:
-    """How many processes a launcher says that it started; 1 without one. Raises ConfigError for what is no number."""
-    told = os.environ.get("WORLD_SIZE", "1")
-    if not told.isdecimal():
-        raise ConfigError(
-            f"what RANK, WORLD_SIZE and MASTER_ADDR say does not connect the processes: WORLD_SIZE = {told!r}",
-            "give --num-processes N, or start with torchrun or accelerate launch: they set all that is needed",
-        )
-    return int(told)

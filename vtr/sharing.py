@@ -55,7 +55,7 @@ def launched() -> tuple[int, int, Callable[[], None]]:
 
     The barrier raises WorkError when another process is gone.
     """
-    from vtr.compute import launched_processes
+    from vtr.launched import launched_processes
 
     if launched_processes() < 2:
         return 0, 1, lambda: None

@@ -57,18 +57,57 @@ def test_an_address_that_is_taken(nano: Path, shards: Path, tmp_path: Path) -> N
     assert "Traceback" not in stderr
 
 
-@pytest.mark.parametrize("told", [{"WORLD_SIZE": "two"}, {"WORLD_SIZE": "2", "RANK": "first"}, {"LOCAL_RANK": "-1"}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"RANK": "0", "WORLD_SIZE": "two"},
+        {"WORLD_SIZE": "two"},
+        {"WORLD_SIZE": "2", "RANK": "first"},
+        {"RANK": "0", "LOCAL_RANK": "-1"},
+        {"LOCAL_RANK": "q"},
+        {"LOCAL_RANK": "9" * 5000},
+    ],
+)
 def test_a_place_that_is_no_number(
     cli: Cli, nano: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
 ) -> None:
-    for name, value in {"RANK": "0", **told}.items():
+    for name, value in told.items():
         monkeypatch.setenv(name, value)
     result = cli("pretrain", nano, "--shards", shards, "--out", tmp_path / "run")
     name, value = list(told.items())[-1]
     refused(result, 2, f"the environment says {name}={value}, where a launcher", "give --num-processes N")
 
 
-@pytest.mark.parametrize("told", [{"RANK": "0", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "two"}])
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE=0"),
+        ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE=0"),
+        ({"RANK": "5", "WORLD_SIZE": "2"}, "RANK=5, WORLD_SIZE=2"),
+        ({"RANK": "1"}, "RANK=1"),
+    ],
+)
+def test_a_place_that_cannot_be(
+    cli: Cli, run: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], named: str
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    words = f"the environment says {named}: a RANK counts from 0, to one less than WORLD_SIZE"
+    for verb in (("finetune", run, "--out", tmp_path / "run"), ("embed", run, "--out", tmp_path / "vectors")):
+        refused(cli(*verb, "--shards", shards, "--device", "cpu"), 2, words, "unset RANK and WORLD_SIZE and give")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", ["abc", "-7", "9" * 30, "1000000"])
+def test_a_line_to_no_launcher(
+    cli: Cli, nano: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setenv("VTR_LINE", line)
+    result = cli("pretrain", nano, "--shards", shards, "--out", tmp_path / "run")
+    refused(result, 2, f"the environment says VTR_LINE={line}, by which vtr's own launcher", "unset VTR_LINE")
+
+
+@pytest.mark.parametrize("told", [{"RANK": "0", "WORLD_SIZE": "2"}, {"LOCAL_RANK": "0"}, {"PMI_SIZE": "2"}])
 def test_a_place_without_an_address(nano: Path, shards: Path, tmp_path: Path, told: dict[str, str]) -> None:
     process = spawn(command(nano, shards, tmp_path / "run"), env={**os.environ, **told})
     stdout, stderr = process.communicate(timeout=60)

@@ -155,9 +155,9 @@ def _pretrain_stage(
     """One training, with `more` to come or not, in a directory that is `held` already or not; a `later` stage goes on
     with all that `init_from`, the one before it, has learnt."""
     from vtr.build import make_model, make_tokenizer
-    from vtr.compute import launched_processes
     from vtr.data.mixture import open_shards
     from vtr.initial import Initial, initial
+    from vtr.launched import launched_processes
     from vtr.retrieval.embed import captions_of
     from vtr.run import Start, run
     from vtr.together import feeds

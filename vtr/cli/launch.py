@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from vtr.cli.app import print_json, print_text
 from vtr.errors import ConfigError, InputError, Interrupted, VtrError, WorkError
+from vtr.launched import launched_processes
 
 # How long the others may save after one has ended, before they are killed: they may wait for it for ever.
 GRACE_S = 30.0
@@ -47,8 +48,8 @@ def run_together(processes: int | None, check: Callable[[int], None]) -> bool:
     one of them is killed, and a VtrError without words, for the words have been said, when one of them fails.
     """
     _follow_launcher()
+    world = launched_processes()
     if "RANK" in os.environ:
-        world = _place_among_others()
         if processes not in (None, world):
             raise ConfigError(
                 f"--num-processes {processes}, but {world} were launched already", "leave --num-processes out"
@@ -59,19 +60,6 @@ def run_together(processes: int | None, check: Callable[[int], None]) -> bool:
     check(processes)
     _launch([sys.executable, "-m", "vtr", *sys.argv[1:]], processes)
     return True
-
-
-def _place_among_others() -> int:
-    """How many processes another launcher has started. Raises ConfigError where what it tells of them is no number."""
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-    told = {name: os.environ[name] for name in names if name in os.environ}
-    wrong = [f"{name}={value}" for name, value in told.items() if not value.isdecimal()]
-    if wrong:
-        raise ConfigError(
-            f"the environment says {', '.join(wrong)}, where a launcher of several processes puts a number",
-            "unset RANK and WORLD_SIZE and give --num-processes N, or start with torchrun or accelerate launch",
-        )
-    return int(told.get("WORLD_SIZE", "1"))
 
 
 def _launch(command: list[str], processes: int) -> None:
@@ -195,7 +183,13 @@ def _follow_launcher() -> None:
 
     line = os.environ.pop(LINE, None)
     if line is not None:
-        os.set_inheritable(int(line), False)
+        try:
+            os.set_inheritable(int(line), False)
+        except (ValueError, OverflowError, OSError) as error:
+            raise ConfigError(
+                f"the environment says {LINE}={line}, by which vtr's own launcher reaches its processes",
+                f"unset {LINE}",
+            ) from error
     elif not any(name in os.environ for name in LAUNCHED):
         return
     parent = os.getppid()

@@ -34,6 +34,8 @@ CONNECTIONS = (
 DYNAMO = "ACCELERATE_DYNAMO_"
 UNHEARD = (FSDP, DEEPSPEED, "ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
 REFUSED = {"ACCELERATE_USE_MEGATRON_LM": "Megatron-LM", "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism_config"}
+# Of several processes: torch's launchers, and three kinds of mpirun.
+TELLS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def _joining() -> Iterator[None]:
     try:
         yield
     except ValueError as error:  # what the environment says of them is missing, or no number
-        if not {"RANK", "WORLD_SIZE"} & os.environ.keys():
+        if not TELLS & os.environ.keys():
             raise
         raise ConfigError(
             f"what RANK, WORLD_SIZE and MASTER_ADDR say does not connect the processes: {str(error).splitlines()[0]}",
