@@ -14,8 +14,8 @@ from types import FrameType
 from vtr.errors import Interrupted
 
 SAID = b"error: interrupted\nhint: run the same command to go on\n"
-# What schedulers send; a training hears them as wishes while it trains.
-SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
+# What schedulers send, and a terminal that is closed; a training hears them as wishes while it trains.
+SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

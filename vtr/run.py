@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from vtr import build, compute, makers, readiness, recipe, rundir, runfiles
 from vtr.atomic import explain_os_error, write_bytes
@@ -28,6 +27,7 @@ from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
 from vtr.optim import BESIDE, parameter_groups, scaled_lr
+from vtr.plaintext import on_stderr
 from vtr.training.average import Average
 from vtr.training.loop import Plan, train
 from vtr.training.processes import accelerated, check_tracker, processes_watched
@@ -191,7 +191,7 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
     record = {**reading.record(), "frame_store_clips_per_core_s": round(rate, 2) if rate else None}
     write_bytes(out / rundir.READING, json.dumps(record, indent=1).encode())
     for line in reading.lines(rate):
-        Console(stderr=True, soft_wrap=True, highlight=False).print(line, markup=False)
+        on_stderr(soft_wrap=True, highlight=False).print(line, markup=False)
 
 
 def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any], scored_on: str = "") -> Plan:

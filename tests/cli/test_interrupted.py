@@ -94,6 +94,25 @@ def test_a_sigterm_to_all_processes_saves(nano: Path, shards: Path, tmp_path: Pa
     assert last(out) == last(undisturbed)
 
 
+def test_whoever_reads_what_is_said_may_leave(nano: Path, shards: Path, tmp_path: Path, undisturbed: Path) -> None:
+    """As in `2>&1 | head -1`; and then its terminal is closed."""
+    out = tmp_path / "run"
+    process = start(nano, shards, out, save_every=10**6)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "batch 8 = 8 a process x 1 process x 1 piece\n"
+    process.stderr.close()
+    process.stderr = None
+    wait_for(lambda: len(rows(out)) >= 20, "steps")
+    os.killpg(process.pid, signal.SIGHUP)  # the workers hear it too
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert checkpoint.newest(out) is not None
+    wait_for(lambda: group_is_gone(process), "end of the worker", 30)
+    go_on(nano, shards, out)
+    assert last(out) == last(undisturbed)
+
+
 def test_ctrl_c_while_it_starts() -> None:
     """At any moment from our first line on: an exit with 130 and no traceback, libraries half loaded or not."""
     for delay in (0.15, 0.4, 1.0, 2.0):

@@ -34,7 +34,7 @@ def trains(process: subprocess.Popen[str], out: Path, processes: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_all_processes_saves(nano: Path, shards: Path, out: Path, number: int) -> None:
     # They agree on stopping at every tenth step: for that long what is decoded ahead does not last.
     process = start(nano, shards, out, *GIVEN, "--num-processes", 2, "--set", "train.log_every=10")

@@ -129,7 +129,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, stop: in
     assert len({seed for seed, _, _ in whole.calls}) == 6
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_scheduler_s_signal_saves_too(tmp_path: Path, number: int) -> None:
     def stopping(start: int) -> Iterator[tuple[Batch, list[Any]]]:
         os.kill(os.getpid(), number)
@@ -138,6 +138,18 @@ def test_a_scheduler_s_signal_saves_too(tmp_path: Path, number: int) -> None:
     with pytest.raises(Interrupted, match="stopped at step 1 of 6"):
         go(tmp_path, Toy(), batches=stopping)
     assert names(tmp_path) == [1]
+
+
+def test_what_is_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    def hung_up(start: int) -> Iterator[tuple[Batch, list[Any]]]:
+        os.kill(os.getpid(), signal.SIGHUP)
+        yield from stream(start)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert go(tmp_path, Toy(), batches=hung_up).name == "step-00000006"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:

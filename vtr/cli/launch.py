@@ -154,7 +154,9 @@ def _handed_on(children: list[subprocess.Popen[bytes]]) -> Iterator[set[int]]:
         handed.add(number)
         _send(number, children)
 
-    numbers = {signal.SIGTERM: hand_on, signal.SIGUSR1: hand_on, signal.SIGINT: _leave}
+    numbers = dict.fromkeys((signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP), hand_on) | {signal.SIGINT: _leave}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup has it
+        del numbers[signal.SIGHUP]
     old = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     try:
         yield handed

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
-# What is sent to a whole group of processes: by a terminal; by `timeout`, batch systems and launchers.
-TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# What is sent to a whole group of processes: by a terminal, at its end too; by `timeout`, batch systems and launchers.
+TO_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.panel import Panel
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from vtr import plainjson
 from vtr.atomic import write_bytes
+from vtr.plaintext import on_stderr
 from vtr.training.best import other_shards
 
 # Without a terminal, at most one line in so many seconds.
@@ -38,11 +39,11 @@ class RunLog:
         if show:
             found = [row for row in trim(path, start) if row["step"] == start and "loss" not in row]
             self.scored = bool(found) and not other_shards(found[-1], scored_on)
-        self._console = Console(stderr=True)
+        self._console = on_stderr()
         self._last = 0.0
         self._live: Live | None = None
         self._file: TextIO | None = None
-        if show and sys.stderr.isatty():
+        if show and sys.stderr is not None and sys.stderr.isatty():
             self._live = Live(panel(start, total, {}), console=self._console, auto_refresh=False)
 
     def __enter__(self) -> RunLog:

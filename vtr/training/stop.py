@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-# Ctrl-C; what a scheduler sends before it kills; what Slurm is told to send ahead of the time limit.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Ctrl-C; what a scheduler sends before it kills; what Slurm is told to send ahead of the time limit; a terminal's end.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @dataclass
@@ -29,8 +29,7 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Turns Ctrl-C, SIGTERM and SIGUSR1 into a wish that the loop sees at the end of a step; a second Ctrl-C stops at
-    once."""
+    """Turns `SIGNALS` into a wish that the loop sees at the end of a step; a second Ctrl-C stops at once."""
     stop = Stop()
 
     def ask(number: int, frame: Any) -> None:  # noqa: ARG001
@@ -41,6 +40,8 @@ def stopping() -> Iterator[Stop]:
     old = {}
     try:
         for number in SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup: it is to outlive its terminal
             old[number] = signal.signal(number, ask)
     except ValueError:  # not in the main thread: whoever runs us there handles signals
         pass
