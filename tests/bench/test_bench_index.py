@@ -26,10 +26,10 @@ def test_the_large_index_opens_like_any_other(tmp_path: Path) -> None:
 
 
 def test_a_column_that_came_later_has_its_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_file, "SCHEMA", index_file.SCHEMA.append(pa.field("language", pa.string(), False)))
-    monkeypatch.setattr(index_file, "DEFAULTS", {**index_file.DEFAULTS, "language": "de"})
+    monkeypatch.setattr(index_file, "SCHEMA", index_file.SCHEMA.append(pa.field("came_later", pa.string(), False)))
+    monkeypatch.setattr(index_file, "DEFAULTS", {**index_file.DEFAULTS, "came_later": "de"})
     write_large_index(tmp_path, 3)
-    assert ShardIndex.open(tmp_path).facts("language").tolist() == ["de"] * 3
+    assert ShardIndex.open(tmp_path).facts("came_later").tolist() == ["de"] * 3
 
 
 def test_memory_counts_what_is_held_and_not_what_is_mapped(tmp_path: Path) -> None:
