@@ -11,7 +11,7 @@ import pytest
 from door_helpers import CODE, forged, pickled, shell
 
 from vtr import api, build, recipe
-from vtr.errors import InputError, RunError, VtrError
+from vtr.errors import ConfigError, InputError, RunError, VtrError
 
 
 @pytest.mark.parametrize("kind", ["pickle", "zip", "legacy"])
@@ -196,3 +196,28 @@ def test_code_in_a_recipe(mark: Path, shards: Path, nano: Path, tmp_path: Path) 
             recipe.override(recipe.load(str(nano)), recipe.parse_sets([f"train.steps={value}"]))
         with pytest.raises(InputError):
             recipe.load(value)
+
+
+def test_code_beside_a_model_of_open_clip(mark: Path, shards: Path, tmp_path: Path) -> None:
+    """Its config may name arguments of its tokenizer, and one of them runs what lies there."""
+    pytest.importorskip("open_clip", reason="an extra: pip install '.[open-clip]'")
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    text = {"context_length": 16, "vocab_size": 300, "width": 32, "heads": 2, "layers": 1}
+    save_file(CLIP(32, dict(vision), dict(text)).state_dict(), tmp_path / "open_clip_model.safetensors")
+    text |= {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    pixels = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    told = {"model_cfg": {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": pixels}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    auto = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["tok.Evil", "tok.Evil"]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(auto))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "tok.py").write_text(
+        f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
+        "from transformers import BertTokenizer\nclass Evil(BertTokenizer): pass\n"
+    )
+    for kind in ("open_clip", "timm"):
+        with pytest.raises(ConfigError, match=r"asks in its open_clip_config\.json for tokenizer_kwargs .*trust"):
+            api.evaluate(f"{kind}:{tmp_path},frames=2", shards)

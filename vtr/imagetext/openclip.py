@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vtr import plainjson
 from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for
@@ -25,6 +26,10 @@ from vtr.models.framewise import FramewiseModel
 from vtr.optional import library
 
 WAYS = {"shortest": "crop", "squash": "squeeze"}
+CONFIG = "open_clip_config.json"
+# What a config may tell of its tokenizer; the library hands all that it tells on to transformers, and among the rest is
+# what runs the code that lies beside it.
+HARMLESS = {"clean", "strip_sep_token", "language", "tokenizer_mode", "reduction_mask", "use_fast", "padding_side"}
 
 
 class OpenClipTokenizer(CaptionTokenizer):
@@ -73,11 +78,14 @@ def open_openclip(named: Named) -> ImageText:
     open_clip = library("open_clip", f"{named.whole} needs", "open-clip")
     target, place = _target(named)
     try:
+        _refuse_code(named, target)
         with _quiet():
             model = open_clip.create_model(
                 target, pretrained=named.weights or None, device="cpu", require_pretrained=True
             )
             words_of = open_clip.get_tokenizer(target)
+    except ConfigError:
+        raise
     except Exception as error:  # the library raises many kinds
         raise WorkError(
             f"{named.whole} could not be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
@@ -119,6 +127,26 @@ def _target(named: Named) -> tuple[str, str]:
             "give open_clip:NAME,weights=FILE, a directory with open_clip_config.json, or ORG/NAME of the model hub",
         )
     return f"hf-hub:{source.removeprefix('hf-hub:')}", source + options
+
+
+def _refuse_code(named: Named, target: str) -> None:
+    """Raises ConfigError where the config of the model asks for more of its tokenizer than HARMLESS."""
+    schema, _, where = target.partition(":")
+    if schema == "local-dir":
+        path = Path(where, CONFIG)
+    elif schema == "hf-hub":
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(where, CONFIG))
+    else:
+        return  # an architecture of the library's own
+    told = set(plainjson.load(path)["model_cfg"].get("text_cfg", {}).get("tokenizer_kwargs", {}))
+    if told - HARMLESS:
+        raise ConfigError(
+            f"{named.whole} asks in its {CONFIG} for tokenizer_kwargs that vtr does not pass on: "
+            f"{', '.join(sorted(map(str, told - HARMLESS)))[:200]}",
+            "take them out of that file if the model works without; code that comes with a model never runs",
+        )
 
 
 @contextmanager
