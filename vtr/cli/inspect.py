@@ -83,7 +83,7 @@ def inspect(
         Path | None, typer.Option(metavar="PNG", help="Draw what it restores or looks at.", rich_help_panel=RUN)
     ] = None,
     shards: Annotated[
-        Path | None, typer.Option(help="Whose clips to draw; synthetic ones if not given.", rich_help_panel=RUN)
+        Path | None, typer.Option(help="Shards whose clips it restores; synthetic clips if none.", rich_help_panel=RUN)
     ] = None,
     clips: Annotated[int, typer.Option(min=1, max=32, help="Clips to draw.", rich_help_panel=RUN)] = 3,
     max_bytes: o.MaxBytes = None,
