@@ -1,14 +1,18 @@
 """Randomness that is addressed, not consumed: a seed, a step and a sample name a draw, so a resumed run draws the same.
 
 Nothing here has state. `uniform` hashes its addresses (splitmix64), so a row's draw does not depend on which other rows
-stand in the batch, on the process it is drawn in, or on the device.
+stand in the batch, on the process it is drawn in, or on the device. The order of training needs no torch, which takes
+seconds to import: only what makes tensors does that.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
@@ -49,6 +53,8 @@ def fold_in_rows(seed: int, rows: Tensor) -> Tensor:
 
 def uniform(rows: Tensor, n: int) -> Tensor:
     """(B,) int64 seeds -> (B,n) float32 in [0,1), 24 random bits each."""
+    import torch
+
     places = torch.arange(1, n + 1, device=rows.device, dtype=torch.int64) * _signed(_GAMMA)
     return _unit(_mix_tensor(rows[:, None] + places[None, :]))
 
@@ -59,7 +65,7 @@ def uniform_pairs(rows: Tensor, others: Tensor) -> Tensor:
 
 
 def _unit(words: Tensor) -> Tensor:
-    return ((words >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24
+    return ((words >> 40) & ((1 << 24) - 1)).float() * 2.0**-24
 
 
 def generator(seed: int, *parts: int) -> np.random.Generator:
