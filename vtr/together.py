@@ -12,23 +12,18 @@ import torch
 
 from vtr.compute import memory_bytes
 from vtr.config import Config
+from vtr.data import shares
 from vtr.data.mixture import Samples
 from vtr.errors import ConfigError, WorkError
-from vtr.training.gradients import check_batch
 
 # Bytes of memory that a process has of its own, of torch, transformers and Accelerate alone.
 PROCESS = 400 << 20
 
 
 def feeds(config: Config, index: Samples, processes: int) -> str:
-    """How a step shares its clips out. Raises ConfigError where they do not divide, or there are too few."""
-    if len(index) < 2:
-        raise ConfigError(f"{index.where} holds {len(index)} sample, a contrast needs 2", "shard more videos")
+    """How a step of `config` shares its clips out. Raises what `vtr.data.shares.feeds` does."""
     train = config.train
-    batch = min(train.batch_size, len(index))
-    check_batch(batch, processes, train.accumulate, train.accumulate_how)
-    fewer = f", not {train.batch_size}: there are no more" if batch < train.batch_size else ""
-    return f"steps of {batch} clips{fewer}; {batch // processes} a process"
+    return shares.feeds(index, processes, train.batch_size, train.accumulate, train.accumulate_how)
 
 
 def check_processes(stages: Sequence[Config], index: Samples, processes: int) -> None:

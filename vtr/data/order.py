@@ -19,7 +19,7 @@ from itertools import count, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from vtr.errors import ConfigError
+from vtr.data.shares import check_batch
 from vtr.rng import fold_in, generator
 
 # Samples mix across so many shards at a time: wide enough to mix, near enough to read almost in sequence.
@@ -59,10 +59,7 @@ def mixed_slots(
     their numbers alone (`turns`); each part goes through epochs of its own, and `epoch` is that of the sample's part.
     Raises ConfigError when the global `batch` does not divide among the processes.
     """
-    if batch % world:
-        raise ConfigError(
-            f"a global batch of {batch} does not divide among {world} processes", "choose a multiple with --batch-size"
-        )
+    check_batch(batch, world)
     kinds = [[n for n, part in enumerate(parts) if part.still is still] for still in (False, True)]
     kinds = [kind for kind in kinds if kind]
     shares = [sum((parts[n].weight for n in kind), Fraction()) for kind in kinds]

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vtr.data.shares import check_batch
 from vtr.errors import ConfigError
 from vtr.gather import world_size
 from vtr.rng import fold_in
@@ -67,26 +68,6 @@ class Step(nn.Module):
     def see(self, rows: dict[str, Tensor]) -> None:
         """Keeps the vectors of `rows` for the log."""
         self.seen = {name: rows[name].detach() for name in ("video", "text") if name in rows}
-
-
-def check_batch(batch: int, world: int, pieces: int, how: str) -> None:
-    """Raises ConfigError when a batch does not divide among the processes, or a process's share into pieces."""
-    if batch % world:
-        raise ConfigError(
-            f"a global batch of {batch} does not divide among {world} processes", "choose a multiple with --batch-size"
-        )
-    local = batch // world
-    given = f"a batch of {batch} over {world} process{'es' if world > 1 else ''}, with --accumulate {pieces}"
-    if local % pieces:
-        raise ConfigError(
-            f"{given}: {local} clips a process do not divide into {pieces} pieces",
-            f"choose --batch-size as a multiple of processes times --accumulate, {world * pieces} here",
-        )
-    if pieces > 1 and how == "plain" and local == pieces:
-        raise ConfigError(
-            f"{given}: that is one clip a piece, and plain pieces need 2 to have negatives of their own",
-            "give --accumulate a smaller number, or --batch-size a larger one",
-        )
 
 
 def check_pieces(objective: nn.Module, pieces: int, how: str, batch: int, world: int) -> None:
