@@ -10,7 +10,7 @@ import torch
 
 from vtr import build, makers, recipe
 from vtr.bench.yardstick import counted
-from vtr.footprint import RESTING, TRAINED, footprint, noise
+from vtr.footprint import RESTING, TRAINED, USABLE, Footprint, footprint, noise
 
 CPU = torch.device("cpu")
 CLIPS = 6
@@ -67,3 +67,45 @@ def test_it_leaves_the_draws_of_a_run_alone() -> None:
     torch.manual_seed(7)
     footprint(recipe.load("mac-tiny"), CPU, "fp32")
     assert torch.equal(torch.rand(3), wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "clips", "room", "told"),
+    [
+        ({}, 512, 100, "give --accumulate 8, or --set train.checkpointing=true"),
+        ({"train.checkpointing": True}, 512, 100, "give --accumulate 8"),
+        ({}, 61, 52, "give --accumulate 61, or --batch-size 60 with --accumulate 2, or --set train.checkpointing=true"),
+        ({}, 61, 0, "take --set train.checkpointing=true, a smaller model, or more memory: not one clip fits"),
+        ({}, 61, -1000, "take a smaller model, or more memory: not one clip fits"),
+        (
+            {"train.accumulate_how": "plain", "train.checkpointing": True}, 61, 1,
+            "take a smaller model, or more memory: not two clips fit",
+        ),
+        (
+            {"train.accumulate_how": "plain", "train.checkpointing": True}, 3, 2,
+            "give --batch-size 2 with --accumulate 1",
+        ),
+    ],
+)  # fmt: skip
+def test_what_helps_where_a_batch_does_not_fit(settings: dict[str, Any], clips: int, room: int, told: str) -> None:
+    one, config = Footprint(10**6, 1000, 0), recipe.override(recipe.load("mac-tiny"), settings)
+    memory = int((one.fixed + (room + 0.5) * one.a_sample) / USABLE)
+    assert one.at_once(memory) == max(0, room)
+    assert one.advice(config, clips, memory) == told
+
+
+def test_processes_that_hold_one_model_together_have_room_for_more() -> None:
+    one = Footprint(10**6, 1000, 0)
+    assert one.at_once(10**6, spread=4) == int((USABLE - 0.25) * 1000)
+    assert one.at_once(10**6) == 0
+
+
+def test_its_own_work_does_not_grow_with_the_model() -> None:
+    """As many operations for twelve layers as for one: nothing of what makes a model large is computed."""
+    cost = []
+    for depth in (1, 12):
+        config = recipe.override(
+            recipe.load("contrastive-tiny"), {"model.depth": depth, "model.text_depth": depth, "train.batch_size": 96}
+        )
+        cost.append(counted(lambda config=config: footprint(config, CPU, "fp32"))[0])
+    assert cost[0] == cost[1] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import torch
 
 from vtr import api, readiness, recipe
 from vtr.data.index import ShardIndex
+from vtr.data.shares import check_batch
 from vtr.errors import ConfigError, WorkError
+from vtr.footprint import USABLE, Footprint
 
 CPU = torch.device("cpu")
 
@@ -47,18 +50,45 @@ def test_a_tokenizer_in_the_hubs_cache_is_found(config, distilbert: Path, tmp_pa
 
 
 def test_what_does_not_fit_and_the_pieces_that_do(config, monkeypatch) -> None:
+    def fits(samples: int, processes: int = 1, **settings) -> str:
+        changed = recipe.override(config, {"train.batch_size": 96, **settings})
+        return readiness.fits(changed, samples, processes, CPU, "fp32")
+
     one = readiness.footprint(config, CPU, "fp32")
     monkeypatch.setattr(readiness, "memory_bytes", lambda where: int((one.fixed + 10 * one.a_sample) / 0.85) + 1)
-    assert "with 8 clips at a time" in readiness.fits(config, 8, CPU, "fp32")
-    with pytest.raises(WorkError, match=r"may not suffice: .* of .* GB that are free\n.*--accumulate 4 or more"):
-        readiness.fits(config, 40, CPU, "fp32")
-    split = recipe.override(config, {"train.accumulate": 4})
-    assert "with 10 clips at a time" in readiness.fits(split, 40, CPU, "fp32")
+    assert "with 8 clips at a time" in fits(8)
+    with pytest.raises(WorkError, match=r"may not suffice: .* GB that are free\n.*--accumulate 4, or --set train"):
+        fits(40)
+    assert "with 10 clips at a time" in fits(40, **{"train.accumulate": 4})
     with pytest.raises(WorkError, match="may not suffice"):
-        readiness.fits(config, 8, CPU, "fp32", beside=2)
+        fits(16, 2)
+    sparing = r"(?s)(?!.*checkpointing).*\n.*give --accumulate \d+$"
+    with pytest.raises(WorkError, match=sparing):
+        fits(96, **{"train.checkpointing": True})
     monkeypatch.setattr(readiness, "memory_bytes", lambda where: one.fixed)
     with pytest.raises(WorkError, match="a smaller model, or more memory"):
-        readiness.fits(config, 8, CPU, "fp32")
+        fits(8)
+
+
+@pytest.mark.parametrize("samples", [61, 62, 512])
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("how", ["exact", "plain"])
+def test_what_is_advised_can_be_done(config, samples: int, processes: int, how: str) -> None:
+    """Each way that is named divides what a step really has, and then fits."""
+    config = recipe.override(config, {"train.batch_size": 512, "train.accumulate_how": how})
+    share = samples // processes
+    for most in (most for most in (2, 3, 7, 20, 40, 52) if most < share):
+        one = Footprint(1000, 10, 1)
+        memory = int((one.fixed + most * one.a_sample) / USABLE) + 1
+        advice = one.advice(config, share, memory, 1, processes)
+        ways = re.findall(r"(?:--batch-size (\d+) with )?--accumulate (\d+)", advice)
+        assert ways
+        for batch, pieces in ways:
+            clips = int(batch) if batch else share * processes
+            check_batch(clips, processes, int(pieces), how)
+            assert clips // processes // int(pieces) <= most
+            assert clips > 0.6 * share * processes, "most of the batch is kept"
+        assert advice.endswith(", or --set train.checkpointing=true")
 
 
 def test_a_run_warns_and_goes_on(nano: Path, shards: Path, tmp_path: Path, monkeypatch, capfd) -> None:
@@ -81,4 +111,4 @@ def test_every_stage_of_a_recipe_is_reported(shards: Path) -> None:
     assert [(one["check"], one["ok"]) for one in found] == [("feeds", True), ("tokenizer", True), ("fits", True)]
     found = readiness.report(recipe.load("mac-tiny"), ShardIndex.open(shards), 5, "cpu")
     assert not found[0]["ok"]
-    assert found[0]["hint"] == "choose a multiple with --batch-size"
+    assert found[0]["hint"] == "choose a multiple with --batch-size: 20, say"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vtr import build, compute, makers, recipe
 from vtr.config import Config
+from vtr.data.shares import LEAST, fewest_pieces
 from vtr.gather import alone
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
@@ -33,10 +34,35 @@ CLIPS = 2
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes: `fixed` whatever the batch, `a_sample` what a step keeps of each clip for its backward pass."""
+    """Bytes: `fixed` whatever the batch, `a_sample` what a step keeps of each clip for its backward pass.
+
+    `parameters`: how many numbers the objective has, its model's among them.
+    """
 
     fixed: int
     a_sample: int
+    parameters: int
+
+    def at_once(self, memory: int, spread: int = 1) -> int:
+        """How many clips go at once into so many bytes that are free; `spread`: processes that share one model."""
+        return max(0, int(USABLE * memory - self.fixed // spread) // self.a_sample)
+
+    def advice(self, config: Config, clips: int, memory: int, spread: int = 1, processes: int = 1) -> str:
+        """What to do where the `clips` of a process's step do not go into `memory` at once; what it says, can be done.
+
+        `clips` are what a step really has, after they are limited by the samples that there are.
+        """
+        train, most, least = config.train, self.at_once(memory, spread), LEAST[config.train.accumulate_how]
+        sparing = [] if train.checkpointing else ["--set train.checkpointing=true"]
+        if most < min(clips, least):
+            first = f"{sparing[0]}, " if sparing and USABLE * memory > self.fixed // spread else ""
+            return f"take {first}a smaller model, or more memory: not {('', 'one clip fits', 'two clips fit')[least]}"
+        pieces, wished = fewest_pieces(clips, most, train.accumulate_how), -(-clips // most)
+        ways = [f"--accumulate {pieces}"] if pieces else []
+        if pieces is None or pieces > 2 * wished:  # 61 clips divide into nothing but single ones
+            size = max(least, clips // wished)
+            ways.append(f"--batch-size {clips // size * size * processes} with --accumulate {clips // size}")
+        return f"give {', or '.join(ways + sparing)}"
 
 
 def footprint(config: Config, where: torch.device, precision: str) -> Footprint:
@@ -61,8 +87,9 @@ def footprint(config: Config, where: torch.device, precision: str) -> Footprint:
             kept = _kept(shallow, noise(config, CLIPS, where), depths_of)
     weights = sum((TRAINED if one.requires_grad else RESTING) * one.numel() for one in whole.parameters())
     beside = (RESTING if config.train.ema else 0) + (COPIED if precision != "fp32" else 0)
+    numbers = sum(one.numel() for one in whole.parameters())
     pixels = 3 * config.data.frames * config.data.size**2  # a clip is bytes
-    return Footprint(weights + beside * sum(one.numel() for one in whole.parameters()), kept // CLIPS + pixels)
+    return Footprint(weights + beside * numbers, kept // CLIPS + pixels, numbers)
 
 
 def _objective(config: Config, vocabulary: int) -> Any:

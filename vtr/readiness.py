@@ -14,9 +14,10 @@ from vtr.compute import memory_bytes
 from vtr.config import Config
 from vtr.data.manifest import warnings_of
 from vtr.data.mixture import Mixture, Samples
+from vtr.data.shares import checked
 from vtr.data.tokenizer import whereabouts
-from vtr.errors import VtrError, WorkError
-from vtr.footprint import USABLE, footprint
+from vtr.errors import WorkError
+from vtr.footprint import footprint
 from vtr.plaintext import warn
 from vtr.together import feeds
 
@@ -29,25 +30,25 @@ def has_tokenizer(config: Config) -> str:
     return whereabouts(config.model.text) if config.model.text else "to be made of the captions"
 
 
-def fits(config: Config, clips: int, where: torch.device, precision: str, *, beside: int = 1, shares: int = 1) -> str:
-    """What a step of `clips` takes of the memory of `where`, which `beside` processes share.
+def fits(
+    config: Config, samples: int, processes: int, where: torch.device, precision: str, *, spread: bool = False,
+    beside: int | None = None,
+) -> str:  # fmt: skip
+    """What a step on so many `samples` takes of the memory of `where`, in each of `processes`.
 
-    `shares` are the processes that a model is spread over. Raises WorkError when it is more than there is; that is an
-    estimate, which leaves out what the system and other programs will take.
+    `spread`: they hold one model together. `beside`: how many of them are on this machine, if not all; its processors
+    have one memory. Raises WorkError when it is more than there is; that is an estimate, which leaves out what the
+    system and other programs will take.
     """
-    one, free = footprint(config, where, precision), memory_bytes(where) // beside
+    clips, holders = max(1, min(config.train.batch_size, samples) // processes), processes if spread else 1
+    one = footprint(config, where, precision)
+    free = memory_bytes(where) // ((beside or processes) if where.type == "cpu" else 1)
     piece = -(-clips // config.train.accumulate)
-    wanted = one.fixed // shares + piece * one.a_sample
+    wanted = one.fixed // holders + piece * one.a_sample
     told = f"{wanted / 2**30:.3g} GB for a process with {piece} clips at a time, of {free / 2**30:.3g} GB that are free"
-    if wanted <= USABLE * free:
+    if piece <= one.at_once(free, holders):
         return told
-    most = max(0, int(USABLE * free - one.fixed // shares) // one.a_sample)
-    if not most:
-        raise WorkError(f"memory may not suffice: {told}", "take a smaller model, or more memory")
-    pieces = -(-clips // most)
-    raise WorkError(
-        f"memory may not suffice: {told}", f"give --accumulate {pieces} or more, or --set train.checkpointing=true"
-    )
+    raise WorkError(f"memory may not suffice: {told}", one.advice(config, clips, free, holders, processes))
 
 
 def report(config: Config, index: Samples, processes: int, device: str = "auto") -> list[dict[str, Any]]:
@@ -57,19 +58,13 @@ def report(config: Config, index: Samples, processes: int, device: str = "auto")
     for number, stage in enumerate(stages, start=1):
         where = compute.device(stage.train.device if device == "auto" else device)
         precision = compute.precision(stage.train.precision, where)
-        batch = max(1, min(stage.train.batch_size, len(index)) // processes)
-        beside = processes if where.type == "cpu" else 1
         checks: dict[str, Callable[[], str]] = {
             "feeds": lambda: feeds(stage, index, processes),  # noqa: B023
             **({"tokenizer": lambda: has_tokenizer(stage)} if number == 1 else {}),  # noqa: B023
-            "fits": lambda: fits(stage, batch, where, precision, beside=beside),  # noqa: B023
+            "fits": lambda: fits(stage, len(index), processes, where, precision),  # noqa: B023
         }
         for name, check in checks.items():
-            title = name if len(stages) == 1 else f"stage {number} {name}"
-            try:
-                found.append({"check": title, "ok": True, "told": check(), "hint": ""})
-            except VtrError as error:
-                found.append({"check": title, "ok": False, "told": error.message, "hint": error.hint})
+            found.append(checked(name if len(stages) == 1 else f"stage {number} {name}", check))
     return found
 
 
@@ -89,9 +84,8 @@ def before_run(
             warn(line)
     if not known:
         return
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", world)) if where.type == "cpu" else 1
-    clips = min(config.train.batch_size, len(index)) // world
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", world))
     try:
-        fits(config, clips, where, precision, beside=beside, shares=world if spread else 1)
+        fits(config, len(index), world, where, precision, spread=spread, beside=beside)
     except WorkError as error:
         warn(f"{error.message}; {error.hint}")

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtr.compute import memory_bytes
-from vtr.footprint import RESTING, TRAINED, USABLE
+from vtr.footprint import footprint, noise
 
 if TYPE_CHECKING:
     from vtr.bench.step import Measure
+    from vtr.config import Config
+    from vtr.data.index import ShardIndex
 
 # A step that gains less by being four times as large, or takes so long, has nothing more to tell of speed.
 GAIN, LONG_S = 1.2, 2.0
@@ -23,51 +25,42 @@ def plan(
 ) -> dict[str, Any]:
     """Measures steps and, with `shards`, reading: {"batch_fits", "compute_samples_per_s", "waits_for", ...}.
 
-    `batch_fits` counts what a step of two clips keeps for its backward pass; `waits_for` is "data" or "compute".
+    `batch_fits` follows from `vtr.footprint`; `batch_wanted` are the clips that one process encodes at once;
+    `waits_for` is "data" or "compute".
     """
     from vtr import compute
     from vtr import recipe as recipes
     from vtr.bench.step import make
-    from vtr.bench.yardstick import counted
+    from vtr.data.index import ShardIndex
 
     config = recipes.load(recipe)
     where = compute.device(device)
     precision = compute.precision(config.train.precision, where)
-    it = make(config, config.model.attention, 2, where, small=small)
-    objective = it.objective(config.objective.mask_ratio)
-    step = it.run(objective, precision)
-    step()  # the first pays for what is set up once
-    kept = counted(step)[1] / 2 + it.batch.clips[0].numel()
-    parameters = sum(p.numel() for p in objective.parameters())
-    trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
-    fixed = TRAINED * trained + RESTING * (parameters - trained)
+    index = None if shards is None else ShardIndex.open(shards)
+    clips = config.train.batch_size if index is None else min(config.train.batch_size, len(index))
+    wanted = -(-clips // config.train.accumulate)
     memory = memory_bytes(where)
-    fits = max(0, int((USABLE * memory - fixed) / kept))
-    rate, batch = steady_rate(it, step, min(fits, config.train.batch_size))
+    it = make(config, config.model.attention, 2, where, small=small)
+    takes = footprint(it.config if small else config, where, precision)
+    fits = takes.at_once(memory)
+    step = it.run(it.objective(config.objective.mask_ratio), precision)
+    step()  # the first pays for what is set up once
+    rate, batch = steady_rate(it, step, min(fits, wanted))
     found: dict[str, Any] = {
-        "recipe": recipe, "device": str(where), "precision": precision, "parameters_m": round(parameters / 1e6, 1),
-        "memory_gb": round(memory / 2**30, 2), "fixed_gb": round(fixed / 2**30, 2),
-        "mb_a_sample": round(kept / 2**20, 1), "batch_fits": fits,
-        "batch_wanted": config.train.batch_size, "batch_measured": batch, "compute_samples_per_s": round(rate, 2),
+        "recipe": recipe, "device": str(where), "precision": precision,
+        "parameters_m": round(takes.parameters / 1e6, 1),
+        "memory_gb": round(memory / 2**30, 2), "fixed_gb": round(takes.fixed / 2**30, 2),
+        "mb_a_sample": round(takes.a_sample / 2**20, 1), "batch_fits": fits,
+        "batch_wanted": wanted, "batch_measured": batch, "compute_samples_per_s": round(rate, 2),
     }  # fmt: skip
-    if found["batch_fits"] < found["batch_wanted"]:
-        found["advice"] = advice(fits, config.train.batch_size, USABLE * memory > fixed)
-    if shards is not None:
+    if fits < wanted:
+        found["advice"] = takes.advice(config, clips, memory)
+    if index is not None:
         workers = min(config.data.workers, os.cpu_count() or 1) if workers is None else workers
-        found["data_samples_per_s"] = round(reading_rate(config, shards) * max(1, workers), 2)
+        found["data_samples_per_s"] = round(reading_rate(config, index) * max(1, workers), 2)
         found["workers"] = workers
         found["waits_for"] = "data" if found["data_samples_per_s"] < rate else "compute"
     return found
-
-
-def advice(fits: int, wanted: int, room: bool) -> str:
-    """What to do where `fits` clips go into memory at once, and not all that are `wanted`.
-
-    `room`: whether memory holds at least what a step takes whatever its batch.
-    """
-    if fits:
-        return f"--accumulate {-(-wanted // fits)} or more, or --set train.checkpointing=true"
-    return f"{'--set train.checkpointing=true, ' if room else ''}a smaller model, or more memory: not one clip fits"
 
 
 def steady_rate(it: Measure, step: Callable[[], None], most: int) -> tuple[float, int]:
@@ -75,8 +68,6 @@ def steady_rate(it: Measure, step: Callable[[], None], most: int) -> tuple[float
 
     Two clips alone would tell what starting a step costs, not what training does.
     """
-    from vtr.footprint import noise
-
     best, of, batch = 0.0, 2, 2
     while True:
         it.batch = noise(it.config, batch, it.device)
@@ -92,13 +83,12 @@ def steady_rate(it: Measure, step: Callable[[], None], most: int) -> tuple[float
             return best, of
 
 
-def reading_rate(config: Any, shards: Path, seconds: float = 3.0) -> float:
+def reading_rate(config: Config, index: ShardIndex, seconds: float = 3.0) -> float:
     """Training clips a second that one process reads, decodes and crops."""
     from vtr.build import clip_shape
-    from vtr.data.index import ShardIndex
     from vtr.data.loader import ClipDataset
 
-    dataset = ClipDataset(ShardIndex.open(shards), clip_shape(config), training=True)
+    dataset = ClipDataset(index, clip_shape(config), training=True)
     dataset[0, 0]  # opens what is opened once
     begin, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - begin) < seconds:
