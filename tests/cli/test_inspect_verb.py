@@ -25,7 +25,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def test_a_shard_directory(cli: Cli, shards: Path, tmp_path: Path) -> None:
-    result = cli("inspect", shards, "--sheet", tmp_path / "sheet.png", "--verify", "--world-size", 2, "--workers", 1)
+    result = cli("inspect", shards, "--sheet", tmp_path / "sheet.png", "--verify", "--num-processes", 2, "--workers", 1)
     assert result.code == 0, result
     assert "5 with 7 captions in 1 shards" in result.out
     assert "0 problems" in result.out
@@ -50,9 +50,28 @@ def test_damage_fails_the_command(cli: Cli, shards: Path) -> None:
 
 
 def test_too_few_samples_fail_the_command(cli: Cli, shards: Path) -> None:
-    few = cli("inspect", shards, "--world-size", 8)
+    few = cli("inspect", shards, "--num-processes", 8)
     assert few.code == 1
     assert "5 samples are fewer than 8 processes" in few.err
+
+
+def test_one_check_says_whether_steps_divide(cli: Cli, shards: Path) -> None:
+    """Of a recipe: its batch, its frames and its workers are what is measured and shared out."""
+    whole = cli("inspect", shards, "--recipe", "mac-tiny", "--num-processes", 1, "--json")
+    assert whole.code == 0, whole
+    found = json.loads(whole.out)
+    assert (found["decoding"]["frames"], found["decoding"]["workers"], found["decoding"]["ok"]) == (8, 2, True)
+    assert found["ready"][0]["told"] == "steps of 5 clips, not 96: there are no more; 5 a process"
+    asked = "--recipe", "mac-tiny", "--world-size", 2, "--frames", 4, "--workers", 0  # as it was once called
+    told = cli("inspect", shards, *asked)
+    assert told.code == 1
+    why = "a global batch of 5 (all samples there are, for 96 were asked) does not divide among 2 processes"
+    assert f"feeds: {why}; choose a multiple with --batch-size: 4, say" in told.err
+    assert " of 4 frames" in told.out
+    assert "samples each" not in told.out
+    for advised in (("--batch-size", 4), ("--set", "train.batch_size=4"), ("--batch-size", 4, "--accumulate", 2)):
+        assert cli("inspect", shards, *asked, *advised).code == 0
+    refused(cli("inspect", shards, "--recipe", "mac-tiny", "--set", "train.batch=4"), 2, "no setting 'train.batch'")
 
 
 def test_an_index_is_made_and_found(cli: Cli, shards: Path) -> None:
@@ -86,10 +105,12 @@ def test_no_workers_are_refused(cli: Cli, shards: Path, what: str) -> None:
         (("--mask-ratio", 0.5), "--mask-ratio says what a contact sheet shows"),
         (("--samples", 24), "add --sheet, or take it out"),
         (("--frames", 8), "--frames says what a process is fed"),
-        (("--workers", 2), "add --world-size or --verify or --index"),
+        (("--workers", 2), "add --num-processes or --verify or --index"),
         (("--time-limit", 3), "--time-limit bounds the decoding"),
         (("--max-skipped", 1), "--max-skipped says how an index is made"),
         (("--clips", 2), "--clips says what a run restores"),
+        (("--accumulate", 2), "--accumulate changes a recipe, and none is asked for"),
+        (("--set", "train.ema=0.9", "--num-processes", 2), "add --recipe, or take it out"),
         (("--index", "--verify"), "--verify does nothing beside --index"),
         (("--reconstruct", "x.png", "--sheet", "y.png"), "--sheet does nothing beside --reconstruct"),
     ],
@@ -101,8 +122,8 @@ def test_a_flag_that_would_do_nothing_is_refused(cli: Cli, shards: Path, flags: 
 def test_more_processes_than_cores_are_told_as_a_guess(cli: Cli, shards: Path) -> None:
     here = cores()
     guess = f", if each has a core: this machine has {here}"
-    assert guess not in cli("inspect", shards, "--world-size", 1).out
-    assert guess in cli("inspect", shards, "--world-size", here + 1).out
+    assert guess not in cli("inspect", shards, "--num-processes", 1).out
+    assert guess in cli("inspect", shards, "--num-processes", here + 1).out
 
 
 def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(cli: Cli, shards: Path, tmp_path: Path) -> None:
@@ -123,12 +144,12 @@ def test_damage_is_told_in_full_beside_who_can_be_fed(cli: Cli, shards: Path) ->
     for sample in (0, 3):
         data[index.members(sample)[1].offset + 60] ^= 1
     tar.write_bytes(data)
-    found = cli("inspect", shards, "--verify", "--world-size", 1, "--json")
+    found = cli("inspect", shards, "--verify", "--num-processes", 1, "--json")
     assert found.code == 1
     told = json.loads(found.out)
     assert [one["key"] for one in told["verified"]["problems"]] == ["clip-000", "clip-003"]
-    assert "of 5 samples tried 2 cannot be read: clip-000 (corrupt" in told["feed"]["problems"][0]
-    assert told["feed"]["clips_per_s"] > 0
+    assert "of 5 samples tried 2 cannot be read: clip-000 (corrupt" in told["decoding"]["problems"][0]
+    assert told["decoding"]["clips_per_s"] > 0
 
 
 def test_captions_and_splits_mean_nothing_to_a_terminal(cli: Cli, tmp_path: Path) -> None:

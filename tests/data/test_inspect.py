@@ -260,17 +260,16 @@ def test_damaged_samples_are_counted_where_feeding_is_measured(samples: list[Sam
 def test_who_can_be_fed(out: Path) -> None:
     index = ShardIndex.open(out)
     good = feed(index, 2, 3, batch_size=4)
-    assert (good["ok"], good["problems"], good["samples_per_rank"], good["steps_per_epoch"]) == (True, [], 3, 1)
+    assert (good["ok"], good["problems"], good["steps_per_epoch"]) == (True, [], 1)
     assert good["clips_per_s"] == pytest.approx(6 * good["clips_per_s_per_core"], rel=0.01)
     assert not good["streams_in_webdataset"], "three shards for six workers"
-    for world, batch, words in (
-        (8, None, "7 samples are fewer than 8 processes"),
-        (2, 3, "a batch of 3 cannot be shared equally by 2"),
-        (2, 8, "a batch of 8 is more than the 7 samples"),
+    more = feed(index, 1, 1, batch_size=96, frames=2)
+    assert (more["ok"], more["frames"], more["steps_per_epoch"]) == (True, 2, 1), "a step has no more than there are"
+    assert more["s_per_batch"] == pytest.approx(7 / more["clips_per_s"], rel=0.01)
+    for numbers, words in (
+        ({"num_processes": 0, "workers": 1}, "--num-processes is 0"),
+        ({"num_processes": 1, "workers": -1}, "--workers is -1"),
+        ({"num_processes": 1, "workers": 1, "frames": 0}, "--frames is 0"),
     ):
-        bad = feed(index, world, 1, batch_size=batch)
-        assert not bad["ok"]
-        assert words in bad["problems"][0]
-    for numbers, words in (((0, 1), "--world-size is 0"), ((1, -1), "--workers is -1")):
         with pytest.raises(InputError, match=words):
-            feed(index, *numbers)
+            feed(index, **numbers)

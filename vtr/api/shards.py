@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,47 +94,56 @@ def inspect_shards(
     samples: int = 24,
     mask_ratio: float = 0.0,
     verify: bool = False,
-    world_size: int | None = None,
+    num_processes: int | None = None,
     workers: int | None = None,
     batch_size: int | None = None,
-    frames: int = 4,
+    frames: int | None = None,
     recipe: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     time_limit_s: float = 300.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """What shards hold; with `verify` what is damaged in them, with `world_size` whether they can "feed" a training.
+    """What shards hold; with `verify` what is damaged in them.
 
+    `num_processes`: whether a training of so many is "ready" to go on them, and how fast its "decoding" is, of clips of
+    `frames` (4) in steps of `batch_size`, by `workers` of each process (0: by itself). With `recipe` all of these come
+    from it, where they are not given, and "ready" tells of all that it needs here, in so many processes or one (see
+    `vtr.readiness`); `settings` are set in it, by dotted key.
     `sheet` is the PNG file of a contact sheet of so many `samples`, with `mask_ratio` of each frame hidden beside it.
-    With `recipe`, whether that training is "ready" to go on them, here, in `world_size` processes or one: see
-    `vtr.readiness`.
     """
     from vtr.atomic import check_writable, replacing
-    from vtr.data import facts, feed, manifest
-    from vtr.data import sheet as contact
+    from vtr.data import facts, feed, manifest, shares
     from vtr.data import verify as verifying
     from vtr.data.apart import without
     from vtr.data.crew import cores
     from vtr.data.index import ShardIndex
 
-    if world_size is None and batch_size is not None and recipe is None:
-        raise InputError("--batch-size alone feeds nobody", "add --world-size, the number of training processes")
+    if num_processes is None and batch_size is not None and recipe is None:
+        raise InputError("--batch-size alone feeds nobody", "add --num-processes, the number of training processes")
     place = None if sheet is None else check_writable(Path(sheet))
     index = ShardIndex.open(path)
     found = facts.describe(index) | {"warnings": manifest.warnings_of(index)}
-    if world_size is not None:
-        found["feed"] = feed.feed(
-            index, world_size, workers or 0, batch_size=batch_size, frames=frames, time_limit_s=time_limit_s
-        )
+    fed: dict[str, Any] = {"workers": workers or 0, "batch_size": batch_size, "frames": 4 if frames is None else frames}
     if recipe is not None:
         from vtr.readiness import report
-        from vtr.recipe import load, override
+        from vtr.recipe import load, override, staged
 
-        config = override(load(recipe), {} if batch_size is None else {"train.batch_size": batch_size})
-        found["ready"] = report(config, index, world_size or 1)
+        given = {"data.workers": workers, "train.batch_size": batch_size, "data.frames": frames}
+        given = {key: value for key, value in given.items() if value is not None}
+        config = override(load(recipe), {**(settings or {}), **given})
+        found["ready"] = report(config, index, num_processes or 1)
+        first = staged(config)[0]
+        fed = {"workers": first.data.workers, "batch_size": first.train.batch_size, "frames": first.data.frames}
+    elif num_processes is not None:
+        found["ready"] = [shares.checked("feeds", lambda: shares.feeds(index, num_processes, batch_size))]
+    if num_processes is not None:
+        found["decoding"] = feed.feed(index, num_processes, **fed, time_limit_s=time_limit_s)
     if verify:
         done = verifying.verify(index, workers=workers or cores(), time_limit_s=time_limit_s, progress=progress)
         found["verified"] = dataclasses.asdict(done)
     if place is not None:
+        from vtr.data import sheet as contact
+
         picture, left_out = contact.make_sheet(index, samples, mask_ratio, time_limit_s)
         with replacing(place) as file:
             picture.save(file, "PNG")

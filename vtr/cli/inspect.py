@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json, print_text, progress
+from vtr.cli.app import app, examples, once_called, print_json, print_text, progress, refuse_idle
 from vtr.plaintext import printable, warn
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 CHECK, INDEX, RUN = "Checks", "An index for tars of others", "A run"
 PROBLEMS = 5  # that are named
-# Flags, what they are about, and the flags of which one must be there, too.
 ABOUT = (
     (
         ("caption_key", "split", "max_skipped", "max_bytes", "max_pixels", "max_packets", "max_gop"),
@@ -25,18 +24,20 @@ ABOUT = (
         ("index",),
     ),
     (("samples", "mask_ratio"), "says what a contact sheet shows", ("sheet",)),
-    (("frames",), "says what a process is fed", ("world_size",)),
-    (("workers",), "says how many processes decode", ("world_size", "verify", "index")),
-    (("time_limit",), "bounds the decoding", ("verify", "sheet", "world_size", "index")),
+    (("workers",), "says how many processes decode", ("num_processes", "verify", "index")),
+    (("frames",), "says what a process is fed", ("num_processes", "recipe")),
+    (("accumulate", "sets"), "changes a recipe", ("recipe",)),
+    (("time_limit",), "bounds the decoding", ("num_processes", "verify", "sheet", "index")),
     (("shards", "clips"), "says what a run restores", ("reconstruct",)),
 )
 
 
 @app.command(
+    cls=once_called(num_processes="--world-size"),
     epilog=examples(
         "vtr inspect shards/train --sheet sheet.png --recipe mac-tiny",
         "vtr inspect runs/simvtp --reconstruct restored.png --shards shards/test",
-    )
+    ),
 )
 def inspect(
     ctx: typer.Context,
@@ -51,21 +52,30 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every byte, decode every frame.", rich_help_panel=CHECK)
     ] = False,
-    world_size: Annotated[
-        int | None, typer.Option(help="Can they feed so many training processes?", rich_help_panel=CHECK)
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Decoding processes: of each trainer, or of this command.", rich_help_panel=CHECK),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Clips a step, over all processes.", rich_help_panel=CHECK)
+    num_processes: Annotated[
+        int | None, typer.Option(min=1, help="Can they feed so many training processes?", rich_help_panel=CHECK)
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="Can it be trained on them, here?", rich_help_panel=CHECK, autocompletion=o.complete_recipe),
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip that is fed.", rich_help_panel=CHECK)] = 4,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clips a step, over all processes, if not the recipe's.", rich_help_panel=CHECK),
+    ] = None,
+    accumulate: o.Accumulate = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Frames that a training sees of a video: the recipe's, or 4.", rich_help_panel=CHECK),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Decoding processes: of each trainer, if not the recipe's, or of this command.",
+            rich_help_panel=CHECK,
+        ),
+    ] = None,
+    sets: o.Sets = None,
     index: Annotated[
         bool, typer.Option("--index", help="Write the index that training reads.", rich_help_panel=INDEX)
     ] = False,
@@ -91,10 +101,9 @@ def inspect(
     max_packets: o.MaxPackets = None,
     max_gop: o.MaxGop = None,
     as_json: o.Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Show what shards hold, verify them, or index tars that others wrote; draw what a run restores."""
-    given = {name for name in ctx.params if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE"}
-    _refuse_idle(given - {"path", "as_json"})
+    refuse_idle(ctx, ABOUT, alone=("index", "reconstruct"))
     if reconstruct is not None:
         _reconstruct(path, reconstruct, shards, clips, as_json)
         return
@@ -104,8 +113,9 @@ def inspect(
         _index(path, caption_key, split, workers, max_skipped, time_limit, limits, as_json)
     else:
         _shards(
-            path, as_json, sheet=sheet, samples=samples, mask_ratio=mask_ratio, verify=verify, world_size=world_size,
-            workers=workers, batch_size=batch_size, frames=frames, recipe=recipe, time_limit_s=time_limit,
+            path, as_json, sheet=sheet, samples=samples, mask_ratio=mask_ratio, verify=verify, recipe=recipe,
+            num_processes=num_processes, workers=workers, batch_size=batch_size, frames=frames,
+            settings=o.overrides(sets, train__accumulate=accumulate), time_limit_s=time_limit,
         )  # fmt: skip
 
 
@@ -131,24 +141,6 @@ def _reconstruct(path: str, out: Path, shards: Path | None, clips: int, as_json:
         if name not in ("run", "out", "captions"):
             print_text(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     print_text(str(out))
-
-
-def _refuse_idle(given: set[str]) -> None:
-    """Raises InputError for a flag that would do nothing beside the others."""
-    from vtr.errors import InputError
-
-    def flag(name: str) -> str:
-        return f"--{name.replace('_', '-')}"
-
-    for names, says, partners in ABOUT:
-        for name in names:
-            if name in given and not given.intersection(partners):
-                wanted = " or ".join(flag(partner) for partner in partners)
-                raise InputError(f"{flag(name)} {says}, and none is asked for", f"add {wanted}, or take it out")
-    for alone in ("index", "reconstruct"):
-        with_it = {name for names, _, partners in ABOUT for name in names if alone in partners}
-        if alone in given and (idle := sorted(given - with_it - {alone})):
-            raise InputError(f"{flag(idle[0])} does nothing beside {flag(alone)}", "give a command for each of them")
 
 
 def _index(
@@ -189,7 +181,7 @@ def _shards(path: str, as_json: bool, **asked: Any) -> None:
         print_json(found)
     else:
         _show(found)
-    problems = found.get("verified", {}).get("problems", []), found.get("feed", {}).get("problems", [])
+    problems = found.get("verified", {}).get("problems", []), found.get("decoding", {}).get("problems", [])
     if any(problems) or not all(check["ok"] for check in found.get("ready", [])):
         raise typer.Exit(1)
 
@@ -232,7 +224,7 @@ def _show(found: dict[str, Any]) -> None:
         warn(warning)
     for problem in found.get("verified", {}).get("problems", [])[:PROBLEMS]:
         warn("{shard}: {key}: {kind}: {message}".format(**problem))
-    for problem in found.get("feed", {}).get("problems", []):
+    for problem in found.get("decoding", {}).get("problems", []):
         warn(problem)
     for check in found.get("ready", []):
         if not check["ok"]:
@@ -263,13 +255,15 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("same captions", twice(found["duplicates"]["captions"])),
         ("same videos", twice(found["duplicates"]["videos"])),
     ]
-    if fed := found.get("feed"):
-        rate = f"{fed['clips_per_s']:.0f} clips/s ({fed['clips_per_s_per_core']:.0f} a core)"
-        text = f"{fed['world_size']} processes get {fed['samples_per_rank']} samples each; their workers decode {rate}"
+    if fed := found.get("decoding"):
+        text = f"{fed['num_processes']} processes" if fed["num_processes"] > 1 else "a process"
+        text += f" with {fed['workers']} workers" + (" each" if fed["num_processes"] > 1 else "")
+        rate = f"{fed['clips_per_s']:.0f} clips/s of {fed['frames']} frames"
+        text += f": {rate} ({fed['clips_per_s_per_core']:.0f} a core)"
         text += f", a batch in {fed['s_per_batch']:.3g} s" if "s_per_batch" in fed else ""
-        if fed["world_size"] * max(1, fed["workers"]) > fed["cores_here"]:
+        if fed["num_processes"] * max(1, fed["workers"]) > fed["cores_here"]:
             text += f", if each has a core: this machine has {fed['cores_here']}"
-        lines.append(("feed", text))
+        lines.append(("decoding", text))
     lines += [(check["check"], check["told"]) for check in found.get("ready", []) if check["ok"]]
     if checked := found.get("verified"):
         amount = f"{checked['members']} members, {checked['bytes'] / 1e6:.1f} MB, {checked['frames']} frames"

@@ -1,4 +1,4 @@
-"""Whether shards can feed a training of so many processes: enough samples for every rank, and how fast they decode."""
+"""How fast shards feed a training: what its decoding processes make of them, measured on a few samples."""
 
 from __future__ import annotations
 
@@ -16,40 +16,35 @@ TRIED = 16  # clips that are decoded to measure
 
 def feed(
     index: ShardIndex,
-    world_size: int,
+    num_processes: int,
     workers: int,
     *,
     batch_size: int | None = None,
     frames: int = 4,
     time_limit_s: float = LIMIT_S,
 ) -> dict[str, Any]:
-    """What each of `world_size` processes with `workers` decoding processes gets; `ok` and `problems` say if it works.
+    """What `num_processes` with `workers` decoding processes each get a second; `problems`: samples that do not decode.
 
-    `batch_size` counts the clips of a step over all processes, `frames` those of a clip. Samples that are not
-    decoded in `time_limit_s` are told as unreadable.
-    Raises InputError for numbers below 1 (workers: below 0).
+    `batch_size` counts the clips of a step over all processes (no more than there are samples), `frames` those of a
+    clip. Samples that are not decoded in `time_limit_s` are told as unreadable. Whether steps divide among the
+    processes, `vtr.data.shares` says. Raises InputError for numbers below 1 (workers: below 0).
     """
-    for name, value, least in (("world-size", world_size, 1), ("workers", workers, 0), ("batch-size", batch_size, 1)):
+    numbers = ("num-processes", num_processes, 1), ("workers", workers, 0), ("batch-size", batch_size, 1)
+    for name, value, least in (*numbers, ("frames", frames, 1)):
         if value is not None and value < least:
             raise InputError(f"--{name} is {value}", f"give at least {least}")
-    problems = []
-    if len(index) < world_size:
-        problems.append(f"{len(index)} samples are fewer than {world_size} processes: some would get none")
-    if batch_size is not None and batch_size % world_size:
-        problems.append(f"a batch of {batch_size} cannot be shared equally by {world_size} processes")
-    if batch_size is not None and batch_size > len(index):
-        problems.append(f"a batch of {batch_size} is more than the {len(index)} samples there are")
     rate, tried, unreadable = _clips_per_s(index, frames, time_limit_s)
+    problems = []
     if unreadable:
         more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         problems.append(
             f"of {tried} samples tried {len(unreadable)} cannot be read: {unreadable[0]}{more}; --verify finds them all"
         )
-    decoding = world_size * max(1, workers)
+    decoding = num_processes * max(1, workers)
     result: dict[str, Any] = {
-        "world_size": world_size,
+        "num_processes": num_processes,
         "workers": workers,
-        "samples_per_rank": len(index) // world_size,
+        "frames": frames,
         "shards_per_worker": round(len(index.shards) / decoding, 2),
         "streams_in_webdataset": len(index.shards) >= decoding,
         "clips_per_s_per_core": round(rate, 1),
@@ -57,9 +52,10 @@ def feed(
         "cores_here": cores(),
     }
     if batch_size is not None:
-        result["steps_per_epoch"] = len(index) // batch_size
+        clips = min(batch_size, len(index))
+        result["steps_per_epoch"] = len(index) // clips
         if rate:
-            result["s_per_batch"] = round(batch_size / (rate * decoding), 4)
+            result["s_per_batch"] = round(clips / (rate * decoding), 4)
     return {**result, "ok": not problems, "problems": problems}
 
 
