@@ -104,14 +104,21 @@ def test_every_type_is_what_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is told by /proc")
-@pytest.mark.parametrize("kind", ["numbers of a dictionary", "prefixes"])
+@pytest.mark.parametrize("kind", ["numbers of a dictionary", "prefixes", "encodings that are not true"])
 def test_what_is_refused_was_not_unfolded(tmp_path: Path, kind: str) -> None:
-    """The most memory of a process that meets lists of one short text, 448 MB, or long texts that differ in nothing."""
+    """The most memory of a process that meets lists of one short text, 448 MB, or long texts that differ in nothing.
+
+    The last file says PLAIN and RLE of pages that have dictionaries too: zigzag 0, 3 and, no more, 8.
+    """
     path = tmp_path / "t.parquet"
     if kind == "prefixes":
         texts = pa.table({"caption": ["x" * (32 << 20)] * 14})
         how = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
         pq.write_table(texts, path, compression="zstd", write_statistics=False, store_schema=False, **how)
+    elif kind == "encodings that are not true":
+        pq.write_table(pa.table({"caption": repeated(COUNT)}), path, compression="zstd", store_schema=False)
+        path.write_bytes(path.read_bytes().replace(b"\x35\x00\x06\x10", b"\x35\x00\x06\x00"))
+        assert "RLE_DICTIONARY" not in pq.read_metadata(path).row_group(0).column(0).encodings
     else:
         rows, each = 64, 1_000_000
         numbers = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows * each, np.int8)), pa.array(["xxx"]))

@@ -221,12 +221,12 @@ def read_column(path: Path, name: str) -> pa.Array:
 
 
 def _read(path: Path, name: str, *, verify: bool = False) -> pa.Array:
-    few = [REPEATING[name]] if name in REPEATING else []
+    few = name in REPEATING
     try:
         about = pq.read_metadata(path)
         if name in DEFAULTS and name not in about.schema.to_arrow_schema().names:
             return _default(name, about.num_rows)
-        read = unfolding.batches(path, [name], GROUP, least=LEAST, as_dictionaries=few, verify=verify)
+        read = unfolding.batches(path, [name], GROUP, least=LEAST, verify=verify)
         chunks = [batch.column(0) if few else batch.column(0).cast(SCHEMA.field(name).type) for batch in read]
         found = pa.chunked_array(chunks, None if chunks else SCHEMA.field(name).type)
         found = _with_dictionary(found.unify_dictionaries().combine_chunks()) if few else found.combine_chunks()

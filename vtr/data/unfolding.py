@@ -6,7 +6,9 @@ they would unfold to is known before they do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size: see `bounds`
 FEW = 16  # rows at a time, or fewer: a text may share all but its end with the one before it
 INDEX = 4  # bytes that a text takes as a dictionary's number, or as its place in a list
-PLAIN = {"PLAIN", "RLE", "BIT_PACKED"}  # the latter two tell where lists begin and values are missing
-AS_DICTIONARY = PLAIN | {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+# RLE and BIT_PACKED tell where lists begin and values are missing.
+AS_DICTIONARY = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}  # bytes of a value
 
 
@@ -30,37 +32,51 @@ def batches(
     rows: int = 4096,
     *,
     least: int | None = None,
-    as_dictionaries: Collection[str] = (),
     verify: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file, so many at a time; texts may be dictionaries, also within lists and structs.
 
-    `as_dictionaries`: paths in the file of those that always are; `verify` checks the sums of its pages. Raises
-    DataError for a file that would unfold to more than `largest(path, least)` allows, and what pyarrow does.
+    `verify` checks the sums of its pages. Raises DataError for a file that would unfold to more than
+    `largest(path, least)` allows, and what pyarrow does.
     """
     import pyarrow.parquet as pq
 
     limit = largest(path, least)
     about = pq.read_metadata(path)
-    chunks = _chunks(about)
-    if sum(_told(chunk, about.schema) for chunk in chunks) > limit:
+    groups, schema = [about.row_group(group) for group in range(about.num_row_groups)], about.schema
+    # What the schema says of each column, for what a chunk says of itself pyarrow does not look at.
+    kinds = [schema.column(number) for number in range(len(schema))]
+    if sum(_told(group.column(n), kind) for group in groups for n, kind in enumerate(kinds)) > limit:
         raise _too_large(path, limit)
-    texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
-    # pyarrow makes no dictionaries of texts in other encodings; those unfold as they are read, so few at a time.
-    others = {chunk.path_in_schema for chunk in chunks if not AS_DICTIONARY.issuperset(chunk.encodings)}
-    if unknown := [chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in texts & others]:
-        rows = max(1, min(FEW, limit // (4 * max(1, *unknown))))  # no text is longer than its chunk
-    # What stands in its chunk as often as in the rows needs none, and is read sooner without.
-    repeated = {chunk.path_in_schema for chunk in chunks if not PLAIN.issuperset(chunk.encodings)}
-    dictionaries = sorted((texts & (repeated | set(as_dictionaries))) - others)
+    # All texts are asked for as dictionaries: what a file says of their encodings need not be so.
+    texts = frozenset(kind.path for kind in kinds if kind.physical_type == "BYTE_ARRAY")
     total = 0
-    with pq.ParquetFile(path, read_dictionary=dictionaries, page_checksum_verification=verify) as file:
-        for group in range(file.num_row_groups):  # for arrow reads no list of dictionaries over several at once
-            for batch in file.iter_batches(rows, [group], columns):
-                total += sum(_unfolded(column) for column in batch.columns)
-                if total > limit:
-                    raise _too_large(path, limit)
-                yield batch
+    with ExitStack() as stack:
+
+        @cache
+        def opened(dictionaries: frozenset[str]) -> Any:
+            how = {"read_dictionary": sorted(dictionaries), "page_checksum_verification": verify}
+            return stack.enter_context(pq.ParquetFile(path, **how))
+
+        for number, group in enumerate(groups):  # for arrow reads no list of dictionaries over several at once
+            ways = [(texts, rows)]
+            if other := _in_other_encodings(group, kinds):
+                # pyarrow makes no dictionaries of these. They unfold as they are read: few rows at a time, then.
+                longest = max(1, *(int(size) for size in other.values()))  # no text is longer than its chunk
+                ways.append((texts.difference(other), max(1, min(FEW, limit // (4 * longest)))))
+            for dictionaries, some in ways:
+                begun = False
+                try:
+                    for batch in opened(dictionaries).iter_batches(some, [number], columns):
+                        begun = True
+                        total += sum(_unfolded(column) for column in batch.columns)
+                        if total > limit:
+                            raise _too_large(path, limit)
+                        yield batch
+                    break
+                except (OSError, NotImplementedError):  # such an encoding is either, to pyarrow
+                    if begun or (dictionaries, some) == ways[-1]:
+                        raise
 
 
 def largest(path: Path, least: int | None = None) -> int:
@@ -74,26 +90,20 @@ def _too_large(path: Path, limit: int) -> DataError:
     )
 
 
-def _chunks(about: Any) -> list[Any]:
-    return [
-        about.row_group(group).column(number)
-        for group in range(about.num_row_groups)
-        for number in range(about.num_columns)
-    ]
+def _in_other_encodings(group: Any, kinds: Sequence[Any]) -> dict[str, int]:
+    """The texts of a row group that it says are in encodings of which pyarrow makes no dictionaries; their bytes."""
+    chunks = [(kind, group.column(n)) for n, kind in enumerate(kinds) if kind.physical_type == "BYTE_ARRAY"]
+    return {kind.path: c.total_uncompressed_size for kind, c in chunks if not AS_DICTIONARY.issuperset(c.encodings)}
 
 
-def _told(chunk: Any, schema: Any) -> int:
+def _told(chunk: Any, kind: Any) -> int:
     """Bytes of a column chunk, as its metadata say; of texts those of the file, each different one once.
 
     A text that stands again may take no byte of the file, yet takes its number in memory.
     """
-    if chunk.physical_type == "BYTE_ARRAY":
+    if kind.physical_type == "BYTE_ARRAY":
         return max(int(chunk.total_uncompressed_size), INDEX * int(chunk.num_values))
-    width = WIDTHS.get(chunk.physical_type)
-    if width is None:
-        places = (schema.column(number) for number in range(len(schema)))
-        width = next(one.length for one in places if one.path == chunk.path_in_schema)
-    return int(width * chunk.num_values)
+    return int(WIDTHS.get(kind.physical_type, kind.length) * chunk.num_values)
 
 
 def _unfolded(array: pa.Array) -> int:
