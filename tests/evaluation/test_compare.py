@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -151,3 +152,18 @@ def test_what_does_not_fit_is_refused(tmp_path):
     a.with_name(f"{a.stem}.ranks.parquet").unlink()
     with pytest.raises(DataError, match=r"comes with ranks in .*parquet, which cannot be read"):
         api.compare(a, a)
+
+
+def test_ranks_that_unfold_to_far_more_than_their_file_are_refused(tmp_path):
+    a = results(tmp_path, 1, 1.0, videos=20)
+    beside = result.ranks_path(a)
+    sound, rows = pq.read_table(beside), 2_100_000
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), ["x" * 500])
+    few = sound.take(np.zeros(rows, np.int8))
+    whole = few.set_column(few.schema.get_field_index("text"), "text", texts)
+    pq.write_table(whole, beside, compression="zstd", store_schema=False)
+    assert beside.stat().st_size < 1_000_000
+    record = json.loads(a.read_text())
+    a.write_text(json.dumps({**record, "ranks_sha256": hashlib.sha256(beside.read_bytes()).hexdigest()}))
+    with pytest.raises(DataError, match=r"ranks\.parquet has \d+ bytes and would unfold to more than 1 GB"):
+        result.read(a)

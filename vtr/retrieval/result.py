@@ -19,6 +19,7 @@ import numpy as np
 from vtr import plainjson
 from vtr.atomic import explain_os_error, locked, replacing_all
 from vtr.checkpoint import sha256
+from vtr.data import unfolding
 from vtr.errors import DataError
 
 if TYPE_CHECKING:
@@ -187,7 +188,6 @@ def read(path: Path) -> Read:
     """A result file with its ranks. Raises DataError: it is none, or its ranks are missing or of another file."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     hint = "`vtr eval RUN --shards DIR --out FILE` writes one"
     try:
@@ -218,9 +218,7 @@ def read(path: Path) -> Read:
             "keep each result with its own ranks, or evaluate again",
         )
     try:
-        with pq.ParquetFile(beside) as opened:
-            ranks = opened.read()
-        ranks = ranks.select([*TEXTS, *COUNTS, "rank"])
+        ranks = _told(beside, [*TEXTS, *COUNTS, "rank"])
         ranks.validate(full=True)
         kinds = [pa.string()] * len(TEXTS) + [pa.int64()] * len(COUNTS) + [pa.float64()]
         if [column.type for column in ranks.columns] != kinds or any(column.null_count for column in ranks.columns):
@@ -230,6 +228,16 @@ def read(path: Path) -> Read:
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise _unread(path, beside, error) from error
     return Read(path, record, ranks)
+
+
+def _told(path: Path, names: list[str]) -> pa.Table:
+    """The columns `names` of the ranks in `path`, texts each for itself. Raises DataError: they would unfold to more
+    than any file may; and what pyarrow does."""
+    import pyarrow as pa
+
+    ranks = pa.Table.from_batches(unfolding.batches(path, names)).select(names)
+    kinds = [one.type.value_type if pa.types.is_dictionary(one.type) else one.type for one in ranks.columns]
+    return ranks.cast(pa.schema(list(zip(names, kinds, strict=True))))
 
 
 def _unread(path: Path, beside: Path, error: Exception) -> DataError:
