@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -32,8 +33,10 @@ class Server(ThreadingHTTPServer):
     """Serves `folder` by ranges and counts the bytes; `failures` answers of 503 come first, `ranges` may be off."""
 
     folder: Path
-    sent = failures = 0
+    over: threading.Event
+    sent = asked = failures = 0
     ranges = True
+    manner = ""  # of a server that means ill, as `Handler.ill` has it
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,7 +48,31 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.answer(body=False)
 
+    def ill(self, body: bool) -> None:
+        """Answers without end, or hardly at all."""
+        manner = self.server.manner
+        if manner == "silent":
+            self.server.over.wait(5)
+            return
+        self.send_response(206 if manner == "more" else 200)
+        if manner == "gzip":
+            self.send_header("Content-Encoding", "gzip")
+        if manner != "endless":
+            self.send_header("Content-Length", str(10**15 if manner in ("told", "more") else 1000))
+        self.close_connection = True
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while body and not self.server.over.is_set():
+                self.wfile.write(bytes(1 if manner == "trickle" else 1 << 16))
+                self.server.sent += 1 if manner == "trickle" else 1 << 16
+                if manner == "trickle":
+                    self.server.over.wait(0.1)
+
     def answer(self, body: bool) -> None:
+        self.server.asked += 1
+        if self.server.manner:
+            self.ill(body)
+            return
         path = self.server.folder / self.path.lstrip("/")
         if self.server.failures:
             self.server.failures -= 1
@@ -78,10 +105,11 @@ def server(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("VTR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
     made = Server(("127.0.0.1", 0), Handler)
-    made.folder = shards
+    made.folder, made.over = shards, threading.Event()
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
     yield made
+    made.over.set()
     made.shutdown()
     made.server_close()
     thread.join()
@@ -163,6 +191,41 @@ class TestHttp:
         server.ranges = False
         with pytest.raises(WorkError, match="does not serve byte ranges"):
             index.read_video(3)
+
+    def test_a_server_without_ranges_sends_no_tar_whole(self, server: Server, shards: Path) -> None:
+        index = ShardIndex.open(url(server))
+        server.ranges = False
+        asked = server.asked
+        with pytest.raises(WorkError, match="does not serve byte ranges"):
+            index.read(3)
+        assert server.asked == asked + 1, "once, not for each member"
+
+    @pytest.mark.parametrize(
+        ("manner", "words"),
+        [
+            ("endless", r"index\.parquet has more than 0\.001 GB\n.*--limits 10"),
+            ("told", r"index\.parquet has more than 0\.001 GB\n.*--limits 10"),
+            ("gzip", r"index\.parquet came compressed \(gzip\), though .*\n.*send shards as they are"),
+            ("silent", r"could not be read in 1 attempt: no byte in 0\.5 s.*SocketTimeoutError.*\n.*network"),
+            ("trickle", r"1 attempt: no byte in 0\.5 s, or fewer than 1000 in each: .*TimeoutError(?s:.*)network"),
+        ],
+    )
+    def test_a_server_does_not_decide_what_is_read_or_waited_for(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, manner: str, words: str
+    ) -> None:
+        monkeypatch.setattr(remote, "MOST", 1_000_000)
+        monkeypatch.setattr(remote, "SILENT_S", 0.5)
+        server.manner = manner
+        with pytest.raises(WorkError, match=words):
+            ShardIndex.open(url(server))
+        assert server.sent < 50_000_000, "what was under way"
+
+    def test_a_range_is_no_longer_than_its_member(self, server: Server) -> None:
+        index = ShardIndex.open(url(server))
+        server.manner = "more"
+        with pytest.raises(WorkError, match="does not serve byte ranges"):
+            index.read_video(3)
+        assert server.sent < 50_000_000
 
     def test_tars_by_their_numbers(self, server: Server, shards: Path) -> None:
         names = sorted(path.name for path in shards.glob("*.tar"))

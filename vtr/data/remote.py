@@ -16,15 +16,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vtr import bounds
 from vtr.atomic import replacing, write_bytes
 from vtr.checkpoint import sha256
 from vtr.data.tarwriter import Member
-from vtr.errors import DataError, InputError, WorkError
+from vtr.errors import DataError, InputError, VtrError, WorkError
 from vtr.optional import install
 
 T = TypeVar("T")
 URL = re.compile(r"^([a-z0-9+]{2,}):/+")
 ATTEMPTS, FIRST_WAIT_S = 5, 0.5
+MOST = 1_000_000_000  # bytes of a file that is read whole: an index, or what says which videos shards lack
+SILENT_S = 20.0  # that a server over HTTP may send nothing
+SLOWEST = 1000  # bytes a second that it sends after that, at least
 # What tells one version of a file from another, in the words of the systems that fsspec speaks to.
 VERSION = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "created", "generation", "md5Hash")
 
@@ -47,17 +51,21 @@ class Remote:
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
         self.folder = cache_folder() / name
         self._written = 0
+        self._ranges = False  # whether its server has been seen to serve them
 
     def fetch_whole(self, name: str) -> None:
         """Brings the file `name` into `folder`, unless the very one is there. Raises DataError when there is none."""
-        info = self._tried(f"{self.url}/{name}", lambda fs, path: fs.info(f"{path}/{name}"), missing=name)
+        url, most = f"{self.url}/{name}", bounds.at_most(MOST)
+        info = self._tried(url, lambda fs, path: fs.info(f"{path}/{name}"), name, patient=False)
+        if (info.get("size") or 0) > most:
+            raise longer(url, most)
         version = {key: str(info[key]) for key in VERSION if info.get(key) is not None}
         path, stamp = self.folder / name, self.folder / f"{name}.version"
         if version.keys() - {"size"} and path.is_file() and stamp.is_file():
             here = json.dumps({**version, "sha256": sha256(path)})  # bytes rot here, too
             if stamp.read_text(encoding="utf-8", errors="replace") == here:
                 return
-        data = self._tried(f"{self.url}/{name}", lambda fs, path: fs.cat_file(f"{path}/{name}"), missing=name)
+        data = self._tried(url, lambda fs, path: fs.cat_file(f"{path}/{name}"), name, patient=False)
         self.folder.mkdir(parents=True, exist_ok=True)
         come = json.dumps({**version, "sha256": hashlib.sha256(data).hexdigest()})
         write_bytes(path, data)
@@ -68,7 +76,7 @@ class Remote:
 
         What is not as it was written, there or as it came, is fetched once again and never kept; after that it is
         handed out as it is, fewer bytes where the tar ends. Raises WorkError when they cannot be had after several
-        attempts.
+        attempts, or the server sends more than was asked for.
         """
         folder = self.folder / digest[:16] / shard
         found: dict[Member, bytes] = {}
@@ -94,15 +102,18 @@ class Remote:
     def _fetch(self, shard: str, members: Sequence[Member]) -> list[bytes]:
         """The bytes of `members` as they come from the URL."""
         url = f"{self.url}/{shard}"
+        if not self._ranges and len(members) > 1:  # a server without ranges would send the tar once for each
+            return [*self._fetch(shard, members[:1]), *self._fetch(shard, members[1:])]
         starts, ends = [one.offset for one in members], [one.offset + one.size for one in members]
         got: list[bytes] = self._tried(
             url,
             lambda fs, path: fs.cat_ranges([f"{path}/{shard}"] * len(members), starts, ends, on_error="raise"),
-            missing=shard,
+            shard,
         )
         for one, data in zip(members, got, strict=True):
             if len(data) > one.size:
-                raise WorkError(f"{url} came whole: its server does not serve byte ranges", "copy the shards here")
+                raise came_whole(url)
+        self._ranges = True
         return got
 
     def _keep(self, path: Path, data: bytes) -> None:
@@ -118,21 +129,26 @@ class Remote:
             self._written = 0
             shrink(cache_folder(), limit)
 
-    def _tried(self, what: str, work: Callable[[Any, str], T], missing: str) -> T:
-        """`work(file system, path)`, again after a pause where that may help."""
+    def _tried(self, what: str, work: Callable[[Any, str], T], missing: str, *, patient: bool = True) -> T:
+        """`work(file system, path)`, again after a pause where that may help; of what hangs only if `patient`."""
         wait = FIRST_WAIT_S
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return work(*self._open())
-            except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-                why = "may not be read" if isinstance(error, PermissionError) else "is not there"
-                raise DataError(f"{what} {why}", f"see that the URL is a shard directory with {missing}") from error
-            except InputError:
+            except VtrError:
                 raise
             except Exception as error:  # each file system has its own errors
-                if attempt == ATTEMPTS:
+                # fsspec calls a file missing, too, of which an HTTP server does not tell in time.
+                cause = error.__cause__ if isinstance(error.__cause__, TimeoutError) else error
+                hangs = isinstance(cause, TimeoutError)
+                if isinstance(cause, FileNotFoundError | PermissionError | NotADirectoryError):
+                    why = "may not be read" if isinstance(cause, PermissionError) else "is not there"
+                    raise DataError(f"{what} {why}", f"see that the URL is a shard directory with {missing}") from error
+                if attempt == ATTEMPTS or (hangs and not patient):
+                    slow = f"no byte in {SILENT_S:g} s, or fewer than {SLOWEST} in each: " if hangs else ""
                     raise WorkError(
-                        f"{what} could not be read in {ATTEMPTS} attempts: {type(error).__name__}: {error}",
+                        f"{what} could not be read in {attempt} attempt{'s' * (attempt > 1)}: "
+                        f"{slow}{type(cause).__name__}: {cause}",
                         "see whether the network is well; the same command goes on where it stopped",
                     ) from error
                 time.sleep(wait)
@@ -144,7 +160,12 @@ class Remote:
             try:
                 import fsspec
 
-                fs, path = fsspec.url_to_fs(self.url, skip_instance_cache=True)
+                options = {}
+                if self.url.startswith(("http://", "https://")):
+                    from vtr.data.answers import client
+
+                    options["get_client"] = client
+                fs, path = fsspec.url_to_fs(self.url, skip_instance_cache=True, **options)
             except (ImportError, ValueError) as error:
                 raise InputError(f"{self.url} cannot be opened: {error}", install("remote")) from error
             self._fs = os.getpid(), fs, path
@@ -152,6 +173,16 @@ class Remote:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Remote, (self.url,)
+
+
+def came_whole(url: str) -> WorkError:
+    """What to say where more came than the range that was asked for."""
+    return WorkError(f"{url} came whole: its server does not serve byte ranges", "copy the shards here")
+
+
+def longer(url: str, most: int) -> WorkError:
+    """What to say of a file, to be read whole, that has more than `most` bytes."""
+    return WorkError(f"{url} has more than {most / 1e9:g} GB", bounds.HINT)
 
 
 def _piece(member: Member) -> str:
