@@ -38,6 +38,18 @@ def test_hostile_lines_are_told_in_words(tmp_path: Path, line: str, words: str) 
         read("table", str(tmp_path / "t.jsonl"), ReaderOptions())
 
 
+def test_a_column_for_each_row_is_refused_before_it_takes_all_memory(tmp_path: Path) -> None:
+    def lines(rows: int) -> str:
+        return "".join(f'{{"video": "a.mp4", "caption": "c", "n{row}": 1}}\n' for row in range(rows))
+
+    with pytest.raises(
+        DataError, match=r"4000 values of metadata, and .* more than 10000000: rows of 'a\.mp4'(?s:.*)--limits 10"
+    ):
+        table(tmp_path / "wide.jsonl", lines(4000))
+    [one] = table(tmp_path / "some.jsonl", lines(200))
+    assert one.meta["n7"] == [None] * 7 + [1] + [None] * 192
+
+
 def test_rows_of_one_video_gather_in_order(tmp_path: Path) -> None:
     samples = table(
         tmp_path / "t.csv",

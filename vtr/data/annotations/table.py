@@ -41,6 +41,7 @@ NEEDED = ("video", "caption")
 RESERVED = (*NEEDED, "key", "split")
 MEANT = frozenset(("set", "subset", "partition", "fold"))  # what else a column of splits may be called
 DEEPEST = 50  # lists and objects of a jsonl or parquet value, one in another
+SPREAD, SPREAD_TIMES = 10_000_000, 10  # values of metadata of a table in all, or times those that stand in it
 BOTTOM = 200  # which Python's own stack and that of its JSON bear
 
 
@@ -82,6 +83,7 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
     if "split" not in columns:
         _label(groups, columns, source, options)
     root = options.root if options.root is not None else path.parent
+    _check_spread(groups, source)
     samples = [_sample(group, root) for group in groups.values()]
     if options.root is None:  # a table comes with the folder around it, --root is the user's own word
         relative = [group for group in groups.values() if not Path(group.video).is_absolute()]
@@ -109,6 +111,21 @@ def _label(groups: dict[str, _Group], columns: set[str], source: str, options: R
     for group in groups.values():
         group.split = options.split
     options.announce(f"{source} has no column 'split': all its videos are taken as {options.split}")
+
+
+def _check_spread(groups: dict[str, _Group], source: str) -> None:
+    """Raises DataError where a list of a value a row, for each column, would hold far more than the table does."""
+    given = sum(len(meta) for group in groups.values() for meta in group.meta)
+    most, made = bounds.at_most(max(SPREAD, SPREAD_TIMES * given)), 0
+    for group in groups.values():
+        if len(group.meta) > 1:
+            made += len(group.meta) * len({name for meta in group.meta for name in meta})
+        if made > most:
+            raise DataError(
+                f"{source} has {given} values of metadata, and with one for each row and column of a video there would "
+                f"be more than {most}: rows of {group.video!r} have columns of their own",
+                f"give all rows of a video the same columns; {bounds.HINT}",
+            )
 
 
 def _gather(groups: dict[str, _Group], row: dict[str, Any], where: str) -> None:
