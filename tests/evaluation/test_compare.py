@@ -157,8 +157,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
 def test_ranks_that_unfold_to_far_more_than_their_file_are_refused(tmp_path):
     a = results(tmp_path, 1, 1.0, videos=20)
     beside = result.ranks_path(a)
-    sound, rows = pq.read_table(beside), 2_100_000
-    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), ["x" * 500])
+    sound, rows = pq.read_table(beside), 30_000
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), ["x" * 40_000])
     few = sound.take(np.zeros(rows, np.int8))
     whole = few.set_column(few.schema.get_field_index("text"), "text", texts)
     pq.write_table(whole, beside, compression="zstd", store_schema=False)
