@@ -449,6 +449,17 @@ def test_a_torn_part_is_embedded_anew(run: Path, shards: Path, tmp_path: Path) -
     assert files_of(tmp_path / "e") == whole
 
 
+def test_torn_vectors_are_embedded_anew(run: Path, test_shards: Path, tmp_path: Path) -> None:
+    how = {"format": "npy", "captions": True, **HOW}
+    api.embed(run, test_shards, tmp_path / "e", **how)
+    whole = files_of(tmp_path / "e")
+    for name, change in (("img_emb", b"\x93NUMPY"), ("text_emb", None)):
+        file = tmp_path / "e" / name / f"{name}_00000.npy"
+        file.write_bytes(change or file.read_bytes()[:-3])
+        assert api.embed(run, test_shards, tmp_path / "e", **how).added == 1
+        assert files_of(tmp_path / "e") == whole
+
+
 def test_other_models_and_options_are_told_apart(run: Path, shards: Path, tmp_path: Path) -> None:
     from vtr import checkpoint
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from index_helpers import build, content
 
-from vtr.data import index_file
+from vtr.data import index_file, stored
 from vtr.data.index import ShardIndex
 from vtr.data.index_file import Shard
 from vtr.data.limits import Limits
@@ -231,6 +231,65 @@ def test_an_index_of_columns_that_are_not_known(tmp_path: Path) -> None:
             ShardIndex.open(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("samples", 2, r"damaged: it counts 2 samples in 000000\.tar and has 3 of them\n.*inspect DIR --index"),
+        ("samples", 2**62, r"damaged: it counts 4611686018427387904 samples in 000000\.tar"),
+        ("samples", -3, "does not say which tars it is of"),
+        ("samples", 10**30, "does not say which tars it is of"),
+        ("bytes", 10**30, "does not say which tars it is of"),
+        ("bytes", -1, "does not say which tars it is of"),
+    ],
+)
+def test_numbers_of_the_metadata_are_not_believed(tmp_path: Path, key: str, value: int, told: str) -> None:
+    build(tmp_path)
+    path = tmp_path / index_file.NAME
+    table = pq.read_table(path)
+    meta = json.loads(table.schema.metadata[index_file.META])
+    meta["shards"][0][key] = value
+    pq.write_table(table.replace_schema_metadata({index_file.META: json.dumps(meta)}), path)
+    with pytest.raises(DataError, match=told):
+        ShardIndex(tmp_path)
+
+
+def changed_rows(root: Path, row: int, **values: Any) -> None:
+    """Writes other values into a row of the index in `root`."""
+    path = root / index_file.NAME
+    header, table = index_file.read_whole(path)
+    rows = table.to_pylist()
+    rows[row].update(values)
+    index_file.write_index(path, index_file.rows_to_table(rows), header.shards)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"frames": 0}, "sample 2 has 0 frames, at least 1 was wanted"),
+        ({"frames": -7}, "sample 2 has -7 frames, at least 1 was wanted"),
+        ({"frames": 2**31 - 1, "store": "frames"}, "sample 2 has 2147483647 frames in 2 members"),
+        ({"frames": 2**31 - 1, "decoder": "image"}, "sample 2 has 2147483647 frames in 2 members"),
+    ],
+)
+def test_numbers_of_frames_that_cannot_be(tmp_path: Path, values: dict[str, Any], told: str) -> None:
+    build(tmp_path)
+    changed_rows(tmp_path, 2, **values)
+    with pytest.raises(DataError, match=rf"index\.parquet is damaged: {told}\n.*vtr inspect DIR --index"):
+        ShardIndex(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [({"store": "frames", "decoder": "jpeg"}, r"0000\.jpg"), ({"decoder": "image"}, "image")],
+)
+def test_pictures_that_are_not_there(tmp_path: Path, values: dict[str, Any], what: str) -> None:
+    build(tmp_path)
+    changed_rows(tmp_path, 0, frames=1, **values)
+    with pytest.raises(VideoError, match=rf"k0 has no member {what}, which its index says.*\n.*inspect DIR") as caught:
+        stored.fetch(ShardIndex(tmp_path), 0, [0])
+    assert caught.value.kind == "corrupt"
+
+
 PAGE = Path(__file__).parents[2] / "docs/data.md"
 
 
@@ -306,7 +365,7 @@ def test_several_row_groups(tmp_path: Path) -> None:
     }
     for field in index_file.SCHEMA:
         if field.name not in columns:
-            columns[field.name] = pa.array(["x"] * samples) if field.type == pa.string() else pa.array(count % 100)
+            columns[field.name] = pa.array(["x"] * samples) if field.type == pa.string() else pa.array(1 + count % 100)
     table = pa.table([columns[f.name].cast(f.type) for f in index_file.SCHEMA], schema=index_file.SCHEMA)
     shards = [Shard(f"{n:06d}.tar", 1 << 30, per_shard) for n in range(samples // per_shard)]
     index_file.write_index(tmp_path / index_file.NAME, table, shards)
@@ -317,7 +376,7 @@ def test_several_row_groups(tmp_path: Path) -> None:
         assert index.shard_of[i] == i // per_shard
         assert [m.offset for m in index.members(i)] == [2 * i, 2 * i + 1]
         assert [m.ext for m in index.members(i)] == ["json", "mp4"]
-        assert index.info(i).frames == i % 100
+        assert index.info(i).frames == 1 + i % 100
 
 
 def test_places_take_as_few_bytes_as_the_largest_needs() -> None:

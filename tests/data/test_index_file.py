@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def bomb(tmp_path: Path) -> Path:
     build(tmp_path, samples=1)
     path = tmp_path / index_file.NAME
     _, table = index_file.read_whole(path)
-    meta = pq.read_schema(path).metadata
+    about = json.loads(pq.read_schema(path).metadata[index_file.META])
+    about["shards"][0]["samples"] = 80_000
+    meta = {index_file.META: json.dumps(about)}
     one = index_file.rows_to_table([{**table.to_pylist()[0], "captions": ["c" * 5000]}] * 2000)
     with pq.ParquetWriter(path, one.schema.with_metadata(meta), compression="zstd", write_statistics=False) as file:
         for _ in range(40):

@@ -12,7 +12,9 @@ from test_evaluation import CPU, coco, sharded
 
 from vtr import api
 from vtr.data import synthetic
+from vtr.data.index import ShardIndex
 from vtr.errors import DataError
+from vtr.evaluation import lost
 from vtr.retrieval import protocols, rows
 
 
@@ -76,6 +78,13 @@ def test_what_was_lost_at_sharding_is_expected_and_named(run, tmp_path, monkeypa
         (tmp_path / "less" / name).write_text(text)
         with pytest.raises(DataError, match=rf"{name} is damaged"):
             api.evaluate(run, tmp_path / "less", **CPU)
+    index = ShardIndex.open(tmp_path / "less")
+    for count in ("10000000000", "-1", "Infinity", "1.5", "true", '"2"'):
+        (tmp_path / "less" / "manifest.json").write_text(f'{{"skipped": {{"missing": {count}}}}}')
+        with pytest.raises(DataError, match=r"manifest\.json is damaged: it counts .* of the kind 'missing', wanted a"):
+            lost.left_out(index)
+    (tmp_path / "less" / "manifest.json").write_text('{"skipped": {"missing": 1000000000, "no-caption": 7}}')
+    assert lost.left_out(index) == ([], {"missing": 1_000_000_000})
 
 
 def test_a_sample_of_others_that_has_no_caption_is_no_loss(run, tmp_path):

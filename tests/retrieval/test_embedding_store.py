@@ -22,6 +22,7 @@ from vtr.errors import DataError, WorkError
 from vtr.retrieval import parts
 from vtr.retrieval.index import ExactIndex
 from vtr.retrieval.plan import FILES, Options, Part, Plan
+from vtr.retrieval.plan import read as read_plan
 from vtr.retrieval.store import Embeddings, read
 
 LAYOUTS = pytest.mark.parametrize("layout", ["parquet", "npy"])
@@ -202,6 +203,45 @@ def test_a_torn_npy_file_is_named(tmp_path, size):
     file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(DataError, match=r"text_emb_00000\.npy cannot be read as npy"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("as_stored", [False, True])
+def test_an_npz_of_an_npy_files_name(tmp_path, as_stored):
+    write_export(tmp_path, embeddings(captions=0), "npy")
+    with (tmp_path / "img_emb/img_emb_00000.npy").open("wb") as file:
+        np.savez(file, a=np.ones((5, 12), np.float32))
+    with pytest.raises(DataError, match=r"img_emb_00000\.npy cannot be read as npy"):
+        read(tmp_path, as_stored=as_stored)
+
+
+def test_a_part_is_done_when_its_vectors_are_those_of_its_table(tmp_path):
+    write_export(tmp_path, embeddings(), "npy")
+    plan = read_plan(tmp_path)
+    file = tmp_path / "text_emb/text_emb_00000.npy"
+    whole = file.read_bytes()
+    assert parts.is_done(tmp_path, plan, 0)
+    for shape in ((6, 12), (7, 11), (84,)):
+        np.save(file, np.ones(shape, np.float32))
+        assert not parts.is_done(tmp_path, plan, 0)
+    file.write_bytes(whole[:-1])
+    assert not parts.is_done(tmp_path, plan, 0)
+    file.write_bytes(whole)
+    table = tmp_path / "text_metadata/text_metadata_00000.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    assert not parts.is_done(tmp_path, plan, 0)
+
+
+@pytest.mark.parametrize("skipped", [b"{", b"5", b"[5]", b'[{"id": "a"}]', None])
+@LAYOUTS
+def test_a_part_that_does_not_say_what_was_skipped_is_not_done(tmp_path, layout, skipped):
+    last = write_export(tmp_path, embeddings(), layout)[-1]
+    table = pq.read_table(last)
+    labels = {key: value for key, value in table.schema.metadata.items() if key != b"skipped"}
+    plan = read_plan(tmp_path)
+    assert parts.is_done(tmp_path, plan, 0)
+    pq.write_table(table.replace_schema_metadata(labels | ({} if skipped is None else {b"skipped": skipped})), last)
+    assert not parts.is_done(tmp_path, plan, 0)
+    assert len(read(tmp_path)) == 12, "what was skipped is of no use to who reads"
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,10 @@ def test_a_torn_file_and_a_folder_without_texts(tmp_path, embeddings):
     (tmp_path / "text.npy").write_bytes((tmp_path / "text.npy").read_bytes()[:90])
     with pytest.raises(DataError, match="cannot be read as npy"):
         paired.read(tmp_path)
+    with (tmp_path / "text.npy").open("wb") as file:
+        np.savez(file, text=np.ones((7, 8), np.float32))  # numpy would open it, whatever its name
+    with pytest.raises(DataError, match=r"text\.npy cannot be read as npy"):
+        paired.read(tmp_path)
     with pytest.raises(DataError, match="is a file, of several that belong together"):
         paired.read(tmp_path / "video.npy")
     with pytest.raises(DataError, match="of modality 'video' alone, evaluation needs texts and videos"):

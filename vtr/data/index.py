@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vtr.data import index_file, patterns
+from vtr.data.index_check import check as check_rows
 from vtr.data.index_file import Shard
 from vtr.data.order import Part
 from vtr.data.ours import SKIPPED
@@ -86,11 +87,7 @@ class ShardIndex:
         lookup = np.array([places.get(name, -1) for name in shard.dictionary.to_pylist()], np.int32)
         self.shard_of: npt.NDArray[np.int32] = lookup[shard.indices.to_numpy()]
         self._places = Places(self._column)
-        if not self._places.inside(np.array([shard.bytes for shard in self.shards], np.int64), self.shard_of):
-            raise DataError(  # nothing but a part of a tar that the index names is ever read
-                f"{self.root / index_file.NAME} is damaged: it has members outside of its tars",
-                "make it anew: vtr inspect DIR --index",
-            )
+        check_rows(self.root / index_file.NAME, self.shards, self.shard_of, self._places, self._column)
 
     @classmethod
     def open(cls, root: Path | str) -> ShardIndex:

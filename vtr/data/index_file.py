@@ -174,7 +174,7 @@ def read_header(path: Path) -> Header:
     try:
         digest, shards = str(meta["digest"]), tuple(Shard(**shard) for shard in meta["shards"])
         limits = limits_of({str(name): operator.index(value) for name, value in meta.get("limits", {}).items()})
-        sound = all(type(s.name) is str and type(s.bytes) is int and type(s.samples) is int for s in shards)
+        sound = all(type(s.name) is str and _counts(s.bytes) and _counts(s.samples) for s in shards)
         read_with = {str(name): str(value) for name, value in meta.get("read_with", {}).items()}
     except (KeyError, TypeError, AttributeError):
         sound = False
@@ -186,6 +186,10 @@ def read_header(path: Path) -> Header:
                 f"{path} names a tar outside of its directory: {shard.name!r}", "make it anew: vtr inspect DIR --index"
             )
     return Header(digest, shards, limits, read_with)
+
+
+def _counts(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
 
 
 def read_whole(path: Path) -> tuple[Header, pa.Table]:

@@ -39,6 +39,10 @@ class Places:
             if exts is None or name in exts  # before the rest, for of many stored frames few are wanted
         ]
 
+    def counts(self) -> npt.NDArray[np.int32]:
+        """(N,) how many members each sample has."""
+        return np.diff(self._starts)
+
     def sums(self, first: int, end: int) -> npt.NDArray[np.uint32]:
         """The CRC-32 of all members of the samples `first` to `end` - 1, in their order."""
         return self._crc32[self._starts[first] : self._starts[end]]

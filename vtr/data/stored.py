@@ -40,7 +40,7 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
     """Reads what the frames `numbers` of sample `i` need; they count from 0 to `index.fact(i, "frames")`.
 
     `decoder` "pyav" takes PyAV where sharding has found decord right. Raises VideoError: `no-frames` for a number past
-    the end, `corrupt` or `truncated` for bytes that are not those that were written.
+    the end, `corrupt` or `truncated` for bytes that are not those that were written, or not there at all.
     """
     wanted = tuple(int(number) for number in numbers)
     stored, own = index.fact(i, "store"), index.fact(i, "decoder")
@@ -53,11 +53,22 @@ def fetch(index: Samples, i: int, numbers: Sequence[int], decoder: str = "auto")
                 "no-frames", f"{index.key(i)} has {count} stored frames, number {number} was asked for", "ask for fewer"
             )
     if stored != "frames":
-        ext = next(member.ext for member in index.members(i) if member.ext.rsplit(".", 1)[-1] in IMAGE_EXTS)
+        ext = next((one.ext for one in index.members(i) if one.ext.rsplit(".", 1)[-1] in IMAGE_EXTS), None)
+        if ext is None:
+            raise _without(index, i, "image")
         return Encoded("image", (index.read(i, [ext])[ext],), wanted, index.limits)
     pictures = index.read(i, {f"{number:04d}.jpg" for number in wanted})
-    parts = [pictures[f"{number:04d}.jpg"] for number in sorted(set(wanted))]
+    parts = []
+    for number in sorted(set(wanted)):
+        if (name := f"{number:04d}.jpg") not in pictures:
+            raise _without(index, i, name)
+        parts.append(pictures[name])
     return Encoded("jpeg", tuple(parts), wanted, index.limits)
+
+
+def _without(index: Samples, i: int, what: str) -> VideoError:
+    hint = "make the index of its directory anew: vtr inspect DIR --index"
+    return VideoError("corrupt", f"{index.key(i)} has no member {what}, which its index says it has", hint)
 
 
 def decode(encoded: Encoded, at_least: int = 0, shrink: Shrink | None = None) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,25 +13,34 @@ from vtr.errors import DataError
 if TYPE_CHECKING:
     from vtr.data.index import ShardIndex
 
+MOST = 1_000_000_000  # videos of a kind that a manifest may count
 HARMLESS = "no-caption"  # no loss to a test set
 BARE = " has no caption"  # what the index of others' tars says of such a sample, which it calls `incomplete`
 
 
-def left_out(index: ShardIndex) -> list[tuple[str, str]]:
-    """(name, kind) of each video, as `skipped.jsonl` beside the tars has them, or as the manifest counts them: then
-    without a name.
+def left_out(index: ShardIndex) -> tuple[list[str], Counter[str]]:
+    """Names of the videos, and how many there are of each kind, as `skipped.jsonl` beside the tars has them, or as the
+    manifest counts them: then without names.
 
     Raises DataError: either is damaged.
     """
     if (listed := beside(index, SKIPPED)) is not None:
-        return [(name, kind) for name, kind, why in _entries(listed) if not _harmless(kind, why)]
+        found = [(name, kind) for name, kind, why in _entries(listed) if not _harmless(kind, why)]
+        return [name for name, _ in found if name], Counter(kind for _, kind in found)
     if (manifest := beside(index, MANIFEST)) is None:
-        return []
+        return [], Counter()
     try:
-        counts = {str(kind): int(n) for kind, n in plainjson.load(manifest)["skipped"].items()}
+        counts = dict(plainjson.load(manifest)["skipped"].items())
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{manifest} is damaged", "shard again") from error
-    return [("", kind) for kind, n in counts.items() for _ in range(n) if kind != HARMLESS]
+    for kind, count in counts.items():
+        if type(count) is not int or not 0 <= count <= MOST:
+            raise DataError(
+                f"{manifest} is damaged: it counts {str(count)[:20]} skipped videos of the kind {str(kind)[:40]!r}, "
+                f"wanted a number from 0 to {MOST}",
+                "shard again",
+            )
+    return [], Counter({kind: count for kind, count in counts.items() if kind != HARMLESS and count})
 
 
 def beside(index: ShardIndex, name: str) -> Path | None:

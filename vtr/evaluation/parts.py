@@ -69,12 +69,12 @@ def embedded(
     own = [index.captions(i) for i in range(len(index))]
     labels, still = index.facts("split"), index.facts("decoder") == IMAGE
     split = protocols.split_of(protocol, labels.tolist())
-    gone = left_out(index)
+    names, kinds = left_out(index)
 
     def check(rows: NDArray[np.int64], captions: list[list[str]], lost: int = 0) -> TestSet:
         return protocols.check(
             protocol, rule, split, _counts(rule, captions), most_captions=max(map(len, captions)),
-            labels=labels[rows].tolist(), images=int(still[rows].sum()), lost=lost, left_out=len(gone),
+            labels=labels[rows].tolist(), images=int(still[rows].sum()), lost=lost, left_out=kinds.total(),
             allow_partial=asked.allow_partial,
         )  # fmt: skip
 
@@ -105,14 +105,14 @@ def embedded(
             loaded, by, pair, index, seen.rows, asked.vtm_top or rerank.TOP, batch, workers, progress
         )
         spent += more
-    manifest, gone = beside(index, MANIFEST), seen.unread + gone
+    manifest = beside(index, MANIFEST)
     return Part(
         scored=score.Part(pair, found.split, rule == "classes", views, matches),
         found=found,
         index=index,
         rows=seen.rows,
-        lost=dict(Counter(kind for _, kind in gone)),
-        lost_names=tuple(name for name, _ in gone if name),
+        lost=dict(Counter(kind for _, kind in seen.unread) + kinds),
+        lost_names=(*(name for name, _ in seen.unread if name), *names),
         manifest_sha256=None if manifest is None else sha256(manifest),
         captions_full=_full(loaded, texts),
         encode_s=seen.encode_s + spent,

@@ -70,7 +70,7 @@ def _rows(directory: Path, plan: Plan, number: int) -> Embeddings | None:
         found = []
         for vectors, table in zip(files[::2], files[1::2], strict=True):
             kind = TEXT if vectors.parent.name == npy.FOLDERS[TEXT] else VIDEO
-            stored = np.load(vectors, allow_pickle=False).astype(np.float32, copy=False)
+            stored = npy.load(vectors).astype(np.float32, copy=False)
             found.append(described(table, read_table(table), stored, kind))
         return concatenated(found, found[0].meta)
     except (DataError, OSError, ValueError, EOFError):

@@ -108,15 +108,25 @@ def _manifest(directory: Path) -> dict[str, dict[str, Any]] | None:
         raise DataError(f"{path} is no manifest of embeddings: {error}", "embed again") from error
 
 
-def _load(file: Path, *, mapped: bool, as_stored: bool) -> Floats:
-    try:
-        array: Floats = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+def load(file: Path, *, mapped: bool = False) -> Floats:
+    """The floats (rows, dimensions) of an npy file, as they are stored. Raises DataError: torn, or of another kind."""
+    try:  # not np.load, which takes an npz of any name
+        if mapped:
+            array: Floats = np.lib.format.open_memmap(file, mode="r")
+        else:
+            with file.open("rb") as opened:
+                array = np.lib.format.read_array(opened, allow_pickle=False)
     except Exception as error:  # numpy parses the header as Python literals, with every error that they have
         raise DataError(
             f"{file} cannot be read as npy: {error}", "it is torn or of another kind: delete it, then embed again"
         ) from error
     if array.ndim != 2 or array.dtype.kind != "f":
         raise DataError(f"{file} has shape {array.shape} and type {array.dtype}, wanted floats (rows, dimensions)")
+    return array
+
+
+def _load(file: Path, *, mapped: bool, as_stored: bool) -> Floats:
+    array = load(file, mapped=mapped)
     native = np.dtype(np.float16 if as_stored and array.dtype.itemsize == 2 else np.float32)
     return array if array.dtype == native else array.astype(native)
 

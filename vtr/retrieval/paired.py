@@ -181,7 +181,7 @@ def _plain(directory: Path) -> Paired:
 def array(path: Path, kinds: str, ndim: int, wanted: str) -> NDArray[Any]:
     """The npy file, mapped. Raises DataError: torn, or not of the wanted kind and number of dimensions."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # np.load takes an npz too
     except Exception as error:  # numpy parses the header as Python literals, with every error that they have
         raise DataError(f"{path} cannot be read as npy: {error}", "write it anew with numpy.save") from error
     if array.ndim != ndim or array.dtype.kind not in kinds or not array.size:

@@ -9,7 +9,7 @@ The last file of a part carries its digest and what had to be skipped, in its sc
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,49 @@ def files_of(directory: Path, plan: Plan, number: int) -> list[Path]:
 
 
 def is_done(directory: Path, plan: Plan, number: int) -> bool:
-    """Whether part `number` is there, made of what the plan says."""
+    """Whether part `number` is there, whole, made of what the plan says; False for one that is torn.
+
+    Raises DataError: a file of it may not be read.
+    """
+    if not _says_so(directory, plan, number):
+        return False
+    files = files_of(directory, plan, number)
+    labels = _labels(files[-1])
+    if _skipped(labels) is None:
+        return False
+    pairs = zip(files[::2], files[1::2], strict=True) if plan.options.layout == "npy" else ()
+    return all(_fit(vectors, table, labels.get("dim")) for vectors, table in pairs)
+
+
+def _says_so(directory: Path, plan: Plan, number: int) -> bool:
+    """What `is_done` says, by the names of the files and the digest in the last of them alone."""
     files = files_of(directory, plan, number)
     return all(file.is_file() for file in files) and _labels(files[-1]).get(DIGEST) == plan.parts[number].digest(plan)
+
+
+def _fit(vectors: Path, table: Path, dim: str | None) -> bool:
+    """Whether a file of vectors has a row for each of its table, and the dimensions that its export says."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with vectors.open("rb"):  # only that it may be read
+            pass
+        rows, dimensions = npy.load(vectors, mapped=True).shape
+        return (rows, str(dimensions)) == (pq.read_metadata(table).num_rows, dim)
+    except PermissionError as error:
+        raise _unreadable(Path(error.filename or vectors), error) from error
+    except (DataError, OSError, pa.ArrowException):
+        return False
+
+
+def _skipped(labels: Mapping[str, str]) -> list[dict[str, str]] | None:
+    """What the schema of a part says was skipped, {id, kind, message} each; None where that cannot be read."""
+    try:
+        found = plainjson.loads(labels[SKIPPED])
+        return [{key: str(entry[key]) for key in ("id", "kind", "message")} for entry in found]
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def write(directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: list[dict[str, str]]) -> None:
@@ -75,14 +115,14 @@ def finish(directory: Path, plan: Plan) -> list[dict[str, str]]:
     """Writes what is said of the export as a whole, and returns what was skipped: {id, kind, message} each."""
     files = [files_of(directory, plan, number) for number in range(len(plan.parts))]
     labels = [_labels(several[-1]) for several in files]
-    skipped = [entry for label in labels for entry in plainjson.loads(label[SKIPPED])]
+    skipped = [entry for label in labels for entry in _skipped(label) or []]
     if skipped:
         write_bytes(directory / SKIPPED_FILE, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
     else:
         (directory / SKIPPED_FILE).unlink(missing_ok=True)
     if plan.options.layout == "npy":
         counts = {
-            file.relative_to(directory).as_posix(): len(np.load(file, mmap_mode="r", allow_pickle=False))
+            file.relative_to(directory).as_posix(): len(npy.load(file, mapped=True))
             for several in files
             for file in several
             if file.suffix == ".npy"
@@ -98,7 +138,8 @@ def check_whole(directory: Path) -> None:
     plan = read(directory)
     if plan is None:
         return
-    left = [number for number in range(len(plan.parts)) if not is_done(directory, plan, number)]
+    # Reading opens the vectors themselves, and names the file that is torn.
+    left = [number for number in range(len(plan.parts)) if not _says_so(directory, plan, number)]
     if left:
         raise DataError(
             f"{directory} is not embedded to the end: {len(left)} of {len(plan.parts)} parts are missing, the first is "
@@ -124,9 +165,13 @@ def _labels(path: Path) -> dict[str, Any]:
             for key, value in (pq.read_schema(path).metadata or {}).items()
         }
     except PermissionError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", "see that you may read it") from error
+        raise _unreadable(path, error) from error
     except (OSError, pa.ArrowException):
         return {}
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror}", "see that you may read it")
 
 
 def count(directory: Path, plan: Plan, numbers: Sequence[int]) -> tuple[int, int]:
