@@ -158,3 +158,18 @@ def test_a_run_whose_parts_disagree(tmp_path: Path, nano: Path, words) -> None:
     (path / checkpoint.CONFIG).unlink()
     with pytest.raises(RunError, match=r"no checkpoint that is whole: .*config\.toml is missing"):
         build.load_parts(tmp_path)
+
+
+@pytest.mark.parametrize("huge", [{"depth": 5000, "width": 4096}, {"text_depth": 5000, "text_width": 4096}])
+def test_a_config_far_larger_than_its_weights_makes_no_model(
+    huge: dict[str, int], words, tmp_path: Path, nano: Path
+) -> None:
+    config = recipe.load(str(nano))
+    path, _ = write(tmp_path, config, words)
+    large = dataclasses.replace(config, model=dataclasses.replace(config.model, **huge))
+    (path / checkpoint.CONFIG).write_text(recipe.to_toml(large))
+    hashes = json.loads((path / checkpoint.HASHES).read_text())
+    hashes[checkpoint.CONFIG] = checkpoint.sha256(path / checkpoint.CONFIG)
+    (path / checkpoint.HASHES).write_text(json.dumps(hashes))
+    with pytest.raises(RunError, match=r"model\.safetensors has \d+ numbers, and the model of config\.toml more than"):
+        build.load_parts(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -164,6 +165,7 @@ def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
     folder = checkpoint.resolve(path)
     try:
         config = recipe.load(str(folder / checkpoint.CONFIG))
+        _check_size(config.model, folder / checkpoint.WEIGHTS)
         words = tokenizers.load(folder / runfiles.TOKENIZER, config.data.words, fixed=config.data.fixed_length)
         model = make_model(config, words, kept=folder)
         matching(model, load_file(folder / checkpoint.WEIGHTS), str(folder))
@@ -173,6 +175,22 @@ def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
             f"{folder} cannot be loaded: {why}", "it was made by another version, or changed since"
         ) from error
     return config, model, words, folder
+
+
+def _check_size(model: ModelConfig, weights: Path) -> None:
+    """Raises ConfigError, before a model is made, where the config has far more numbers than the weights."""
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        held = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    least = model.width * max(model.depth * model.width, model.patch**2 * model.tubelet)  # far less than there are
+    if model.kind == "dual" and not model.text:
+        least = max(least, model.text_depth * model.text_width**2)
+    if least > held:
+        raise ConfigError(
+            f"{weights.name} has {held} numbers, and the model of {checkpoint.CONFIG} more than {least}",
+            "take the two files from one run",
+        )
 
 
 def load_source(source: Path | str) -> Source:
