@@ -265,7 +265,7 @@ def test_who_can_be_fed(out: Path) -> None:
     assert not good["streams_in_webdataset"], "three shards for six workers"
     more = feed(index, 1, 1, batch_size=96, frames=2)
     assert (more["ok"], more["frames"], more["steps_per_epoch"]) == (True, 2, 1), "a step has no more than there are"
-    assert more["s_per_batch"] == pytest.approx(7 / more["clips_per_s"], rel=0.01)
+    assert more["s_per_batch"] == pytest.approx(7 / more["clips_per_s"], rel=0.05)  # both are rounded
     for numbers, words in (
         ({"num_processes": 0, "workers": 1}, "--num-processes is 0"),
         ({"num_processes": 1, "workers": -1}, "--workers is -1"),
