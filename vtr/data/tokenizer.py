@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vtr import plainjson
+from vtr.data import lengthening
 from vtr.errors import ConfigError, DataError, WorkError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class CaptionTokenizer:
         mask = backend.token_to_id(special["mask_token"]) if "mask_token" in special else None
         if pad is None:
             raise DataError(f"the tokenizer has no padding token {padding!r}", "choose another model.text")
+        lengthening.check(backend)
         self.pad_id: int = pad
         # A tokenizer without a mask token (CLIP's) hides words behind its padding or unknown token.
         self.mask_id: int = pad if mask is None else mask

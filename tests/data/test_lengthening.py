@@ -1,0 +1,50 @@
+"""Tokenizers whose rules would make much of little."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, processors
+
+from vtr.data import lengthening, tokenizer
+from vtr.errors import DataError
+
+CAPTIONS = ["a red circle", "a star"]
+
+
+def backend(normalizer: normalizers.Normalizer | None = None, *, tokens: int = 1) -> Tokenizer:
+    made = Tokenizer(models.WordLevel({"a": 0, "[PAD]": 1}, "[PAD]"))
+    if normalizer is not None:
+        made.normalizer = normalizer
+    made.post_processor = processors.TemplateProcessing(
+        single=["[PAD]"] * tokens + ["$A"], special_tokens=[("[PAD]", 1)]
+    )
+    return made
+
+
+@pytest.mark.parametrize("pattern", ["a", Regex("a*")])
+def test_letters_that_become_ten_over_and_over(pattern: str | Regex) -> None:
+    ten = normalizers.Replace(pattern, "a" * 10)
+    tokenizer.CaptionTokenizer(backend(normalizers.Sequence([ten] * 2)), {"pad_token": "[PAD]"})
+    rules = normalizers.Sequence([normalizers.Sequence([ten] * 5), *[ten] * 5])
+    with pytest.raises(DataError, match=r"may make a caption [13]e\+10 times as long, at most 1000 is usual"):
+        tokenizer.CaptionTokenizer(backend(rules), {"pad_token": "[PAD]"})
+
+
+def test_what_stands_before_every_caption() -> None:
+    with pytest.raises(DataError, match=r"may make a caption 2e\+03 times as long"):
+        lengthening.check(backend(normalizers.Prepend("_" * 2000)))
+    with pytest.raises(DataError, match=r"the tokenizer adds 2000 tokens to every caption"):
+        lengthening.check(backend(tokens=2000))
+
+
+def test_usual_rules_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = [
+        normalizers.NFKC(),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Lowercase(),
+        normalizers.Prepend("_"),
+    ]
+    lengthening.check(backend(normalizers.Sequence(usual)))
+    lengthening.check(tokenizer.train(CAPTIONS, 12).backend)
+    monkeypatch.setenv("VTR_LIMITS", "10")
+    lengthening.check(backend(normalizers.Prepend("_" * 2000), tokens=2000))

@@ -1,0 +1,61 @@
+"""How much longer the rules of a stranger's tokenizer can make a caption, before any caption meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vtr import bounds
+from vtr.errors import DataError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MOST = 1000  # times a caption's length, and tokens beside those of its words: real ones have 2 to 20, and 1 to 4
+
+
+def check(tokenizer: Tokenizer) -> None:
+    """Raises DataError where rules may make a caption more than `MOST` times as long, or add as many tokens."""
+    times, most = _times(_state(tokenizer.normalizer)), bounds.at_most(MOST)
+    if times > most:
+        raise DataError(
+            f"the tokenizer's rules may make a caption {times:.0e} times as long, at most {most} is usual", bounds.HINT
+        )
+    added = _added(_state(tokenizer.post_processor))
+    if added > most:
+        raise DataError(f"the tokenizer adds {added} tokens to every caption, at most {most} is usual", bounds.HINT)
+
+
+def _state(rule: Any) -> dict[str, Any]:
+    """A rule as it stands in tokenizer.json; empty where there is none."""
+    return {} if rule is None else dict(json.loads(rule.__getstate__()))
+
+
+def _times(rule: Mapping[str, Any]) -> float:
+    """How many times as long a text a normalizer can make."""
+    kind = rule.get("type")
+    if kind == "Sequence":
+        product = 1.0
+        for one in rule["normalizers"]:
+            product *= _times(one)
+        return product
+    if kind == "Prepend":
+        return 1.0 + len(rule["prepend"])
+    if kind == "Replace":
+        said = rule["pattern"].get("String")
+        # An expression can match a single letter, and the nothing between two.
+        return max(1.0, len(rule["content"]) / len(said)) if said else 1.0 + len(rule["content"])
+    return 1.0
+
+
+def _added(rule: Mapping[str, Any]) -> int:
+    """How many tokens, or further copies of the text, a post-processor puts beside a text."""
+    kind = rule.get("type")
+    if kind == "Sequence":
+        return sum(_added(one) for one in rule["processors"])
+    if kind != "TemplateProcessing":
+        return 2
+    tokens = {name: len(token["ids"]) for name, token in rule["special_tokens"].items()}
+    pieces = [piece["SpecialToken"]["id"] if "SpecialToken" in piece else "" for piece in rule["single"]]
+    return sum(tokens.get(name, 1) for name in pieces) - 1  # the text itself is one of them
