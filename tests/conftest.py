@@ -6,12 +6,18 @@ Session fixtures are read-only: a test that damages something copies it first.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+# Children inherit what is ignored, and a shell ignores these for what it starts in the background, or with nohup.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 # Children inherit it: nothing in the tests may reach a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -21,6 +21,7 @@ from shard_helpers import make_samples, tree
 from vtr.data import video
 from vtr.data.annotations import READERS, ReaderOptions, Sample, read, take_census
 from vtr.data.index import ShardIndex
+from vtr.data.loader import ClipDataset, ClipShape
 from vtr.data.manifest import ShardSummary
 from vtr.data.shards import Progress, write_shards
 from vtr.data.store import VideoStore
@@ -307,7 +308,10 @@ def test_without_checking_any_bytes_are_stored(tmp_path: Path) -> None:
         [Sample("x", tmp_path / "x.avi", ("x",), source="x.avi")], tmp_path / "out", store=VideoStore(check=False)
     )
     assert summary.samples == 1
-    assert ShardIndex.open(tmp_path / "out").read(0, ["avi"]) == {"avi": b"not a video"}
+    index = ShardIndex.open(tmp_path / "out")
+    assert index.read(0, ["avi"]) == {"avi": b"not a video"}
+    with pytest.raises(DataError, match=r"x in .*out was stored without being looked at: nobody knows how many frames"):
+        ClipDataset(index, ClipShape(frames=2, size=16, resize=16), training=True)[0, 0]
 
 
 def test_readers_to_tars_in_the_order_of_containers(tmp_path: Path, samples: list[Sample]) -> None:

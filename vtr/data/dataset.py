@@ -26,7 +26,7 @@ from vtr.data.index import IMAGE
 from vtr.data.mixture import Mixture, Samples
 from vtr.data.stored import Pictures, together
 from vtr.data.watch import native
-from vtr.errors import VideoError
+from vtr.errors import DataError, VideoError
 from vtr.rng import generator
 
 TIMED_ONE_IN = 8
@@ -147,6 +147,12 @@ class ClipDataset(Dataset[Item]):
         caption = captions[int(rng.integers(len(captions)))] if rng is not None else captions[0]
         still = self.index.fact(i, "decoder") == IMAGE
         shape, have = self.shape, int(self.index.fact(i, "frames"))
+        if have < 1:
+            raise DataError(
+                f"{self.index.key(i)} in {self.index.where} was stored without being looked at: nobody knows how many "
+                f"frames it has",
+                "shard it anew with VideoStore(check=True)",
+            )
         count = shape.still if still else shape.frames
         numbers = frame_numbers(shape.sampler, have, count, shape.stride, rng).tolist()
         return Draw(i, self.index.key(i), caption, have, numbers, rng)

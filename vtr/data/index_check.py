@@ -31,9 +31,10 @@ def check(
         if shard.samples != count:
             raise _damaged(path, f"it counts {shard.samples} samples in {shard.name} and has {count} of them")
     frames = column("frames").to_numpy()
-    if not bool((frames >= 1).all()):
-        row = int(np.argmin(frames))
-        raise _damaged(path, f"sample {row} has {frames[row]} frames, at least 1 was wanted")
+    few = np.flatnonzero(frames < 1)
+    # Of what was stored without being looked at nothing is known: no frames, and no width.
+    if len(few) and len(few := few[(frames[few] < 0) | (column("width").to_numpy()[few] != 0)]):
+        raise _damaged(path, f"sample {few[0]} has {frames[few[0]]} frames, at least 1 was wanted")
     # Of pictures that are members each there are no more than members; what reads them counts on it.
     pictures = np.zeros(len(frames), bool)
     for name, value in PICTURES.items():
