@@ -25,6 +25,7 @@ from vtr.data import synthetic
 from vtr.errors import DataError, InputError, WorkError
 from vtr.retrieval import store
 
+LAYOUTS = [pytest.param("parquet", marks=pytest.mark.slow), "npy"]  # of half a minute each, one by default
 HOW = {"device": "cpu", "precision": "fp32", "batch_size": 4}
 
 
@@ -80,7 +81,7 @@ def test_a_changed_file_is_embedded_anew(run: Path, folder: Path, tmp_path: Path
                                atol=1e-5)  # fmt: skip
 
 
-@pytest.mark.parametrize("layout", ["parquet", "npy"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_rows_of_videos_that_have_gone_stay(run: Path, folder: Path, tmp_path: Path, layout: str) -> None:
     videos = shutil.copytree(folder, tmp_path / "v")
     how = {**HOW, "videos": videos, "captions": True, "segments": "1s/0.5s", "format": layout, "dtype": "float16"}
@@ -310,7 +311,7 @@ def test_captions_of_a_file(run: Path, shards: Path, tmp_path: Path) -> None:
     assert api.embed(run, shards, tmp_path / "e", **HOW).rows == 26
 
 
-@pytest.mark.parametrize("layout", ["parquet", "npy"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_same_bytes_from_one_process_and_three(run: Path, shards: Path, tmp_path: Path, layout: str) -> None:
     how = {**HOW, "format": layout, "captions": True, "dtype": "float16"}
     counted: list[int] = []
@@ -378,7 +379,7 @@ def test_a_process_of_a_launcher_that_fails_ends_the_others_in_words(run: Path, 
     assert "Traceback" not in main + other
 
 
-@pytest.mark.parametrize("layout", ["parquet", "npy"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_killed_and_continued_gives_the_same_bytes(run: Path, folder: Path, tmp_path: Path, layout: str) -> None:
     many = tmp_path / "v"
     for n in range(4):

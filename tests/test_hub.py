@@ -137,7 +137,9 @@ def test_sentence_transformers_gives_equal_vectors(run: Path, clip: Path, tmp_pa
         np.testing.assert_allclose(again.encode(TEXTS), text, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["run", "divided", "unified", "twin"])
+@pytest.mark.parametrize(
+    "name", ["run", *(pytest.param(name, marks=pytest.mark.slow) for name in ("divided", "unified", "twin"))]
+)
 def test_onnx_gives_equal_vectors(request: pytest.FixtureRequest, name: str, clip: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -132,6 +132,7 @@ def before_our_first_line(stderr: str) -> bool:
     return "Traceback" in stderr and not re.search(r'__main__\.py", line \d+, in main', stderr)
 
 
+@pytest.mark.slow
 def test_kill_9_loses_what_was_not_saved_and_no_more(
     nano: Path, shards: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_two_commands_on_one_out(nano: Path, shards: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_take_up_the_run_of_one(nano: Path, shards: Path, run: Path, tmp_path: Path) -> None:
     """Another world size goes on with the same batches; a step's loss is that of the whole batch on every process."""
     out = shutil.copytree(run, tmp_path / "run")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from cli_helpers import VTR
 
 from vtr.data.index import ShardIndex
@@ -31,6 +32,7 @@ def train(nano: Path, shards: Path, out: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_a_bad_sample_is_masked_on_every_process_and_named_once(nano: Path, shards: Path, tmp_path: Path) -> None:
     index = rotten(shards, tmp_path / "s", range(6, 7))
     done = train(nano, tmp_path / "s", tmp_path / "run")
