@@ -87,7 +87,7 @@ class ShardIndex:
         lookup = np.array([places.get(name, -1) for name in shard.dictionary.to_pylist()], np.int32)
         self.shard_of: npt.NDArray[np.int32] = lookup[shard.indices.to_numpy()]
         self._places = Places(self._column)
-        check_rows(self.root / index_file.NAME, self.shards, self.shard_of, self._places, self._column)
+        check_rows(self.root / index_file.NAME, self.shards, self.shard_of, self._places, self._fact_column)
 
     @classmethod
     def open(cls, root: Path | str) -> ShardIndex:
@@ -234,9 +234,7 @@ class ShardIndex:
             raise _changed(self.where)
         found = index_file.read_column(path, name)
         if len(found) != (self._length or len(found)):
-            raise DataError(
-                f"{path} is damaged: {len(found)} values of {name}", "make it anew: vtr inspect DIR --index"
-            )
+            raise DataError(f"{path} is damaged: {len(found)} values of {name}", index_file.ANEW)
         return found if self._rows is None else found.take(self._rows)
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vtr.data.index_file import Shard
+from vtr.data.index_file import ANEW, Shard
 from vtr.data.places import Places
 from vtr.errors import DataError
 
@@ -47,4 +47,4 @@ def check(
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path} is damaged: {what}", "make it anew: vtr inspect DIR --index")
+    return DataError(f"{path} is damaged: {what}", ANEW)

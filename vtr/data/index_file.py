@@ -29,6 +29,7 @@ NAME = "index.parquet"
 FORMAT = 1
 META = b"vtr.index"
 GROUP = 1 << 17  # rows that are written, and read, at a time
+ANEW = "make it anew: vtr inspect DIR --index"  # what to do with an index that cannot be used
 LEAST = 100_000_000  # bytes that any index may unfold to: see `unfolding`
 
 # The members of a sample are four lists side by side, in the order of the tar: `<key>.<member_ext>` has `member_size`
@@ -154,13 +155,11 @@ def read_header(path: Path) -> Header:
         meta = plainjson.loads(schema.metadata[META])
         number = meta["format"]
     except DAMAGE as error:
-        raise DataError(
-            f"{path} is no shard index: {_first_line(error)}", "make it anew: vtr inspect DIR --index"
-        ) from error
+        raise DataError(f"{path} is no shard index: {_first_line(error)}", ANEW) from error
     if number != FORMAT:
         raise DataError(
             f"{path} is an index of format {str(number)[:20]}, this vtr reads format {FORMAT}",
-            "make it anew: vtr inspect DIR --index",
+            ANEW,
         )
     # An index may come from anybody: what is taken from it for a name or a place is looked at before it is used.
     there = schema.names
@@ -169,7 +168,7 @@ def read_header(path: Path) -> Header:
         odd = [*(f"no {name}" for name in known if name not in there), *(name for name in there if name not in known)]
         raise DataError(
             f"{path} has other columns than an index has: {', '.join(odd[:4])[:200] or 'of other types'}",
-            "make it anew: vtr inspect DIR --index",
+            ANEW,
         )
     try:
         digest, shards = str(meta["digest"]), tuple(Shard(**shard) for shard in meta["shards"])
@@ -179,12 +178,10 @@ def read_header(path: Path) -> Header:
     except (KeyError, TypeError, AttributeError):
         sound = False
     if not sound or not re.fullmatch(r"[0-9a-f]{64}", digest):  # the digest names a folder of the cache
-        raise DataError(f"{path} does not say which tars it is of", "make it anew: vtr inspect DIR --index")
+        raise DataError(f"{path} does not say which tars it is of", ANEW)
     for shard in shards:
         if PurePosixPath(shard.name).is_absolute() or ".." in PurePosixPath(shard.name).parts:
-            raise DataError(
-                f"{path} names a tar outside of its directory: {shard.name!r}", "make it anew: vtr inspect DIR --index"
-            )
+            raise DataError(f"{path} names a tar outside of its directory: {shard.name!r}", ANEW)
     return Header(digest, shards, limits, read_with)
 
 
@@ -204,11 +201,11 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
         table = pa.table(plain, SCHEMA.with_metadata(pq.read_schema(path).metadata))
         sound = digest_of(table, header.shards) == header.digest
     except DAMAGE as error:
-        raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
+        raise DataError(f"{path} is damaged: {_first_line(error)}", ANEW) from error
     if not sound:
         raise DataError(
             f"{path} is damaged: its rows are not those that it has the digest of",
-            "make it anew: vtr inspect DIR --index",
+            ANEW,
         )
     return header, table
 
@@ -220,7 +217,7 @@ def read_column(path: Path, name: str) -> pa.Array:
     """
     found = _read(path, name)
     if not len(found) or found.null_count:
-        raise DataError(f"{path} is damaged: its {name} has no values", "make it anew: vtr inspect DIR --index")
+        raise DataError(f"{path} is damaged: its {name} has no values", ANEW)
     return found
 
 
@@ -236,9 +233,9 @@ def _read(path: Path, name: str, *, verify: bool = False) -> pa.Array:
         found = _with_dictionary(found.unify_dictionaries().combine_chunks()) if few else found.combine_chunks()
         found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
     except DataError as error:  # it would unfold to too much
-        raise DataError(error.message, f"make it anew: vtr inspect DIR --index; {error.hint}") from error
+        raise DataError(error.message, f"{ANEW}; {error.hint}") from error
     except DAMAGE as error:
-        raise DataError(f"{path} is damaged: {_first_line(error)}", "make it anew: vtr inspect DIR --index") from error
+        raise DataError(f"{path} is damaged: {_first_line(error)}", ANEW) from error
     return found
 
 
