@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from vtr.models.clip import PREFIX, load_clip
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder, Model
 from vtr.models.joint import UnifiedEncoder
-from vtr.models.text import TextEncoder, check_words, pretrained_text, small_text, text_of
+from vtr.models.size import check_layers, check_numbers, held_in
+from vtr.models.text import TextEncoder, check_words, hub_config, pretrained_text, small_text, text_of
 from vtr.models.tune import add_lora, merge_lora
 from vtr.models.twin import TwinEncoder
 from vtr.models.video import VideoEncoder
@@ -165,10 +166,10 @@ def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
     folder = checkpoint.resolve(path)
     try:
         config = recipe.load(str(folder / checkpoint.CONFIG))
-        _check_size(config.model, folder / checkpoint.WEIGHTS)
         words = tokenizers.load(folder / runfiles.TOKENIZER, config.data.words, fixed=config.data.fixed_length)
-        model = make_model(config, words, kept=folder)
-        matching(model, load_file(folder / checkpoint.WEIGHTS), str(folder))
+        weights = folder / checkpoint.WEIGHTS
+        model = _make(config, words, held_in(weights), weights, kept=folder)
+        matching(model, load_file(weights), str(folder))
     except (OSError, SafetensorError, VtrError) as error:
         why = error.message if isinstance(error, VtrError) else str(error)
         raise RunError(
@@ -177,20 +178,19 @@ def load_parts(path: Path) -> tuple[Config, Model, CaptionTokenizer, Path]:
     return config, model, words, folder
 
 
-def _check_size(model: ModelConfig, weights: Path) -> None:
-    """Raises ConfigError, before a model is made, where the config has far more numbers than the weights."""
-    from safetensors import safe_open
-
-    with safe_open(weights, "pt") as file:
-        held = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    least = model.width * max(model.depth * model.width, model.patch**2 * model.tubelet)  # far less than there are
-    if model.kind == "dual" and not model.text:
-        least = max(least, model.text_depth * model.text_width**2)
-    if least > held:
-        raise ConfigError(
-            f"{weights.name} has {held} numbers, and the model of {checkpoint.CONFIG} more than {least}",
-            "take the two files from one run",
-        )
+def _make(
+    config: Config, words: CaptionTokenizer, held: int, where: Path, kept: Path | None = None, text_config: Any = None
+) -> Model:
+    """`make_model`, for weights of `held` numbers. Raises ConfigError, before it is made, for a far larger one."""
+    check_layers({"model.depth": config.model.depth, "model.text_depth": config.model.text_depth}, str(where))
+    text = text_config
+    if kept is not None and config.model.text and config.model.kind == "dual":
+        text = hub_config(str(kept / runfiles.TEXT))
+    if text is not None:
+        check_layers(text.to_dict(), str(where))
+    make = partial(make_model, config, words, kept, text_config)
+    check_numbers(make, held, str(where))
+    return make()
 
 
 def load_source(source: Path | str) -> Source:
@@ -202,7 +202,8 @@ def load_source(source: Path | str) -> Source:
     name = str(source)
     if is_exported(name):
         exported = open_exported(name)
-        model = make_model(exported.config, exported.tokenizer, text_config=exported.text)
+        held = sum(tensor.numel() for tensor in exported.state.values())
+        model = _make(exported.config, exported.tokenizer, held, exported.path, text_config=exported.text)
         matching(model, exported.state, name)
         return Source(Path(exported.name), exported.config, model, exported.tokenizer, exported.path)
     if not is_released(name):

@@ -11,6 +11,7 @@ from vtr.data import tokenizer as tokenizers
 from vtr.errors import OWN_VECTORS, ConfigError, VtrError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for, missing_directory
 from vtr.models.framewise import FramewiseModel
+from vtr.models.size import check_folder
 
 MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which preprocessor_config.json has
 
@@ -65,6 +66,7 @@ def _load(name: str, source: str) -> tuple[Any, Mapping[str, Any]]:
             f"{name} could not be loaded: there is no directory {source}",
             "give one that save_pretrained made, or ORG/NAME of the model hub",
         )
+    check_folder(Path(source))
     # It counts its attempts at the hub aloud; what came of them is told in one line.
     told = logging.getLogger("huggingface_hub.utils._http")
     before = told.level

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for
 from vtr.models.framewise import FramewiseModel
+from vtr.models.size import check_folder
 from vtr.optional import library
 
 WAYS = {"shortest": "crop", "squash": "squeeze"}
@@ -80,6 +82,9 @@ def open_openclip(named: Named) -> ImageText:
     try:
         _refuse_code(named, target)
         with _quiet():
+            if target.startswith("local-dir:"):
+                make = partial(open_clip.create_model, target, load_weights=False, pretrained_text=False)
+                check_folder(Path(target.removeprefix("local-dir:")), make, CONFIG)
             model = open_clip.create_model(
                 target, pretrained=named.weights or None, device="cpu", require_pretrained=True
             )

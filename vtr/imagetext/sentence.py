@@ -20,6 +20,7 @@ from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError,
 from vtr.imagetext.hub import frame
 from vtr.imagetext.named import FRAMES, ImageText, Named, config_for
 from vtr.models.sentence import SentenceModel
+from vtr.models.size import check_folder
 from vtr.optional import install
 
 SIZE = 224
@@ -106,6 +107,8 @@ def _load(named: Named) -> Any:
         ) from error
     if folder.is_dir():
         _refuse_code(named, folder)
+        for config in folder.rglob("config.json"):  # of each module
+            check_folder(config.parent)
     try:
         return SentenceTransformer(
             str(folder) if folder.is_dir() else named.source,

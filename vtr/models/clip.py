@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
 from vtr.models.dual import DualEncoder
+from vtr.models.size import check_folder
 from vtr.models.weights import fill_image
 
 PREFIX = "clip:"
@@ -33,6 +34,7 @@ def read_clip(name: str) -> Any:
     from transformers import AutoConfig, CLIPModel
 
     _is_clip(name, hub(AutoConfig.from_pretrained, name))
+    check_folder(Path(name))
     return hub(CLIPModel.from_pretrained, name)
 
 
@@ -40,6 +42,7 @@ def clip_shape(name: str) -> dict[str, Any]:
     """The settings that CLIP `name` wants of a recipe, from its configuration alone."""
     from transformers import AutoConfig
 
+    check_folder(Path(name))
     config = hub(AutoConfig.from_pretrained, name)
     _is_clip(name, config)
     vision, text = config.vision_config, config.text_config

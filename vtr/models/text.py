@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
+from vtr.models import size
 
 POOLS = ("cls", "mean", "last")
 # What tables of positions are named in transformers.
@@ -42,10 +44,13 @@ class TextEncoder(nn.Module):
 def pretrained_text(name: str, *, weights: bool = True, role: str = "text") -> Any:
     """A transformers encoder by its hub name or local directory; without `weights` only its architecture.
 
-    Raises WorkError, which names the `role` it has in a recipe, when it can be neither found here nor downloaded.
+    Raises WorkError, which names the `role` it has in a recipe, when it can be neither found here nor downloaded;
+    ConfigError for a config of a far larger model than the weights beside it.
     """
     from transformers import AutoModel
 
+    if weights:
+        size.check_folder(Path(name))
     config = hub_config(name, role)
     with _told(name, role):
         config = getattr(config, "text_config", config)  # of CLIP, the text tower alone

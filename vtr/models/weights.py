@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from vtr.errors import ConfigError, VtrError, WorkError
 from vtr.models.joint import UnifiedEncoder, WordEmbeddings
 from vtr.models.positions import fit_grid
+from vtr.models.size import check_folder
 from vtr.models.text import hub_config, pretrained_text
 from vtr.models.video import PIXELS, VideoEncoder
 
@@ -52,6 +54,7 @@ def load_timm(encoder: VideoEncoder, name: str) -> None:
     import timm
 
     with _told(name):
+        _check_timm(name)
         # Asked for without its classifier, timm would leave what is missing as it was drawn, and only log it.
         model: Any = timm.create_model(name, pretrained=True)
         source: dict[str, Tensor] = model.state_dict()
@@ -71,6 +74,7 @@ def timm_shape(name: str) -> dict[str, Any]:
     import timm
 
     with _told(name):
+        _check_timm(name)
         with torch.device("meta"):
             model: Any = timm.create_model(name, num_classes=0)
         blocks = getattr(model, "blocks", None)
@@ -86,6 +90,15 @@ def timm_shape(name: str) -> dict[str, Any]:
             "pixels": pixels.get(tuple(model.pretrained_cfg.get("mean", ())), "imagenet"),
         }  # fmt: skip
     return {f"model.{key}": value for key, value in shape.items()}
+
+
+def _check_timm(name: str) -> None:
+    """Raises ConfigError for a directory whose config is of a far larger model than its weights."""
+    import timm
+
+    kind, _, place = name.partition(":")
+    if kind == "local-dir":
+        check_folder(Path(place), lambda: timm.create_model(name, pretrained=False))
 
 
 @contextmanager
@@ -190,6 +203,7 @@ def videomae_shape(name: str) -> dict[str, Any]:
 
     Raises WorkError when it cannot be had, ConfigError when it is another model.
     """
+    check_folder(Path(name))
     config = hub_config(name, role="video")
     if config.model_type != "videomae":
         raise ConfigError(f"{name} is a {config.model_type}, not a VideoMAE", "see docs/weights.md for other starts")

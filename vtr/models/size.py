@@ -1,0 +1,88 @@
+"""Whether a config asks for a far larger model than its weights fill, before one is made."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vtr import bounds, plainjson
+from vtr.errors import ConfigError
+
+LAYERS = 1000  # of a tower: the deepest that are known have some two hundred
+COUNTS = ("layer", "layers", "depth", "blocks")  # what the names of numbers of layers end with
+TIMES = 2  # tensors with two names are kept once
+BESIDE = 10_000_000  # numbers that no file of weights keeps: fixed positions, masks
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5")
+
+
+def check_layers(told: Mapping[str, Any], where: str) -> None:
+    """Raises ConfigError where `told`, a config, names more than 1000 layers: each takes memory by itself."""
+    most = bounds.at_most(LAYERS)
+    for name, value in _numbers(told):
+        if name.endswith(COUNTS) and value > most:
+            raise ConfigError(f"{where} has {name} = {value}, at most {most} is usual", bounds.HINT)
+
+
+def check_numbers(make: Callable[[], nn.Module], held: int, where: str) -> None:
+    """Raises ConfigError where what `make` makes has far more numbers than the `held` ones of its weights.
+
+    It is made without memory for any of them (torch's meta device).
+    """
+    with torch.device("meta"):
+        model = make()
+    wanted = sum(tensor.numel() for tensor in itertools.chain(model.parameters(), model.buffers()))
+    if wanted > bounds.at_most(TIMES * held + BESIDE):
+        raise ConfigError(
+            f"the weights of {where} have {held} numbers, and its config is of a model of {wanted}",
+            f"take config and weights from one model; {bounds.HINT}",
+        )
+
+
+def check_folder(folder: Path, make: Callable[[], nn.Module] | None = None, config: str = "config.json") -> None:
+    """`check_layers` and `check_numbers` of a model that others saved in `folder`, if that is one.
+
+    `make` makes it without its weights; if not given, it is what transformers makes of the folder's config. Whatever no
+    model can be made of is left to whoever loads it.
+    """
+    try:
+        told = plainjson.load(folder / config)
+    except (OSError, ValueError):
+        return
+    check_layers(told if isinstance(told, dict) else {}, str(folder))
+    # A number takes a byte at least, four as a rule.
+    held = sum(file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind))
+    try:
+        check_numbers(make or (lambda: _of_transformers(folder)), held, str(folder))
+    except (ConfigError, MemoryError):
+        raise
+    except Exception:  # what libraries make of damaged configs has many kinds
+        return
+
+
+def held_in(weights: Path) -> int:
+    """How many numbers a file of safetensors has. Raises what safetensors does of a damaged one."""
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def _numbers(told: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value)
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if type(one) is int:
+                yield str(name), one
+
+
+def _of_transformers(folder: Path) -> Any:
+    from transformers import AutoConfig, AutoModel
+
+    return AutoModel.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
