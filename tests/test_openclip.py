@@ -101,3 +101,14 @@ def test_what_cannot_be_loaded_is_told(saved, tmp_path):
     (tmp_path / "open_clip_config.json").write_text((folder / "open_clip_config.json").read_text())
     with pytest.raises(WorkError, match=r"could not be loaded"):  # no weights: never random ones
         open_image_text(f"open_clip:{tmp_path}")
+
+
+@pytest.mark.parametrize("huge", [{"width": 1 << 18}, {"layers": 10**8}])
+def test_a_config_far_larger_than_its_weights(huge, tmp_path, saved):
+    _, folder, _ = saved
+    told = json.loads((folder / "open_clip_config.json").read_text())
+    told["model_cfg"]["vision_cfg"] |= huge
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    (tmp_path / "open_clip_model.safetensors").symlink_to(folder / "open_clip_model.safetensors")
+    with pytest.raises(ConfigError, match=r"its config is of a model of \d+|layers = 100000000, at most 1000"):
+        open_image_text(f"open_clip:{tmp_path}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from contextlib import nullcontext
+
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, processors
 
@@ -48,3 +51,17 @@ def test_usual_rules_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     lengthening.check(tokenizer.train(CAPTIONS, 12).backend)
     monkeypatch.setenv("VTR_LIMITS", "10")
     lengthening.check(backend(normalizers.Prepend("_" * 2000), tokens=2000))
+
+
+@pytest.mark.parametrize("letters", [18, 5000])
+def test_a_compiled_table_of_letters(letters: int) -> None:
+    tree = [0] * 512  # of one key, "a", as darts-clone has it: a root, a letter, a leaf that says where its text is
+    tree[0] = 256 << 10
+    tree[256 ^ ord("a")] = 1 << 10 | 1 << 8 | ord("a")
+    tree[256 ^ ord("a") ^ 1] = 1 << 31
+    nodes = struct.pack("<512I", *tree)
+    table = normalizers.Precompiled(struct.pack("<I", len(nodes)) + nodes + b"b" * letters + b"\0c\0")
+    assert table.normalize_str("aa!") == "b" * 2 * letters + "!"
+    long = pytest.raises(DataError, match=r"may make a caption 5e\+03 times as long")
+    with long if letters > 1000 else nullcontext():
+        lengthening.check(backend(table))

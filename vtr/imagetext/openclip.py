@@ -83,7 +83,7 @@ def open_openclip(named: Named) -> ImageText:
         _refuse_code(named, target)
         with _quiet():
             if target.startswith("local-dir:"):
-                make = partial(open_clip.create_model, target, load_weights=False, pretrained_text=False)
+                make = partial(open_clip.create_model, target, load_weights=False, pretrained_text=False, device="meta")
                 check_folder(Path(target.removeprefix("local-dir:")), make, CONFIG)
             model = open_clip.create_model(
                 target, pretrained=named.weights or None, device="cpu", require_pretrained=True
