@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from vtr.errors import BusyError, InputError, WorkError
+from vtr.errors import BusyError, DataError, InputError, WorkError
 
 AHEAD = 8 << 20  # bytes
 POLL_S = 0.1
@@ -30,7 +30,8 @@ def replacing(path: Path, aside: Path | None = None, *, sync: bool = True) -> It
     folder = path.parent if aside is None else aside
     temporary = _beside(folder / path.name)
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link that lies there
             yield file
             if sync:
                 file.flush()
@@ -58,6 +59,8 @@ def replacing_all(paths: Sequence[Path], remove: Sequence[Path] = ()) -> Iterato
     try:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
+        for path in temporary:
+            path.unlink(missing_ok=True)  # a link that lies there would be written through
         yield temporary
         for path in temporary:
             _sync(path)
@@ -93,7 +96,8 @@ def check_writable(path: Path, *, make: bool = False) -> Path:
         while make and not folder.exists():
             folder = folder.parent
         temporary = _beside(folder / place.name)
-        temporary.touch()
+        temporary.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as error:
         missing = not make and not os.path.lexists(place.parent)
@@ -148,6 +152,16 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp-{os.getpid()}")
 
 
+def refuse_links(folder: Path, *names: str) -> None:
+    """Raises DataError where one of `names` in `folder`, which may be of anybody, is a link: work would go through it.
+
+    For what vtr itself makes there, and nobody has a reason to link.
+    """
+    for path in (folder / name for name in names):
+        if path.is_symlink():
+            raise DataError(f"{path} is a link, and what is written or removed there would be elsewhere", "remove it")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what writers that were killed had begun; call it only under the lock."""
     for path in folder.glob("*.tmp-*"):
@@ -160,11 +174,16 @@ def locked(path: Path, what: str, *, shared: bool = False, wait_s: float = 0.0) 
     """Holds the lock file `path`; the kernel drops it however the process ends. The last removes it.
 
     Raises BusyError when another process holds it and does not let go within `wait_s`; `what` names the thing that is
-    locked.
+    locked. WorkError where a link lies in its place: what it leads to would be made, or held.
     """
     end = time.monotonic() + wait_s
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            if error.errno == errno.ELOOP and path.is_symlink():
+                raise WorkError(f"{path} is a link, a lock is a file", "remove it") from error
+            raise
         try:
             if not _try_lock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
                 if time.monotonic() < end:

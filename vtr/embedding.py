@@ -12,13 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vtr.atomic import explain_os_error, locked, remove_leftovers
+from vtr.atomic import explain_os_error, locked, refuse_links, remove_leftovers
 from vtr.build import load_model
 from vtr.data.limits import longer
 from vtr.data.spans import Segments
 from vtr.errors import DataError, InputError, WorkError
 from vtr.retrieval import gone, parts, store
 from vtr.retrieval.merge import merged
+from vtr.retrieval.npy import FOLDERS, METADATA, TEXT_METADATA
 from vtr.retrieval.parquet import NAMES
 from vtr.retrieval.plan import PLAN, Options, Part, Plan, planned, read, refuse_other
 from vtr.sharing import ASIDE, Job, launched, own_device, spread
@@ -169,6 +170,8 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, str(out)):
+            for folder in (out, out / ANEW):
+                refuse_links(folder, ANEW, *FOLDERS.values(), METADATA, TEXT_METADATA)
             try:
                 _clear(out)
                 yield
@@ -185,6 +188,9 @@ def _held(out: Path, *, main: bool) -> Iterator[None]:
 def _clear(out: Path) -> None:
     for folder in (out, out / ANEW):
         for written in (folder, *folder.glob("*_emb"), *folder.glob("*metadata")):
-            remove_leftovers(written)
+            if not written.is_symlink():
+                remove_leftovers(written)
         for left in folder.glob(f"{ASIDE}-*"):
+            if left.is_symlink():
+                left.unlink()
             shutil.rmtree(left, ignore_errors=True)

@@ -62,7 +62,8 @@ def found(out: Path, record: dict[str, Any], config: Config, *, fresh: bool) -> 
     if not (out / checkpoint.CONFIG).exists() and not (out / checkpoint.FOLDER).exists():
         return None  # killed before it had begun
     for path in (out / name for name in WRITTEN):
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        # A pipe would be waited for; through a link, of a run that came from elsewhere, any file would be written to.
+        if path.is_symlink() or (path.exists() and not path.is_file()):
             raise RunError(f"{path} is no regular file", "remove it, or give another --out")
     try:
         old: dict[str, Any] = {} | plainjson.load(out / RECORD)

@@ -1,12 +1,14 @@
-"""Where a payload would leave its mark; a clip; a library that is loaded before ffmpeg."""
+"""Where a payload would leave its mark; a folder that is nobody's; a clip; a library that is loaded before ffmpeg."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from door_helpers import contents
 
 from vtr.data import synthetic
 
@@ -20,6 +22,19 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "opened"
     yield path
     assert not path.exists(), "the payload ran"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A folder to which links and paths of strangers lead; at the end it must be as it was."""
+    folder = tmp_path / "outside"
+    for name in ("notes.txt", "vtr-notes/a.txt", "vectors-mine.npy", "img_emb_00000.npy", "000000.parquet"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{{}}\nmine: {name}")
+    before = contents(folder)
+    yield folder
+    assert contents(folder) == before, "what lies outside was changed"
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,15 @@ import io
 import json
 import pickle
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vtr.errors import VtrError
 
 CPU = {"device": "cpu", "precision": "fp32"}
 CODE = "from pathlib import Path\nPath({!r}).touch()\nclass Evil:\n    pass\n"
@@ -27,6 +34,24 @@ class Trap:
 
 def shell(mark: Path) -> str:
     return f"touch {mark}"
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file below `folder` with its bytes; folders without."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def array(mark: Path) -> bytes:
+    """An npy file that np.load opens with the trap in it, where pickles are allowed."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([[Trap(mark)]], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def payloads(mark: Path) -> dict[str, bytes]:
+    """What may stand in the place of any file: what a careless reader would run, and pages."""
+    kinds = {kind: pickled(mark, kind) for kind in ("pickle", "zip", "legacy")}
+    return {**kinds, "npy": array(mark), "html": f"<!doctype html>{HTML}".encode(), "code": CODE.format(mark).encode()}
 
 
 def tar_of(path: Path, members: dict[str, bytes], links: dict[str, str] | None = None) -> None:
@@ -59,3 +84,26 @@ def pickled(mark: Path, kind: str) -> bytes:
     buffer = io.BytesIO()
     torch.save({"state_dict": Trap(mark)}, buffer, _use_new_zipfile_serialization=kind == "zip")
     return buffer.getvalue()
+
+
+def tried(act: Callable[[], object]) -> bool:
+    """Whether it came to a result; if not, it was refused in words of ours."""
+    try:
+        act()
+    except VtrError as error:
+        assert error.message
+        return False
+    return True
+
+
+def changed(path: Path, meta: dict[bytes, Any] | None = None, **columns: Any) -> None:
+    """The Parquet file `path` with other values in whole columns, and with other metadata."""
+    table = pq.read_table(path)
+    for name, value in columns.items():
+        place = table.column_names.index(name)
+        field = table.schema.field(name)
+        table = table.set_column(place, field, pa.array([value] * len(table), field.type))
+    if meta:
+        kept = {key: json.loads(table.schema.metadata[key]) | more for key, more in meta.items()}
+        table = table.replace_schema_metadata({key: json.dumps(value) for key, value in kept.items()})
+    pq.write_table(table, path)

@@ -175,7 +175,7 @@ def _times(index: ShardIndex, i: int, frames: int) -> npt.NDArray[np.float64]:
     """(n,) seconds of the stored frames of a sample, as its json tells. Raises VideoError when it does not."""
     try:
         times = np.array(plainjson.loads(index.read(i, ["json"])["json"])["times"], np.float64)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise VideoError("corrupt", f"the json of {index.key(i)} tells no times of its frames") from error
     if times.shape != (frames,) or not np.isfinite(times).all():
         raise VideoError("corrupt", f"the json of {index.key(i)} tells {times.size} times of {frames} frames")

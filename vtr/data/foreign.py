@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from vtr import plainjson
-from vtr.atomic import explain_os_error, locked, write_bytes
+from vtr.atomic import explain_os_error, locked, refuse_links, write_bytes
 from vtr.data import index_file
 from vtr.data.crew import Lost, run_tasks
 from vtr.data.foreign_tar import BAD_TAR, PARTS, IndexTask, index_tar, read_part
@@ -89,6 +88,7 @@ def write_index(
                     _refuse_losses(summary, max_skipped)
                     return summary
                 _refuse_to_drop(tars, before)
+            refuse_links(root, PARTS)
             (root / PARTS).mkdir(exist_ok=True)
             done = {task.number for task in tasks if read_part(task) is not None}
             _work([task for task in tasks if task.number not in done], len(done), workers, time_limit_s, progress)
@@ -147,7 +147,7 @@ def _finish(tars: Tars, tasks: Sequence[IndexTask], read_with: Mapping[str, str]
     root = tars.root
     if not (root / MANIFEST).is_file():  # else these are shards of ours, and what was skipped then stands there
         write_bytes(root / SKIPPED, "".join(json.dumps(entry) + "\n" for entry in skipped).encode())
-    table = _unique_keys(pa.concat_tables(pq.read_table(task.part, schema=index_file.SCHEMA) for task in tasks))
+    table = _unique_keys(pa.concat_tables(index_file.read_part(task.part, task.name) for task in tasks))
     if not len(table):
         first = f": {skipped[0]['message']}" if skipped else ""
         raise DataError(f"the tars of {root} hold no sample that can be used{first}", f"{root / SKIPPED} says why")

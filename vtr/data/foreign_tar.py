@@ -35,6 +35,7 @@ from vtr.errors import DataError, VideoError
 PARTS = ".indexing"
 META = b"vtr.indexing"
 HARMLESS = ("ignored", "no-key", "several-videos", AFTER_END)  # problems of a tar that cost no sample
+ENTRY = ("key", "video", "kind", "message")  # what is noted of each sample that is left out
 BAD_TAR = "bad-tar"  # it costs nobody knows how many samples; a video may be `truncated` in a sound tar
 
 
@@ -206,6 +207,9 @@ def read_part(task: IndexTask) -> dict[str, Any] | None:
     try:
         schema = pq.read_schema(task.part)
         meta: dict[str, Any] = plainjson.loads(schema.metadata[META])
-        return meta if meta["digest"] == task.digest() and index_file.has_columns(schema) else None
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        # What an earlier run left may be of anybody, as the tars are.
+        meta["skipped"] = [{name: str(entry[name]) for name in ENTRY} for entry in meta["skipped"]]
+        sound = {type(meta["bytes"]), *map(type, meta["remarks"].values())} == {int}
+        return meta if sound and meta["digest"] == task.digest() and index_file.has_columns(schema) else None
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
         return None

@@ -210,6 +210,24 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
     return header, table
 
 
+def read_part(path: Path, shard: str) -> pa.Table:
+    """The rows of the tar `shard` alone, as SCHEMA, which an earlier run may have left beside its tars.
+
+    Raises DataError when they are damaged or of another tar, or would unfold to far more than an index of its size;
+    FileNotFoundError when another process has removed them.
+    """
+    try:
+        columns = [_read(path, one.name).cast(one.type) for one in SCHEMA]
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise error.__cause__ from None
+        raise DataError(error.message, "remove that file and run the same command again") from error
+    table = pa.table(columns, SCHEMA)
+    if set(table.column("shard").unique().to_pylist()) - {shard}:
+        raise DataError(f"{path} is damaged: it has rows of other tars", "remove it and run the same command again")
+    return table
+
+
 def read_column(path: Path, name: str) -> pa.Array:
     """One column of the index as a single array, its default where an older index has none.
 

@@ -114,7 +114,7 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
         if not all(warnings):
             raise ValueError("a warning is no text")
         inside = all(PurePosixPath(shard.name).name == shard.name for shard in shards)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} is damaged", f"remove {out} and shard again") from error
     if not inside:
         raise DataError(f"{path} names tars outside of {out}", f"remove {out} and shard again")

@@ -30,6 +30,7 @@ from vtr.errors import VideoError, WorkError
 
 PARTS = ".parts"
 META = b"vtr.part"
+ENTRY = ("key", "video", "kind", "message")  # what is noted of each sample that is skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,8 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
                         with beat.native(item):
                             pace += measure(ready, FrameStore(), task.limits)
                 except VideoError as error:
-                    skipped.append(
-                        {"key": sample.key, "video": sample.source, "kind": error.kind, "message": error.message}
-                    )
+                    told = (sample.key, sample.source, error.kind, error.message)
+                    skipped.append(dict(zip(ENTRY, told, strict=True)))
                 else:
                     rows.append(_write(writer, sample, ready, sha256, task))
                     syncing.upto(writer.size)
@@ -121,15 +121,15 @@ def read_part(task: ShardTask) -> Part | None:
     try:
         schema = pq.read_schema(task.part)
         part = _part_of(schema)
-        whole = part.shard is None or task.tar.stat().st_size == part.shard.bytes
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        whole = part.shard is None or (task.tar.name, task.tar.stat().st_size) == (part.shard.name, part.shard.bytes)
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
         return None
     return part if whole and part.digest == task.digest and index_file.has_columns(schema) else None
 
 
 def part_rows(task: ShardTask) -> pa.Table:
-    """The index rows of a shard that is done."""
-    return pq.read_table(task.part, schema=index_file.SCHEMA)
+    """The index rows of a shard that is done. Raises DataError: they are damaged, or of another tar."""
+    return index_file.read_part(task.part, task.tar.name)
 
 
 def _prepare(sample: Sample, item: int, task: ShardTask, beat: Beat) -> tuple[Prepared, str]:
@@ -188,4 +188,9 @@ def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
 def _part_of(schema: pa.Schema) -> Part:
     meta = plainjson.loads(schema.metadata[META])
     shard = None if meta["shard"] is None else Shard(*meta["shard"])
-    return Part(shard, tuple(meta["skipped"]), meta["digest"], Pace(**meta["pace"]))
+    # What an earlier run left may be of anybody, as the directory is.
+    skipped = tuple({name: str(entry[name]) for name in ENTRY} for entry in meta["skipped"])
+    pace = Pace(**{name: value + 0 for name, value in meta["pace"].items()})  # TypeError: no number
+    if shard is not None and type(shard.samples) is not int:
+        raise TypeError("a number of samples is none")
+    return Part(shard, skipped, meta["digest"], pace)

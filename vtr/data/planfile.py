@@ -58,7 +58,7 @@ class StoredPlan:
         try:
             with pq.ParquetFile(self.path) as file:
                 return tuple(_sample(row) for row in file.read_row_group(number).to_pylist())
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{self.path} is damaged", "plan again with --plan-only") from error
 
 
@@ -86,7 +86,8 @@ def read_plan(out: Path, arguments: Mapping[str, JSON], per_shard: int | None, s
         return None
     if not path.is_file():
         return None
-    if not isinstance(record.get("arguments"), dict) or not {"source", "census"} <= record.keys():
+    kinds = {"arguments": dict, "census": dict, "source": str, "digests": list, "samples": int}
+    if not all(isinstance(record.get(name), kind) for name, kind in kinds.items()):
         raise DataError(f"{out / PARTS / PLAN} is damaged", "plan again with --plan-only")
     planned = record["arguments"].get("per_shard") if per_shard is None else per_shard
     refuse_arguments(record, {**arguments, "per_shard": planned}, out)

@@ -22,6 +22,7 @@ from vtr.checkpoint import sha256
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, InputError, VtrError, WorkError
 from vtr.optional import install
+from vtr.plainfile import opened
 
 T = TypeVar("T")
 URL = re.compile(r"^([a-z0-9+]{2,}):/+")
@@ -83,7 +84,8 @@ class Remote:
         for one in members:
             path = folder / _piece(one)
             try:
-                data = path.read_bytes()
+                with opened(path) as file:  # a pipe that lies there would be waited for
+                    data = file.read(one.size + 1)
             except OSError:
                 continue
             if one.holds(data):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from vtr.atomic import explain_os_error, locked, write_bytes
+from vtr.atomic import explain_os_error, locked, refuse_links, write_bytes
 from vtr.data.annotations.sample import JSON
 from vtr.data.oneshard import PARTS
 from vtr.data.ours import MANIFEST, remove_begun
@@ -36,6 +36,7 @@ def at_work(out: Path, *, shared: bool = False) -> Iterator[None]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK, str(out), shared=shared, wait_s=PATIENCE_S if shared else 0.0):
+            refuse_links(out, PARTS)
             try:
                 if not shared:
                     _clear(out)

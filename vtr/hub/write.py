@@ -22,6 +22,7 @@ from vtr.models.tune import merge_lora
 from vtr.version import __version__
 
 RESULT = "result.json"
+MOST = 1e12  # of any figure: ranks are below it
 LOADING = {
     "hf": """from transformers import AutoModel, AutoProcessor
 from vtr import hub
@@ -121,10 +122,15 @@ def _results(result: Mapping[str, Any] | None) -> str:
     rows = []
     for way, title in (("t2v", "text to video"), ("v2t", "video to text")):
         numbers = _numbers(result, way)
-        if numbers is not None and all(isinstance(numbers.get(name), (int, float)) for name in names):
+        if numbers is not None and all(_is_figure(numbers.get(name)) for name in names):
             rows.append(f"| {title} | " + " | ".join(f"{float(numbers[name]):.1f}" for name in names) + " |")
     table = "\n".join([f"| direction | {' | '.join(names)} |", "|---" * 6 + "|", *rows]) if rows else ""
     return f"## Retrieval\n\n{table}\n\nAll of the result stands in `{RESULT}`.\n"
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it is a number that a result may have: its file may be anybody's."""
+    return isinstance(value, (int, float)) and 0 <= value < MOST
 
 
 def _numbers(result: Mapping[str, Any], way: str) -> Mapping[str, Any] | None:

@@ -132,6 +132,8 @@ class Lance:
             return database.create_table(name, pa.RecordBatchReader.from_batches(schema, batches()))
 
         lancedb = library("lancedb", "--backend lancedb needs", "lancedb")
+        if url_of(at) is None:
+            _refuse_links(Path(at) / f"{name}.lance")
         with self._told():
             database = lancedb.connect(at)
             table = _kept(database, name, len(finite))
@@ -175,6 +177,13 @@ def _kept(database: Any, name: str, rows: int) -> Any:
         return table if table.count_rows() == rows else None
     except LANCE_FAULTS:
         return None
+
+
+def _refuse_links(table: Path) -> None:
+    """Raises DataError where a table is a link, or has one in it: LanceDB would write and remove where it leads to."""
+    link = next((path for path in (table, *table.rglob("*")) if path.is_symlink()), None)
+    if link is not None:
+        raise DataError(f"{link} is a link, a LanceDB table has none", f"remove {table}: it is made anew")
 
 
 def _remove_others(folder: Path, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vtr.atomic import refuse_links
 from vtr.errors import DataError
 from vtr.retrieval.exact import Floats
 from vtr.retrieval.indexes import make_index
@@ -24,12 +25,14 @@ Video = Callable[[int], Hashable]
 class Library:
     """N rows of videos or spans. `rows` says what each is of; `search` finds the nearest.
 
-    Raises DataError: no export, one of captions alone, files of different models (and which is which).
+    Raises DataError: no export, one of captions alone, files of different models (and which is which), a link where
+    indexes are kept.
     """
 
     def __init__(self, path: Path, index: str = "exact", at: str | None = None) -> None:
         self.path = path
         folder = (path if path.is_dir() else path.parent) / INDEX_FOLDER
+        refuse_links(folder.parent, INDEX_FOLDER)
         self.rows = read_videos(path, folder)
         if not len(self.rows):
             raise DataError(f"{path} holds no videos to find", "embed some: vtr embed RUN --videos DIR --out DIR")

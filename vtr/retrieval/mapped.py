@@ -54,8 +54,10 @@ def read_videos(path: Path, folder: Path) -> Embeddings:
 
 def _mapped(copy: Path, shape: tuple[int, int], dtype: str) -> Floats | None:
     """The vectors of a copy; None where there is none, or it is not what was written."""
-    try:
-        vectors: Floats = np.load(copy, mmap_mode="r", allow_pickle=False)
+    if not copy.is_file():  # a pipe would be waited for
+        return None
+    try:  # not np.load, which takes an npz of any name
+        vectors: Floats = np.lib.format.open_memmap(copy, mode="r")
     except Exception:  # numpy parses the header as Python literals, with every error that they have
         return None
     return vectors if (vectors.shape, vectors.dtype.name) == (shape, dtype) else None

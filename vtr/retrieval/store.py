@@ -38,6 +38,9 @@ def files_of(path: Path) -> tuple[list[Path], list[Path]]:
         raise DataError(f"{path} does not exist", "`vtr embed RUN --shards DIR --out DIR` makes embeddings")
     tables = sorted(path.glob(parquet.NAMES)) or sorted(path.glob("*.parquet"))
     arrays = npy.files_in(path)
+    for file in (*tables, *arrays):
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise DataError(f"{file} is no regular file", "remove it, or embed again")
     parts.check_whole(path)
     if tables and arrays:
         raise DataError(f"{path} holds embeddings twice, {tables[0].name} and {arrays[0].name}", "remove one of them")
