@@ -1,4 +1,4 @@
-"""The videos of an export, ready to be searched by vectors: rows become hits."""
+"""The videos of embeddings, ready to be searched by vectors: rows become hits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Video = Callable[[int], Hashable]
 class Library:
     """N rows of videos or spans. `rows` says what each is of; `search` finds the nearest.
 
-    Raises DataError: no export, one of captions alone, files of different models (and which is which).
+    Raises DataError: no embeddings, captions alone, files of different models (and which is which).
     """
 
     def __init__(self, path: Path, index: str = "exact", at: str | None = None) -> None:
@@ -41,7 +41,7 @@ class Library:
 
     @property
     def model(self) -> str:
-        """The run that made the export, as it is named there."""
+        """The run that made the embeddings, as they name it."""
         return self.rows.meta.get("model", "")
 
     @property
