@@ -97,7 +97,17 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    figure = charts(runs)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def charts(runs: list[dict[str, Any]]) -> Any:
+    """What `picture` draws, as a figure of matplotlib."""
+    from matplotlib import pyplot as plt
+
     figure, (spent, seen, end) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
+    points: dict[str, tuple[float, float]] = {}
     for name, found in by_name(runs).items():
         colour = None
         for run in found:  # a line a seed, in one colour
@@ -110,14 +120,47 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
         mean = statistics.fmean(scores)
         reach = [[mean - min(scores)], [max(scores) - mean]]
         end.errorbar(found[0]["gflop"], mean, yerr=reach, fmt="o", color=colour, capsize=3)
-        end.annotate(name, (found[0]["gflop"], mean), textcoords="offset points", xytext=(6, 4), fontsize=8)
+        points[name] = found[0]["gflop"], mean
     spent.set(xlabel="seconds of one processor core", ylabel="R@1, text to video (%)", title="on the way, by time")
     seen.set(xlabel="samples seen", title="on the way, by samples")
     end.set(xlabel="GFLOP a sample, counted", title="at the end: mean and range of seeds")
-    end.margins(x=0.18)
+    end.margins(x=0.25, y=0.12)
     for chart in (spent, seen, end):
         chart.set_ylim(bottom=0)
         chart.grid(alpha=0.25)
     spent.legend(fontsize=8)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    name_points(end, points)
+    return figure
+
+
+def name_points(chart: Any, points: dict[str, tuple[float, float]]) -> None:
+    """Names `points` beside them, each at a height of its own, so that no two names meet."""
+    chart.figure.draw_without_rendering()  # only now it is known how high the chart is
+    inches = chart.get_window_extent().height / chart.figure.dpi
+    low, high = chart.get_ylim()
+    point = (high - low) / (72 * inches)  # of a typesetter, of which a line of such letters takes 12
+    heights = apart([y for _, y in points.values()], 12 * point, low + 6 * point, high - 6 * point)
+    for (name, place), height in zip(points.items(), heights, strict=True):
+        moved = (height - place[1]) / point
+        chart.annotate(
+            name, place, (10, moved), textcoords="offset points", fontsize=8, va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+
+
+def apart(heights: Sequence[float], gap: float, least: float, most: float) -> list[float]:
+    """`heights` in their order, moved as little as can be until all are `gap` apart, from `least` to `most`.
+
+    Too many for that go above it.
+    """
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    # Less the gaps below it each only has to be no lower than the one before: those that are share their mean.
+    shared: list[list[float]] = []
+    for below, which in enumerate(order):
+        shared.append([heights[which] - below * gap])
+        while len(shared) > 1 and statistics.fmean(shared[-2]) > statistics.fmean(shared[-1]):
+            shared[-2:] = [shared[-2] + shared[-1]]
+    most -= (len(heights) - 1) * gap
+    level = [max(least, min(most, statistics.fmean(several))) for several in shared for _ in several]
+    placed = {which: level[below] + below * gap for below, which in enumerate(order)}
+    return [placed[which] for which in range(len(heights))]

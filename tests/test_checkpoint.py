@@ -50,7 +50,7 @@ def test_torn_later_ones_never_cost_the_one_that_is_whole(tmp_path: Path, keep: 
 
 
 def test_files_beside_those_of_a_checkpoint_do_not_tear_it(tmp_path: Path) -> None:
-    """What other tools leave: an export, a notebook's copies, a hub's notes."""
+    """What other tools leave: embeddings, a notebook's copies, a hub's notes."""
     later = checkpoint.save(tmp_path, 40, write, keep=1)
     for name in ("onnx/model.onnx", ".git/config", ".cache/huggingface/a.metadata", "README.md"):
         (later / name).parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -194,6 +196,27 @@ def test_compare_by_time_with_all_methods(tmp_path) -> None:
     assert len(runs) == 5
     assert json.loads((Path(tmp_path / runs[4]["out"]) / "run.json").read_text())["objective"] == "TwoViews"
     assert runs[4]["gflop"] != runs[0]["gflop"]
+
+
+def test_names_in_the_picture_of_a_comparison_do_not_meet(monkeypatch) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra plot").use("Agg")
+    from matplotlib import text
+
+    monkeypatch.syspath_prepend(EXAMPLES)
+    compare_tables = import_module("compare_tables")
+    places = {"contrastive": (3.0, 40.0), "mac-0.5": (2.0, 41.0), "mac-0.6": (1.9, 41.1), "mac-0.75": (1.8, 41.2),
+              "low": (1.0, 0.1), "lower": (1.1, 0.0)}  # fmt: skip
+    runs = [
+        {"name": name, "gflop": gflop, "t2v": score, "curve": [[64, 1, score / 2], [128, 2, score]]}
+        for name, (gflop, score) in places.items()
+    ]
+    figure = compare_tables.charts(runs)
+    figure.draw_without_rendering()
+    boxes = {one.get_text(): text.Text.get_window_extent(one) for one in figure.axes[2].texts}  # without its line
+    assert set(boxes) == set(places)
+    assert not [pair for pair in combinations(boxes.values(), 2) if pair[0].overlaps(pair[1])]
+    assert compare_tables.apart([1, 1, 9, 1.5], 2, -9, 99) == pytest.approx([-5 / 6, 7 / 6, 9, 19 / 6])
+    assert compare_tables.apart([5, 1, 9], 2, 2, 8) == [5, 2, 8]
 
 
 def test_the_notebook(tmp_path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +100,18 @@ def test_processes_that_hold_one_model_together_have_room_for_more() -> None:
     one = Footprint(10**6, 1000, 0)
     assert one.at_once(10**6, spread=4) == int((USABLE - 0.25) * 1000)
     assert one.at_once(10**6) == 0
+
+
+def test_it_imports_torch_alone() -> None:
+    """The others, and torch's compiler, take longer to import than the counting takes."""
+    heavy = ("timm", "torchvision", "transformers", "accelerate", "torch._dynamo")
+    counted_too = ["mac-tiny", "miles-tiny", "simvtp-tiny"]
+    script = (
+        "import sys, torch; from vtr import recipe; from vtr.footprint import footprint\n"
+        f"for name in {counted_too}: footprint(recipe.load(name), torch.device('cpu'), 'fp32')\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_its_own_work_does_not_grow_with_the_model() -> None:

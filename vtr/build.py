@@ -44,7 +44,7 @@ class Loaded:
 
     @property
     def meta(self) -> dict[str, str]:
-        """What an export says of the model that made it."""
+        """What embeddings say of the model that made them."""
         return {
             "model": str(self.path),
             "weights_sha256": self.weights_sha256,

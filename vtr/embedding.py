@@ -31,7 +31,7 @@ ANEW = ".anew"
 
 
 @dataclass(frozen=True)
-class Exported:
+class Embedded:
     """What such a directory holds, and what was embedded now: `added` parts with `new` rows, `clips` of videos.
 
     `seconds` is what that took, once the model was loaded; processes that are started here load it for themselves.
@@ -54,7 +54,7 @@ class Exported:
         return self.clips / self.seconds if self.clips else None
 
 
-def export(
+def embed(
     job: Job,
     sources: Callable[[], list[Part]],
     options: Options,
@@ -63,7 +63,7 @@ def export(
     processes: int = 1,
     max_skipped: float = 0.05,
     progress: Callable[[int], None] | None = None,
-) -> Exported:
+) -> Embedded:
     """Embeds what of `sources()` is not in `job.out` yet; the same again does nothing.
 
     Under Accelerate's launcher its processes share the work; else `processes` of them are started here.
@@ -96,7 +96,7 @@ def export(
         barrier()
         seconds = time.monotonic() - begin
         if rank > 0:
-            return Exported(out, [], 0, 0, [])
+            return Embedded(out, [], 0, 0, [])
         skipped = parts.finish(job.out, plan)
         if overwrite:
             store.move(job.out, out)
@@ -146,7 +146,7 @@ def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
 
 def _summary(
     out: Path, plan: Plan, added: list[int], seconds: float, skipped: list[dict[str, str]], max_skipped: float
-) -> Exported:
+) -> Embedded:
     rows = store.count(out)
     if skipped and len(skipped) > max_skipped * (len(skipped) + rows):
         first = "; ".join("{id} ({kind}: {message})".format(**entry) for entry in skipped[:3])
@@ -157,7 +157,7 @@ def _summary(
         )
     files = [file for number in range(len(plan.parts)) for file in parts.files_of(out, plan, number)]
     new, clips = parts.count(out, plan, added)
-    return Exported(out, files, rows, len(added), skipped, new, clips, seconds)
+    return Embedded(out, files, rows, len(added), skipped, new, clips, seconds)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A search put together: an export and the run that made it, by text or by a video."""
+"""A search put together: embeddings and the run that made them, by text or by a video."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vtr.retrieval.library import Hit, Library
 class Finder:
     """`finder.texts(["a dog runs"], k)`, `finder.video(path, k)`, `finder.like(row, k)`.
 
-    The query is embedded by the run that the export names, or by `run`, whose weights must be the same. Raises
+    The query is embedded by the run that the embeddings name, or by `run`, whose weights must be the same. Raises
     RunError when that run is not there or has other weights, or none is named, and what `Library` raises.
     """
 
@@ -71,7 +71,7 @@ class Finder:
         return self.library.search(self.loaded.embedder.embed_video(clips).cpu().numpy(), k)[0]
 
     def like(self, row: int, k: int) -> list[Hit]:
-        """The best k for one of the export's own rows, itself left out."""
+        """The best k for one of the embeddings' own rows, itself left out."""
         hits = self.library.search(self.library.vector(row), k + 1)[0]
         others = [hit for hit in hits if hit["row"] != row][:k]
         return [{**hit, "rank": rank} for rank, hit in enumerate(others, start=1)]

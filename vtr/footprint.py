@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vtr import build, compute, makers, recipe
 from vtr.config import Config
 from vtr.data.shares import LEAST, fewest_pieces
 from vtr.gather import alone
 from vtr.models.recompute import recompute_activations
+from vtr.models.sketch import Sketch
 from vtr.models.tune import freeze
 from vtr.types import Batch
 
@@ -75,7 +77,7 @@ def footprint(config: Config, where: torch.device, precision: str) -> Footprint:
     if config.objective.name == "simvtp":
         depths["objective.decoder_depth"] = 1
     with torch.random.fork_rng(devices=[]):
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             whole = _objective(config, vocabulary)
         freeze(whole.model, config.optim.freeze)
         shallow = _objective(recipe.override(config, depths), vocabulary).to(where)
@@ -92,9 +94,23 @@ def footprint(config: Config, where: torch.device, precision: str) -> Footprint:
     return Footprint(weights + beside * numbers, kept // CLIPS + pixels, numbers)
 
 
+class _Unfilled(TorchFunctionMode):
+    """Gives weights no values, which they have not on the meta device: torch would load its compiler, for seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name, given = func.__name__, kwargs or {}
+        if name.endswith("_") and not name.endswith("__") and name != "requires_grad_":  # in place, as `normal_` is
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 def _objective(config: Config, vocabulary: int) -> Any:
     words: Any = SimpleNamespace(vocabulary=vocabulary, pad_id=0, mask_id=3)  # all that is asked of a tokenizer
-    return makers.make_objective(config, build.make_model(config, words).train(), words)
+    model = config.model
+    text = Sketch(vocabulary, model.text_width, model.text_depth, model.text_heads, config.data.words)
+    return makers.make_objective(config, build.make_model(config, words, text_config=text).train(), words)
 
 
 def _towers(model: nn.Module) -> list[tuple[str, nn.ModuleList]]:

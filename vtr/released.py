@@ -21,6 +21,7 @@ from vtr import plainjson, recipe
 from vtr.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from vtr.data.tokenizer import CaptionTokenizer, LaterTokenizer
 from vtr.errors import ConfigError
+from vtr.kinds import apart, is_of
 from vtr.models.positions import fit_grid, fit_time
 from vtr.models.released import Released, heads, read_dual
 from vtr.models.released_simvtp import read_simvtp
@@ -51,19 +52,15 @@ class Opened:
 
 def is_released(name: str) -> bool:
     """Whether `name` is of the form `frozen:PATH`."""
-    return name.partition(":")[0] in TEXTS and ":" in name
+    return is_of(TEXTS, name)
 
 
 def parse(name: str) -> tuple[str, Path, dict[str, Any]]:
     """`frozen:PATH,frames=8` -> ("frozen", PATH, {"frames": 8}). Raises ConfigError for an unknown or wrong option."""
-    kind, _, rest = name.partition(":")
-    path, *pairs = rest.split(",")
+    kind, path, pairs = apart(name, commas=True)
     options: dict[str, Any] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals and not options:  # a comma in the path
-            path += f",{pair}"
-            continue
+        key, _, value = pair.partition("=")
         wanted = OPTIONS.get(key)
         if wanted is None:
             raise ConfigError(f"{name}: there is no option {key!r}", f"options are: {', '.join(OPTIONS)}")

@@ -1,4 +1,4 @@
-"""The parts of an export shared out: among the processes of a launcher, or among some that are started here."""
+"""The parts of embeddings shared out: among the processes of a launcher, or among some that are started here."""
 
 from __future__ import annotations
 

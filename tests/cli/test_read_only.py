@@ -16,7 +16,7 @@ CPU = ("--device", "cpu", "--precision", "fp32")
 
 @pytest.fixture
 def read_only(disk_of: Callable[[int], Path], embeddings: Path, run: Path, shards: Path) -> Path:
-    """A file system that nobody may write to, with an export, a run and shards on it."""
+    """A file system that nobody may write to, with embeddings, a run and shards on it."""
     disk = disk_of(64 << 10)
     shutil.copytree(embeddings, disk / "embeddings")
     shutil.copytree(run, disk / "run")
@@ -69,7 +69,7 @@ def test_what_is_read_only_can_be_read(cli: Cli, read_only: Path, tmp_path: Path
 
 @pytest.fixture
 def common(tmp_path: Path, run: Path, shards: Path, embeddings: Path, nano: Path) -> Path:
-    """A folder with a run, shards, an export, a recipe and a table."""
+    """A folder with a run, shards, embeddings, a recipe and a table."""
     folder = tmp_path / "common"
     folder.mkdir()
     for source, name in ((run, "run"), (shards, "shards"), (embeddings, "embeddings")):

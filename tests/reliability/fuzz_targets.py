@@ -54,7 +54,7 @@ def _read_tar(folder: Path, path: Path) -> None:
 
 def _read_shards(folder: Path, path: Path) -> None:
     from vtr import api
-    from vtr.cli.inspect import _show
+    from vtr.cli.inspect_shards import show
     from vtr.data import facts
     from vtr.data.dataset import ClipDataset, ClipShape
     from vtr.data.index import ShardIndex
@@ -65,7 +65,7 @@ def _read_shards(folder: Path, path: Path) -> None:
         return
     index = ShardIndex.open(folder)
     with contextlib.redirect_stdout(io.StringIO()):
-        _show(facts.describe(index) | {"warnings": []})
+        show(facts.describe(index) | {"warnings": []})
     sources.of_shards(folder)
     index.parts()
     for i in range(len(index)):

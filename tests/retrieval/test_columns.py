@@ -1,4 +1,4 @@
-"""One column of a part of an export, or an error that says what is wrong with the file."""
+"""One column of a part of embeddings, or an error that says what is wrong with the file."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from export_helpers import write_export
+from embedding_helpers import write_export
 
 from vtr.errors import DataError, WorkError
 from vtr.retrieval import parts
@@ -374,7 +374,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from vtr.errors import WorkError
-from export_helpers import write_export
+from embedding_helpers import write_export
 from vtr.retrieval.store import Embeddings
 
 layout, out, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])

@@ -38,7 +38,7 @@ def test_it_finds_what_is_nearest(tmp_path, kind, module, dtype):
     assert len(list((tmp_path / "i").iterdir())) == 2, "other rows are another index"
     again = make_index(kind, unit(50, 2), str(tmp_path / "i"), alone=True)
     assert again.search(queries, 80)[1].shape == (3, 50)
-    assert len(list((tmp_path / "i").iterdir())) == 1, "an index of rows that are no more is not kept beside the export"
+    assert len(list((tmp_path / "i").iterdir())) == 1, "no index is kept of rows that are no more"
 
 
 @pytest.mark.parametrize(("kind", "module"), [("faiss", "faiss"), ("lancedb", "lancedb")])

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from export_helpers import write_export
+from embedding_helpers import write_export
 
 from vtr.retrieval import mapped
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings

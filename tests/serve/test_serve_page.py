@@ -29,7 +29,7 @@ if not CHROMIUM or not DRIVER:
 
 @contextmanager
 def served(embeddings: Path) -> Iterator[str]:
-    """The address of a server over an export."""
+    """The address of a server over embeddings."""
     import socket
 
     import uvicorn

@@ -10,7 +10,7 @@ from vtr.atomic import write_bytes
 from vtr.errors import InputError
 
 if TYPE_CHECKING:
-    from vtr.embedding import Exported
+    from vtr.embedding import Embedded
 
 
 def embed(
@@ -33,15 +33,15 @@ def embed(
     max_skipped: float = 0.05,
     time_limit_s: float = 300.0,
     progress: Callable[[int], None] | None = None,
-) -> Exported:
-    """Adds to the export `out` the normalised vector of every video of `shards` (a directory, URL or pattern), or of
-    the file or folder `videos`, or of every line of the file `text`; with `captions` of every caption too. The same
+) -> Embedded:
+    """Adds to the embeddings `out` the normalised vector of every video of `shards` (a directory, URL or pattern), or
+    of the file or folder `videos`, or of every line of the file `text`; with `captions` of every caption too. The same
     again embeds only what is new.
 
     `segments` ("4s/2s") asks for a row for each span of 4 s, one every 2 s.
     """
+    from vtr import embedding
     from vtr.data.spans import Segments
-    from vtr.embedding import export
     from vtr.retrieval import sources
     from vtr.retrieval.plan import Options
     from vtr.sharing import Job
@@ -57,7 +57,7 @@ def embed(
     job = Job(run, Path(out), device, precision, batch_size, workers, time_limit_s)
     spans = str(Segments.parse(segments)) if segments else ""  # 1s, 1 and 1s/1s are the same
     options = Options(format, dtype, spans, captions)
-    return export(
+    return embedding.embed(
         job, lambda: of_files[kind](Path(at)) if kind in of_files else sources.of_shards(at), options,
         overwrite=overwrite, processes=num_processes, max_skipped=max_skipped, progress=progress,
     )  # fmt: skip
@@ -76,10 +76,10 @@ def search(
     device: str = "auto",
     time_limit_s: float = 60.0,
 ) -> list[dict[str, Any]]:
-    """The `k` rows of an export nearest to the text `query`, or to the video file `like`.
+    """The `k` rows of embeddings nearest to the text `query`, or to the video file `like`.
 
     Each hit has rank, score (cosine), row, id, source, start_s, end_s, caption. For `queries`, a file of one text a
-    line, a list of {"query", "hits"}. The query is embedded by the run that the export names, or by `run`, whose
+    line, a list of {"query", "hits"}. The query is embedded by the run that the embeddings name, or by `run`, whose
     weights must be the same.
     """
     if sum(given is not None for given in (query, like, queries)) != 1:
@@ -143,7 +143,7 @@ def serve(
     port: int = 8000,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Serves a page to search an export with, on 127.0.0.1 alone, until Ctrl-C; `tell` hears its address.
+    """Serves a page to search embeddings with, on 127.0.0.1 alone, until Ctrl-C; `tell` hears its address.
 
     Videos on the network are shown only from the URL `shards`.
     """

@@ -68,7 +68,7 @@ class Measure:
         return self._run(lambda: torch.stack(list(objective(self.batch, 0).values())).sum(), precision, optimizer)
 
     def plain(self, ratio: float) -> Callable[[], None]:
-        """The same arithmetic without vtr around it: timm's own blocks on patches that were chosen beforehand."""
+        """The same arithmetic without vtr around it: the bare blocks on patches that were chosen beforehand."""
         import torch
         import torch.nn.functional as F
 

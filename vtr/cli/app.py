@@ -166,6 +166,13 @@ def progress(*columns: Any) -> Any:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
+def columns() -> tuple[Any, ...]:
+    """Of a progress display: what is done, a bar, how much of how much, and how long it will take yet."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    return TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+
+
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A counter on stderr; the block gets a function to add to it."""

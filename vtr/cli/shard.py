@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vtr.cli import options as o
-from vtr.cli.app import app, examples, print_json, print_text, progress, refuse_idle
+from vtr.cli.app import app, columns, examples, print_json, print_text, progress, refuse_idle
 from vtr.plaintext import warn
 
 if TYPE_CHECKING:
@@ -141,11 +141,7 @@ def shard(
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[Progress], None]]]:
     """One line that first counts the samples that are read, and then those that are sharded."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    with progress(
-        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as bar:
+    with progress(*columns()) as bar:
         line = bar.add_task("read", total=None)
         yield (
             lambda samples: bar.update(line, completed=samples),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-SKIPPED = "skipped.jsonl"  # that of an export, too
+SKIPPED = "skipped.jsonl"  # that of embeddings, too
 PART = r"\d{6,}\.parquet|plan\.(json|parquet)|task-\d+-of-\d+\.lock"
 BEGUN = rf"(\d{{6,}}\.tar|index\.parquet|{re.escape(SKIPPED)}|{re.escape(MANIFEST)}|{PART})\.tmp-\d+"
 

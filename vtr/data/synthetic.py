@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from vtr.data.shapes import draw_shape
+
 # decord misreads some files narrower than 160 pixels, so none is made.
 SIDE = 160
 FRAMES = 16
@@ -158,7 +160,7 @@ def render(scene: Scene) -> npt.NDArray[np.uint8]:
             if seen:
                 hole = tuple(int(v) for v in background)
                 fill = tuple(int(v) for v in tint)
-                _draw(draw, actor.shape, (x + dx, y + dy), size * scale, angle + turn, fill, hole)
+                draw_shape(draw, actor.shape, (x + dx, y + dy), size * scale, angle + turn, fill, hole)
         frames[t] = np.asarray(picture)
     return frames
 
@@ -199,56 +201,6 @@ def _rest(motion: str) -> tuple[float, float, float]:
     """(dx, dy, scale) at the start of `motion`: what a second event must not jump by."""
     dx, dy, scale, _, _ = _pose(motion, 0.0)
     return dx, dy, scale
-
-
-def _draw(
-    draw: ImageDraw.ImageDraw,
-    shape: str,
-    centre: tuple[float, float],
-    radius: float,
-    angle: float,
-    fill: tuple[int, ...],
-    hole: tuple[int, ...],
-) -> None:
-    x, y = centre
-    if shape in ("circle", "ring"):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
-        if shape == "ring":
-            inner = radius * 0.55
-            draw.ellipse((x - inner, y - inner, x + inner, y + inner), fill=hole)
-        # A disc looks the same however it turns: a notch shows the turning.
-        bite = radius * 0.3
-        tip = (x + radius * 0.85 * math.cos(angle - 1.6), y + radius * 0.85 * math.sin(angle - 1.6))
-        draw.ellipse((tip[0] - bite, tip[1] - bite, tip[0] + bite, tip[1] + bite), fill=hole)
-        return
-    cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
-    draw.polygon([(x + px * cos - py * sin, y + px * sin + py * cos) for px, py in _OUTLINES[shape]], fill=fill)
-
-
-def _star() -> list[tuple[float, float]]:
-    radii = (1.15, 0.48)
-    return [(radii[i % 2] * math.sin(math.pi * i / 5), -radii[i % 2] * math.cos(math.pi * i / 5)) for i in range(10)]
-
-
-def _heart() -> list[tuple[float, float]]:
-    steps = np.linspace(0, 2 * math.pi, 28, endpoint=False)
-    x = 16 * np.sin(steps) ** 3
-    y = -(13 * np.cos(steps) - 5 * np.cos(2 * steps) - 2 * np.cos(3 * steps) - np.cos(4 * steps))
-    return [(float(a) / 15, float(b) / 15) for a, b in zip(x, y, strict=True)]
-
-
-# Outlines in units of the radius, y downwards.
-_OUTLINES: dict[str, list[tuple[float, float]]] = {
-    "square": [(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)],
-    "triangle": [(0.0, -1.15), (1.05, 0.75), (-1.05, 0.75)],
-    "star": _star(),
-    "cross": [
-        (-0.33, -1.05), (0.33, -1.05), (0.33, -0.33), (1.05, -0.33), (1.05, 0.33), (0.33, 0.33),
-        (0.33, 1.05), (-0.33, 1.05), (-0.33, 0.33), (-1.05, 0.33), (-1.05, -0.33), (-0.33, -0.33),
-    ],
-    "bar": [(-1.25, -0.38), (1.25, -0.38), (1.25, 0.38), (-1.25, 0.38)],
-    "heart": _heart(),
-}  # fmt: skip
 
 
 def encode(frames: npt.NDArray[np.uint8], fps: int = FPS) -> bytes:

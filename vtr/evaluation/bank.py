@@ -58,7 +58,7 @@ def embedded(loaded: Loaded, at: Path, captions: Named, shared: int) -> Bank:
 
 
 def of_embeddings(at: Path, test: paired.Paired) -> Bank:
-    """The texts of an export, whether it has videos or not, or of plain files.
+    """The texts of embeddings, whether they have videos or not, or of plain files.
 
     Raises DataError: no texts there, or those of `test`.
     """

@@ -12,6 +12,7 @@ from vtr.data import index_file
 from vtr.data.patterns import find, is_pattern, matches
 from vtr.data.remote import url_of
 from vtr.errors import InputError
+from vtr.kinds import apart
 from vtr.retrieval.result import ranks_path
 
 
@@ -61,7 +62,7 @@ def _files(run: str | None) -> list[Path]:
     """What a model is read from. A result may well lie in the folder of its run, beside these."""
     if run is None:
         return []
-    _, named, options = run.partition(":")
-    if named:  # clip:DIR,frames=8 or open_clip:NAME,weights=FILE
-        return [Path(one.rpartition("=")[2]) for one in options.split(",")]
+    if ":" in run:  # clip:DIR,frames=8 or open_clip:NAME,weights=FILE
+        _, source, options = apart(run)
+        return [Path(source), *(Path(one.rpartition("=")[2]) for one in options)]
     return [Path(run, name) for name in rundir.OWN] if Path(run, rundir.RECORD).is_file() else [Path(run)]

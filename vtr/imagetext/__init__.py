@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from vtr.errors import ConfigError
 from vtr.imagetext.named import FRAMES, ImageText, Named
+from vtr.kinds import apart, is_of
 
 __all__ = ["KINDS", "ImageText", "is_image_text", "open_image_text"]
 
@@ -27,7 +28,7 @@ KNOWN = {"frames": "frames=N", "size": "size=N", "weights": "weights=FILE or a t
 
 def is_image_text(name: str) -> bool:
     """Whether `name` is of the form `clip:NAME`."""
-    return name.partition(":")[0] in KINDS and ":" in name
+    return is_of(KINDS, name)
 
 
 def open_image_text(name: str) -> ImageText:
@@ -51,8 +52,7 @@ def open_image_text(name: str) -> ImageText:
 
 def parse(name: str) -> Named:
     """`open_clip:ViT-B-32,frames=8,weights=FILE` taken apart. Raises ConfigError: no name, a wrong option."""
-    kind, _, rest = name.partition(":")
-    source, *pairs = rest.split(",")
+    kind, source, pairs = apart(name)
     options: dict[str, str] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")

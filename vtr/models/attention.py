@@ -11,8 +11,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
+
+from vtr.models.block import DropPath, Mlp
 
 NORM = partial(nn.LayerNorm, eps=1e-6)
 
@@ -82,7 +83,7 @@ class DividedBlock(nn.Module):
         mlp_ratio: float = 4.0,
         time_init: str = "qkv",
         norm: Callable[[int], nn.Module] = NORM,
-        act: type[nn.Module] = nn.GELU,
+        act: Callable[[], nn.Module] = nn.GELU,
     ) -> None:
         super().__init__()
         self.norm1 = norm(width)
@@ -90,7 +91,7 @@ class DividedBlock(nn.Module):
         self.norm3 = norm(width)
         self.timeattn = GroupAttention(width, heads)
         self.norm2 = norm(width)
-        self.mlp = Mlp(width, int(width * mlp_ratio), act_layer=act)
+        self.mlp = Mlp(width, int(width * mlp_ratio), act)
         self.drop_path: nn.Module = nn.Identity()
         self.time_init = time_init
 

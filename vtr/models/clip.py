@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import get_act_layer
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
@@ -60,6 +59,8 @@ def load_clip(model: DualEncoder, name: str, *, text: bool) -> None:
 
     Raises what `read_clip` raises, and ConfigError when the shapes differ.
     """
+    from timm.layers import get_act_layer
+
     whole = read_clip(name)
     vision = whole.vision_model.state_dict()
     fill_image(model.video, _renamed(vision), get_act_layer(whole.config.vision_config.hidden_act)(), PREFIX + name)

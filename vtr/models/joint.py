@@ -11,13 +11,13 @@ import math
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError
 from vtr.models.attention import left_out
+from vtr.models.block import Mlp
 from vtr.models.dual import held_temperature
-from vtr.models.patches import normalised, visible_patches
+from vtr.models.patches import normalised, to_bytes, visible_patches
 from vtr.models.positions import fit_space, fit_time
 from vtr.models.video import IMAGENET_MEAN, IMAGENET_STD, init_linear
 
@@ -122,8 +122,8 @@ class UnifiedEncoder(nn.Module):
         log = torch.tensor(math.log(temperature))
         self.log_temperature = nn.Parameter(log, requires_grad=learn_temperature)
         self.register_buffer("positions", sinusoids(self.slots * self.cells, width), persistent=False)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
+        self.register_buffer("mean", to_bytes(mean), persistent=False)
+        self.register_buffer("std", to_bytes(std), persistent=False)
         self.apply(init_linear)
 
     def drop_blocks(self, rate: float) -> None:
@@ -194,6 +194,7 @@ def mean_of(tokens: Tensor, seen: Tensor) -> Tensor:
 
 def sinusoids(places: int, width: int) -> Tensor:
     """(places, width): `sin, cos, sin, cos, ..` of place / 10000^(2i/width), as in Attention Is All You Need."""
-    frequency = 10_000.0 ** -(torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angle = torch.arange(places, dtype=torch.float64)[:, None] * frequency
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
+    # reckoned on the CPU for the reason that `to_bytes` has
+    frequency = 10_000.0 ** -(torch.arange(0, width, 2, device="cpu", dtype=torch.float64) / width)
+    angle = torch.arange(places, device="cpu", dtype=torch.float64)[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float().to(torch.get_default_device())

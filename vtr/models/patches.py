@@ -5,6 +5,8 @@ Letters: B batch, T frames, t frames of a tubelet, S = T/t slots, p patch side, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,12 @@ def normalised(patches: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -
         return patches
     rgb = patches.view(*patches.shape[:-1], 3, -1).to(dtype)
     return ((rgb - mean) / std).flatten(-2)
+
+
+def to_bytes(colours: Sequence[float]) -> Tensor:
+    """Three numbers of 0 to 1 -> (3,1) of 0 to 255."""
+    # Reckoned on the CPU: to multiply on the meta device, where models are only counted, torch would load its compiler.
+    return (torch.tensor(colours, device="cpu").view(3, 1) * 255).to(torch.get_default_device())
 
 
 def visible_patches(clips: Tensor, visible: Tensor | None, patch: int, tubelet: int = 1) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
 from vtr.models import size
+from vtr.models.sketch import Sketch, SketchedText
 
 POOLS = ("cls", "mean", "last")
 # What tables of positions are named in transformers.
@@ -105,7 +106,9 @@ def positions(model: nn.Module) -> int | None:
 
 
 def text_of(config: Any) -> Any:
-    """A transformers encoder of `config`'s shape with new weights."""
+    """A transformers encoder of `config`'s shape with new weights; of a `Sketch`, what stands for one."""
+    if isinstance(config, Sketch):
+        return SketchedText(config)
     from transformers import AutoModel
 
     return AutoModel.from_config(config)

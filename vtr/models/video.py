@@ -9,13 +9,12 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from timm.layers import get_act_layer
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError
 from vtr.models.attention import DividedBlock, left_out
-from vtr.models.patches import normalised, visible_patches
+from vtr.models.block import ACTIVATIONS, Block
+from vtr.models.patches import normalised, to_bytes, visible_patches
 from vtr.models.positions import fit_grid, fit_space, fit_time, grow_time
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +32,7 @@ class VideoEncoder(nn.Module):
     """(B,T,3,H,W) -> (B,1+N,D): CLS and the visible patches, after the final norm.
 
     A float clip is taken as normalised; a uint8 clip is normalised here, after its hidden patches are dropped.
-    `divided`: time then space attention in each block. `joint`: every visible token sees every other (timm's blocks).
+    `divided`: time then space attention in each block. `joint`: every visible token sees every other (ViT's blocks).
     Patch p of slot t has the position `pos[1+p] + temporal[t]`; `temporal` starts at zero; CLS has `pos[0]` alone; a
     clip with fewer slots uses the first rows of `temporal`; for more slots, or another grid, they are interpolated.
     `drop_path` leaves blocks out of training steps (`drop_blocks`).
@@ -80,20 +79,18 @@ class VideoEncoder(nn.Module):
         # CLIP's ViTs have a norm before the blocks, and another epsilon in all of them.
         norm = partial(nn.LayerNorm, eps=1e-5 if norm_pre else 1e-6)
         self.norm_pre: nn.Module = norm(width) if norm_pre else nn.Identity()
-        act = get_act_layer(activation)
+        act = ACTIVATIONS[activation]
         if attention == "divided":
             self.blocks = nn.ModuleList(
                 DividedBlock(width, heads, time_init=time_init, norm=norm, act=act) for _ in range(depth)
             )
         else:
-            self.blocks = nn.ModuleList(
-                Block(width, heads, qkv_bias=True, norm_layer=norm, act_layer=act) for _ in range(depth)
-            )
+            self.blocks = nn.ModuleList(Block(width, heads, norm, act) for _ in range(depth))
         self.drop_blocks(drop_path)
         self.norm = norm(width)
         mean, std = PIXELS[pixels]
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1) * 255, persistent=False)
+        self.register_buffer("mean", to_bytes(mean), persistent=False)
+        self.register_buffer("std", to_bytes(std), persistent=False)
         self.apply(init_linear)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         if positions == "sincos":
@@ -159,9 +156,9 @@ class VideoEncoder(nn.Module):
 
 
 def sincos(places: int, width: int) -> Tensor:
-    """(places, width): sines and cosines of place times frequencies from 1 down to 1e-4 (width even)."""
-    frequency = 10_000.0 ** -(torch.arange(width // 2) / (width // 2))
-    angle = torch.arange(places)[:, None] * frequency
+    """(places, width), on the CPU as in `to_bytes`: sines and cosines of place times 1 down to 1e-4 (width even)."""
+    frequency = 10_000.0 ** -(torch.arange(width // 2, device="cpu") / (width // 2))
+    angle = torch.arange(places, device="cpu")[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 

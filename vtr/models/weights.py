@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import get_act_layer
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, VtrError, WorkError
+from vtr.models.block import ACTIVATIONS
 from vtr.models.joint import UnifiedEncoder, WordEmbeddings
 from vtr.models.positions import fit_grid
 from vtr.models.size import check_folder
@@ -81,7 +81,7 @@ def timm_shape(name: str) -> dict[str, Any]:
         if blocks is None or not hasattr(model, "patch_embed"):
             raise ConfigError(f"the weights {name!r} are not of a vision transformer", FIT)
         theirs = blocks[0].mlp.act
-        activation = [act for act in ("gelu", "quick_gelu", "gelu_tanh") if alike(get_act_layer(act)(), theirs)]
+        activation = [name for name, act in ACTIVATIONS.items() if alike(act(), theirs)]
         pixels = {mean: pixels for pixels, (mean, _) in PIXELS.items()}
         shape = {
             "width": model.embed_dim, "depth": len(blocks), "heads": blocks[0].attn.num_heads,

@@ -7,19 +7,18 @@ from html import escape
 
 import numpy as np
 
-from vtr.retrieval.metrics import Ranks
+from vtr.retrieval.metrics import RECALLS, Ranks
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 14, 42  # the names at the ends of an axis are wider on phones
 EDGES = (1, 5, 10, 20, 50, 100, 500)  # ranks up to and with each, and the rest
-MARKED = (1, 5, 10)
 MOST = 100  # the largest K of the curve
 
 
 def recall_curve(ranks: Mapping[str, Ranks]) -> str:
     """R@K over K (logarithmic, 1 to 100 or the gallery), a line a direction: {"text to video": Ranks, ...}."""
     most = max(2, min(MOST, max(one.gallery for one in ranks.values())))
-    ks = np.unique([*np.round(np.geomspace(1, most, 40)).astype(int), *(k for k in MARKED if k <= most)])
+    ks = np.unique([*np.round(np.geomspace(1, most, 40)).astype(int), *(k for k in RECALLS if k <= most)])
 
     def x(k: float) -> float:
         return float(LEFT + (WIDTH - LEFT - RIGHT) * np.log(k) / np.log(most))
@@ -33,7 +32,7 @@ def recall_curve(ranks: Mapping[str, Ranks]) -> str:
         points = " ".join(f"{x(k):.1f},{_y(value, 100):.1f}" for k, value in zip(ks, values, strict=True))
         parts.append(f'<polyline class="line s{number}" points="{points}"/>')
         for k, value in zip(ks, values, strict=True):
-            if k in MARKED:
+            if k in RECALLS:
                 about = f"R@{k} {value:.1f}"
                 parts.append(
                     f'<circle class="dot s{number}" cx="{x(k):.1f}" cy="{_y(value, 100):.1f}" r="4">'

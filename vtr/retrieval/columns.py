@@ -97,7 +97,7 @@ def missing_column(file: Path, table: pa.Table, wanted: str) -> DataError:
 
 
 def _meta(table: pa.Table) -> dict[str, str]:
-    # Other writers' blobs (pandas, huggingface) are no part of what an export says of its model.
+    # Other writers' blobs (pandas, huggingface) are no part of what embeddings say of their model.
     pairs = (table.schema.metadata or {}).items()
     return {
         k.decode(errors="replace"): v.decode(errors="replace") for k, v in pairs if k not in (b"pandas", b"huggingface")

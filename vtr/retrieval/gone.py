@@ -36,7 +36,7 @@ def kept(
 
 
 def named(plan: Plan, numbers: Sequence[int], skipped: Sequence[dict[str, str]]) -> list[str]:
-    """The videos of the parts `numbers` whose files have gone while their rows are in the export."""
+    """The videos of the parts `numbers` whose files have gone while their rows are in the embeddings."""
     without = {entry["id"] for entry in skipped}
     return [name for name in _gone(plan, numbers) if name not in without]
 

@@ -1,6 +1,6 @@
 """Other ways to find the nearest rows than looking at all of them here: faiss and LanceDB, each an extra.
 
-Both keep what they built beside the export, or where they are told to, under the fingerprint of what is in it.
+Both keep what they built beside the embeddings, or where they are told to, under the fingerprint of what is in them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Index(Protocol):
 def make_index(kind: str, vectors: Floats, at: str, *, alone: bool = False) -> Index:
     """The index called `kind` over unit rows (N,E), kept in the folder (LanceDB: or the address) `at`.
 
-    `alone`: indexes of other rows are removed from that folder, which is the export's own.
+    `alone`: indexes of other rows are removed from that folder, which is the embeddings' own.
     Raises InputError: an unknown kind, a library that is not installed, a place where that kind is not kept. DataError:
     what is kept there is damaged.
     """

@@ -1,4 +1,4 @@
-"""The videos of an export, ready to be searched by vectors: rows become hits."""
+"""The videos of embeddings, ready to be searched by vectors: rows become hits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Video = Callable[[int], Hashable]
 class Library:
     """N rows of videos or spans. `rows` says what each is of; `search` finds the nearest.
 
-    Raises DataError: no export, one of captions alone, files of different models (and which is which), a link where
+    Raises DataError: no embeddings, captions alone, files of different models (and which is which), a link where
     indexes are kept.
     """
 
@@ -44,7 +44,7 @@ class Library:
 
     @property
     def model(self) -> str:
-        """The run that made the export, as it is named there."""
+        """The run that made the embeddings, as they name it."""
         return self.rows.meta.get("model", "")
 
     @property

@@ -1,7 +1,7 @@
-"""The videos of an export for searching, their vectors mapped from the disk where there are many.
+"""The videos of embeddings for searching, their vectors mapped from the disk where there are many.
 
 Parquet cannot be mapped, nor can several npy files be as one. So the vectors are copied once to an npy file beside the
-export, block by block; it is made anew when a file of the export has changed, or it is damaged.
+embeddings, block by block; it is made anew when a file of the embeddings has changed, or it is damaged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROWS = 16_384
 
 
 def read_videos(path: Path, folder: Path) -> Embeddings:
-    """The rows of videos of the export `path`, vectors as stored: float32 or float16.
+    """The rows of videos of the embeddings `path`, vectors as stored: float32 or float16.
 
     More than 64 MiB of vectors are mapped, from a copy in `folder` unless one npy file holds them; where that folder
     cannot be written they are read to memory. Raises what `store.read` does.
@@ -64,7 +64,7 @@ def _mapped(copy: Path, shape: tuple[int, int], dtype: str) -> Floats | None:
 
 
 def _write(copy: Path, blocks: Iterator[Floats], keep: NDArray[np.bool_], dim: int, dtype: str) -> None:
-    """Writes the rows to `keep`, and removes the copies of what the export was before."""
+    """Writes the rows to `keep`, and removes the copies of what the embeddings were before."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (int(keep.sum()), dim)}
     with replacing(copy) as file:
@@ -80,6 +80,6 @@ def _write(copy: Path, blocks: Iterator[Floats], keep: NDArray[np.bool_], dim: i
 
 
 def _fingerprint(files: list[Path]) -> str:
-    """Names the files of an export as they are now."""
+    """Names the files of embeddings as they are now."""
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
 """Where the video behind a row is: a file, or a member of a tar; its bytes in pieces, and pictures of it.
 
-Only what the export names can be asked for, by the number of its row. No path comes from anybody who asks.
+Only what the embeddings name can be asked for, by the number of a row. No path comes from anybody who asks.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class Place:
 
 
 class Media:
-    """The videos behind the rows of a planned export; of another export, none.
+    """The videos behind the rows of planned embeddings; of others, none.
 
-    Shards that the export says are on the network are asked for only where they are those of `url`: an export may come
-    from anybody. A picture is decoded apart, in `time_limit_s`; with `patience`, none is after so many were lost.
+    Shards that the embeddings say are on the network are asked for only where they are those of `url`: embeddings may
+    come from anybody. A picture is decoded apart, in `time_limit_s`; with `patience`, none is after so many were lost.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Sources that come again: what an export has of them stays, what has changed takes its old place, nothing comes twice.
+"""Sources that come again: what is embedded stays, what has changed takes its old place, nothing comes twice.
 
     a tar           is known by what it holds, then by its name; one that the index does not name any more goes
     a video file    by its path; one that has gone stays

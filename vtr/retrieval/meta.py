@@ -1,4 +1,4 @@
-"""What an export says of its model: written with every file, and compared when files are read together."""
+"""What embeddings say of their model: written with every file, and compared when files are read together."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 
 
 def files_in(directory: Path) -> list[Path]:
-    """The files of an export in this layout, whether whole or not; none if there is no such export."""
+    """The files of embeddings in this layout, whether whole or not; none if there are no such embeddings."""
     vectors = _vector_files(directory)
     if not vectors:
         return []
@@ -38,9 +38,9 @@ def files_in(directory: Path) -> list[Path]:
 
 
 def read_directory(directory: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddings:
-    """Read an export in this layout, of any origin; videos come before captions.
+    """Read embeddings in this layout, of any origin; videos come before captions.
 
-    float16 becomes float32 unless `as_stored`; then an export of one vector file is not even read, but mapped. `bare`
+    float16 becomes float32 unless `as_stored`; then one vector file is not even read, but mapped. `bare`
     leaves the vectors out: they are (N, 0).
     Raises DataError: a file is torn, missing, or has other rows than its metadata.
     """

@@ -1,4 +1,4 @@
-"""Which part of an export's plan made each of its rows, and where the file behind a row is."""
+"""Which part of the plan of embeddings made each of their rows, and where the file behind a row is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vtr.retrieval.plan import FILES, SHARD, Part, printable, read
 
 
 class Origins:
-    """The parts behind the N `rows` of videos in the planned export `directory`; of another export, none."""
+    """The parts behind the N `rows` of videos in the planned embeddings `directory`; of others, none."""
 
     def __init__(self, directory: Path, rows: Embeddings) -> None:
         self._sources, self._ids = rows.source, rows.ids
@@ -25,7 +25,7 @@ class Origins:
             self._part_of = np.full(len(rows), -1)
 
     def part(self, row: int) -> Part | None:
-        """The part that made a row, None where the export has no plan."""
+        """The part that made a row, None where the embeddings have no plan."""
         number = int(self._part_of[row])
         return None if number < 0 else self._parts[number]
 
@@ -39,7 +39,7 @@ class Origins:
     def file(self, row: int) -> Path | None:
         """The video file that a row was made from, None for a sample of a shard or where nothing is known of it."""
         part, name = self.part(row), self._sources[row]
-        # A row tells of its file below the folder of its part: an export may come from anybody.
+        # A row tells of its file below the folder of its part: embeddings may come from anybody.
         if part is None or part.kind != FILES or name.startswith("/") or ".." in Path(name).parts:
             return None
         if "\\x" in name:  # the text of a name that is no UTF-8

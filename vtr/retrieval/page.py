@@ -14,6 +14,7 @@ from typing import Any
 
 from vtr.data.apart import without
 from vtr.errors import VtrError
+from vtr.retrieval.html import head
 from vtr.retrieval.media import Media
 
 PICTURES = 500
@@ -30,7 +31,6 @@ li:has(.shown){contain-intrinsic-size:auto 14rem}
 p{margin:0;padding:.5rem .75rem;overflow-wrap:anywhere}
 p+p{padding-top:0;font-size:.85rem;opacity:.75}
 """
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def results_page(
@@ -40,14 +40,8 @@ def results_page(
     shown = _pictures(groups, media, progress)
     hits = sum(len(group["hits"]) for group in groups)
     bare = sum(hit["row"] not in shown for group in groups for hit in group["hits"])
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name=viewport content="width=device-width,initial-scale=1">',
-        f"<title>vtr search</title><style>{STYLE}",
-        *(_rule(row, picture) for row, picture in shown.items() if isinstance(picture, bytes)),
-        "</style><h1>vtr search</h1>",
-    ]
+    rules = "".join(_rule(row, picture) for row, picture in shown.items() if isinstance(picture, bytes))
+    parts = [head("vtr search", STYLE + rules), "<body><h1>vtr search</h1>"]
     if bare:
         parts.append(f"<p>{hits} hits; the best ones have pictures, of {PICTURES} moments at most.</p>")
     if media.left_out:
@@ -55,7 +49,7 @@ def results_page(
     for group in groups:
         cards = "".join(_card(hit, shown) for hit in group["hits"])
         parts.append(f"<h2 dir=auto>{escape(str(group['query']))}</h2><ol>{cards}</ol>")
-    return "".join(parts) + "</html>\n"
+    return "".join(parts) + "</body></html>\n"
 
 
 def _pictures(

@@ -75,7 +75,7 @@ def split_sha256(ids: Sequence[str], captions: Sequence[str], owner: Rows) -> st
 
 
 def read(directory: Path) -> Paired:
-    """An export of `vtr embed`, clip-retrieval's layout, Parquet of that shape, or plain npy files; made unit rows.
+    """Embeddings of `vtr embed`, clip-retrieval's layout, Parquet of that shape, or plain npy files; made unit rows.
 
     Raises DataError: none of these, a torn file, a caption of no video, shapes that do not fit.
     """

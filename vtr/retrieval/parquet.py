@@ -44,7 +44,7 @@ def write_file(file: Path, embeddings: Embeddings, labels: dict[str, str], dtype
 
 
 def read_files(files: Sequence[Path], *, as_stored: bool = False, bare: bool = False) -> Embeddings:
-    """Read the files of one export as one; float16 becomes float32 unless `as_stored`; `bare`, vectors are (N, 0).
+    """Read the files of embeddings as one; float16 becomes float32 unless `as_stored`; `bare`, vectors are (N, 0).
 
     Any file will do that has id, modality and embedding, a list of one length in every row.
     Raises DataError: a file is torn or foreign, files are of different models.

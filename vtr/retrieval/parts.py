@@ -1,4 +1,4 @@
-"""The parts of a planned export as files: which they are, whether they are done, and how one is written.
+"""The parts of planned embeddings as files: which they are, whether they are done, and how one is written.
 
 parquet    emb-00000.parquet
 npy        img_emb/img_emb_00000.npy, metadata/metadata_00000.parquet; of captions text_emb/ and text_metadata/
@@ -69,7 +69,7 @@ def _says_so(directory: Path, plan: Plan, number: int) -> bool:
 
 
 def _fit(vectors: Path, table: Path, dim: str | None) -> bool:
-    """Whether a file of vectors has a row for each of its table, and the dimensions that its export says."""
+    """Whether a file of vectors has a row for each of its table, and the dimensions that the embeddings say."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -112,7 +112,7 @@ def write(directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: l
 
 
 def finish(directory: Path, plan: Plan) -> list[dict[str, str]]:
-    """Writes what is said of the export as a whole, and returns what was skipped: {id, kind, message} each."""
+    """Writes what is said of the embeddings as a whole, and returns what was skipped: {id, kind, message} each."""
     files = [files_of(directory, plan, number) for number in range(len(plan.parts))]
     labels = [_labels(several[-1]) for several in files]
     skipped = [entry for label in labels for entry in _skipped(label) or []]

@@ -1,4 +1,4 @@
-"""What an export is made of: parts, each embedded by itself and written whole, noted before the work begins.
+"""What embeddings are made of: parts, each embedded by itself and written whole, noted before the work begins.
 
 `OUT/plan.json` holds the options, the model and the parts. A part is one tar of a shard directory, a number of video
 files, or a number of lines of text; its file carries the part's digest, so that a part is done where the two are equal.
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Options:
-    """What all parts of an export have in common beside the model."""
+    """What all parts of embeddings have in common beside the model."""
 
     layout: str = "parquet"
     dtype: str = "float32"
@@ -58,7 +58,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of an export, in the order of their files."""
+    """The parts of embeddings, in the order of their files."""
 
     options: Options
     meta: Mapping[str, str]
@@ -104,7 +104,7 @@ def planned(directory: Path) -> Plan:
 
 
 def _check(options: Options, parts: Sequence[Part]) -> None:
-    """Raises ValueError or TypeError for what no plan says: an export may come from anybody."""
+    """Raises ValueError or TypeError for what no plan says: embeddings may come from anybody."""
     texts = [
         options.layout,
         options.dtype,

@@ -21,13 +21,13 @@ from vtr.plaintext import printable
 from vtr.retrieval import charts, pictures, rows
 from vtr.retrieval.examples import Example, examples
 from vtr.retrieval.formats import number
+from vtr.retrieval.html import head
 from vtr.retrieval.metrics import Ranks
 from vtr.retrieval.paired import Paired
 from vtr.retrieval.style import STYLE
 
 LONGEST = 500  # characters of a caption that are shown
 MAPPED = 64  # rows and columns of the heat map
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 ORIGIN = (
     "model", "weights_sha256", "preprocessing", "frames", "resolution", "precision", "shards", "embeddings",
     "vectors_sha256", "manifest_sha256", "split_sha256", "expected", "found", "undecodable", "tie_rule", "similarity",
@@ -63,13 +63,7 @@ def page(record: Mapping[str, Any], parts: Sequence[Shown]) -> str:
         *(_part(record, shown, f", split {shown.split}" if len(parts) > 1 else "") for shown in parts),
         _origin(record),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"{''.join(body)}</main></body></html>\n"
-    )
+    return f"{head(title, STYLE)}<body><main>{''.join(body)}</main></body></html>\n"
 
 
 def _part(record: Mapping[str, Any], shown: Shown, of: str) -> str:

@@ -18,11 +18,11 @@ DTYPES = ("float32", "float16")
 
 
 def read(path: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddings:
-    """Read an export's directory in either layout, or one of its Parquet files; vectors are (N, E) float32.
+    """Read a directory of embeddings in either layout, or one of its Parquet files; vectors are (N, E) float32.
 
     `as_stored` leaves float16 as it is, and maps a lone npy file instead of reading it: for searching what is large.
     `bare` leaves the vectors out: they are (N, 0).
-    Raises DataError: no export, a torn or foreign file, a file missing, files of different models (and which is which).
+    Raises DataError: none there, a torn or foreign file, a file missing, files of several models (which is which).
     """
     tables, _ = files_of(path)
     if tables:
@@ -31,7 +31,7 @@ def read(path: Path, *, as_stored: bool = False, bare: bool = False) -> Embeddin
 
 
 def files_of(path: Path) -> tuple[list[Path], list[Path]]:
-    """The Parquet files of an export, or else the files of one in npy. Raises DataError: none, both, or not whole."""
+    """The Parquet files of embeddings, or else those in npy. Raises DataError: none, both, or not whole."""
     if path.is_file():
         return [path], []
     if not path.exists():
@@ -53,13 +53,13 @@ def files_of(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def remove(directory: Path) -> None:
-    """Removes the export in `directory`, of either layout, and its plan; the plan first, so that no half counts."""
+    """Removes the embeddings in `directory`, of either layout, and their plan, that first, so that no half counts."""
     (directory / PLAN).unlink(missing_ok=True)
     _remove_files(directory)
 
 
 def move(new: Path, directory: Path) -> None:
-    """Puts the planned export in `new`, a folder on the same disk, into `directory` in the place of what is there.
+    """Puts the planned embeddings in `new`, a folder on the same disk, into `directory` in the place of what is there.
 
     The new plan is there first, and of its first part a file goes first and comes last: what is left by one that was
     killed meanwhile is not taken for whole.
@@ -83,7 +83,7 @@ def _remove_files(directory: Path) -> None:
 
 
 def count(directory: Path) -> int:
-    """The rows of a whole export."""
+    """The rows of whole embeddings."""
     import pyarrow.parquet as pq
 
     tables = [*directory.glob(parquet.NAMES)] or [

@@ -153,7 +153,7 @@ def _number(digits: str) -> int:
 
 
 def _examples(captions: list[str]) -> list[str]:
-    """A few short captions of the export to try, spread over it."""
+    """A few short captions of the embeddings to try, spread over them."""
     several = {caption.split(" | ")[0].strip() for caption in captions} - {""}
     short = sorted(
         (caption for caption in several if len(caption) <= LONGEST_EXAMPLE), key=lambda text: (len(text), text)

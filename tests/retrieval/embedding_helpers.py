@@ -12,7 +12,7 @@ from vtr.retrieval.plan import FILES, TEXT_LINES, Options, Part, Plan
 def write_export(
     out: Path, embeddings: Embeddings, layout: str = "parquet", *, dtype: str = "float32", rows: int = 1_000_000
 ) -> list[Path]:
-    """Writes the embeddings as an export, `rows` of them a part, and returns the files of vectors."""
+    """Writes the embeddings as `vtr embed` does, `rows` of them a part, and returns the files of vectors."""
     kinds = set(embeddings.modality)
     kind, name = (TEXT_LINES, ("a", "b")) if kinds == {TEXT} else (FILES, ("a.mp4", 1, 2, ""))
     starts = range(0, max(1, len(embeddings)), rows)
