@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from vtr import plainjson
 from vtr.atomic import replacing
-from vtr.data import captions, image, index_file
+from vtr.data import captions, image, index_file, unfolding
 from vtr.data.crew import Beat
 from vtr.data.limits import Limits
 from vtr.data.prepared import Prepared
@@ -205,11 +205,11 @@ def _entry(task: IndexTask, key: str, kind: str, message: str) -> dict[str, str]
 def read_part(task: IndexTask) -> dict[str, Any] | None:
     """What was noted beside the rows of `task`; None when there are none, or of another tar or columns."""
     try:
-        schema = pq.read_schema(task.part)
+        schema = unfolding.schema_of(task.part)
         meta: dict[str, Any] = plainjson.loads(schema.metadata[META])
         # What an earlier run left may be of anybody, as the tars are.
         meta["skipped"] = [{name: str(entry[name]) for name in ENTRY} for entry in meta["skipped"]]
         sound = {type(meta["bytes"]), *map(type, meta["remarks"].values())} == {int}
         return meta if sound and meta["digest"] == task.digest() and index_file.has_columns(schema) else None
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, DataError):
         return None

@@ -151,7 +151,7 @@ def write_index(
 def read_header(path: Path) -> Header:
     """The metadata of the index at `path`. Raises DataError when it is no index of vtr's, or of another format."""
     try:
-        schema = pq.read_schema(path)
+        schema = unfolding.schema_of(path, LEAST)
         meta = plainjson.loads(schema.metadata[META])
         number = meta["format"]
     except DAMAGE as error:
@@ -195,11 +195,12 @@ def read_whole(path: Path) -> tuple[Header, pa.Table]:
     Raises DataError when it is damaged, or would unfold to far more than an index of its size.
     """
     header = read_header(path)
-    columns = [_read(path, name, verify=True) for name in SCHEMA.names]
     try:
-        plain = [column.cast(one.type) for column, one in zip(columns, SCHEMA, strict=True)]
-        table = pa.table(plain, SCHEMA.with_metadata(pq.read_schema(path).metadata))
-        sound = digest_of(table, header.shards) == header.digest
+        with unfolding.bounded(path, LEAST):
+            columns = [_read(path, name, verify=True) for name in SCHEMA.names]
+            plain = [column.cast(one.type) for column, one in zip(columns, SCHEMA, strict=True)]
+            table = pa.table(plain, SCHEMA.with_metadata(pq.read_schema(path).metadata))
+            sound = digest_of(table, header.shards) == header.digest
     except DAMAGE as error:
         raise DataError(f"{path} is damaged: {_first_line(error)}", ANEW) from error
     if not sound:
@@ -242,14 +243,15 @@ def read_column(path: Path, name: str) -> pa.Array:
 def _read(path: Path, name: str, *, verify: bool = False) -> pa.Array:
     few = name in REPEATING
     try:
-        about = pq.read_metadata(path)
-        if name in DEFAULTS and name not in about.schema.to_arrow_schema().names:
-            return _default(name, about.num_rows)
-        read = unfolding.batches(path, [name], GROUP, least=LEAST, verify=verify)
-        chunks = [batch.column(0) if few else batch.column(0).cast(SCHEMA.field(name).type) for batch in read]
-        found = pa.chunked_array(chunks, None if chunks else SCHEMA.field(name).type)
-        found = _with_dictionary(found.unify_dictionaries().combine_chunks()) if few else found.combine_chunks()
-        found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
+        with unfolding.bounded(path, LEAST):
+            about = pq.read_metadata(path)
+            if name in DEFAULTS and name not in about.schema.to_arrow_schema().names:
+                return _default(name, about.num_rows)
+            read = unfolding.batches(path, [name], GROUP, least=LEAST, verify=verify)
+            chunks = [batch.column(0) if few else batch.column(0).cast(SCHEMA.field(name).type) for batch in read]
+            found = pa.chunked_array(chunks, None if chunks else SCHEMA.field(name).type)
+            found = _with_dictionary(found.unify_dictionaries().combine_chunks()) if few else found.combine_chunks()
+            found.validate(full=True)  # offsets that lead out of their buffer, text that is no UTF-8
     except DataError as error:  # it would unfold to too much
         raise DataError(error.message, f"{ANEW}; {error.hint}") from error
     except DAMAGE as error:

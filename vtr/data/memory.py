@@ -1,4 +1,4 @@
-"""The memory of a worker: what it frees stays with it, and it has an end.
+"""The memory of a process: what a worker frees stays with it, and it has an end.
 
 Files and frames come and go by the megabyte, and new pages cost faults. What a hostile video may ask for is bounded by
 `limits`; but an index can raise these, and a decoder may have faults of its own, so each worker has a bound as well.
@@ -10,6 +10,9 @@ import ctypes
 import errno
 import resource
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ from vtr import bounds
 from vtr.errors import WorkError
 
 ROOM = 8 << 30  # bytes, raised with the other `bounds`: forty pictures of 64 million pixels
+
+_mine, _lock = threading.local(), threading.Lock()
+_wanted: list[int] = []  # the bounds of all threads that are in `within`
+_usual: list[int] = []  # the bound before the first of them
 
 
 def keep_memory() -> None:
@@ -53,10 +60,48 @@ def bound_memory(room: int | None = None) -> None:
     Without `room` they are ROOM, or more where the limits are raised.
     On Linux; elsewhere the system does not count what a process allocates, and nothing is bounded.
     """
-    if sys.platform != "linux":
+    if sys.platform == "linux":
+        _limit(_held() + (bounds.at_most(ROOM) if room is None else room))
+
+
+@contextmanager
+def within(room: int) -> Iterator[None]:
+    """Lets this process have `room` bytes more than it has, until the end; past them, it gets MemoryErrors.
+
+    What is nested in another such bound keeps that one's. Of two threads the larger bound holds. Only on Linux.
+    """
+    if sys.platform != "linux" or getattr(_mine, "bounded", False):
+        yield
         return
+    wanted = _held() + room
+    with _lock:
+        if not _wanted:
+            _usual.append(resource.getrlimit(resource.RLIMIT_DATA)[0])
+        _wanted.append(wanted)
+        _lower(_usual[0])
+    _mine.bounded = True
+    try:
+        yield
+    finally:
+        _mine.bounded = False
+        with _lock:
+            _wanted.remove(wanted)
+            _lower(_usual[0] if _wanted else _usual.pop())
+
+
+def _lower(usual: int) -> None:
+    """Puts the bound at the largest that is wanted, or where it is usually; never above that."""
+    most = max(_wanted, default=usual)
+    _limit(most if usual == resource.RLIM_INFINITY else min(most, usual))
+
+
+def _held() -> int:
+    """The bytes of memory of its own that this process has."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    has = int(status["VmData"].split()[0]) << 10
+    return int(status["VmData"].split()[0]) << 10
+
+
+def _limit(wanted: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = has + (bounds.at_most(ROOM) if room is None else room)
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    beyond = hard != resource.RLIM_INFINITY and (wanted == resource.RLIM_INFINITY or wanted > hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard if beyond else wanted, hard))

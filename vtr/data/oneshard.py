@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from vtr import plainjson
 from vtr.atomic import Syncing, explain_os_error, replacing
-from vtr.data import index_file, video
+from vtr.data import index_file, unfolding, video
 from vtr.data.annotations.sample import Sample
 from vtr.data.crew import Beat
 from vtr.data.index_file import Shard
@@ -26,7 +26,7 @@ from vtr.data.pace import EVERY, Pace, measure
 from vtr.data.prepared import Prepared
 from vtr.data.store import FrameStore, Store, VideoStore
 from vtr.data.tarwriter import TarWriter
-from vtr.errors import VideoError, WorkError
+from vtr.errors import DataError, VideoError, WorkError
 
 PARTS = ".parts"
 META = b"vtr.part"
@@ -119,10 +119,10 @@ def read_part(task: ShardTask) -> Part | None:
     Nor is it where another vtr wrote other columns: the shard is made again.
     """
     try:
-        schema = pq.read_schema(task.part)
+        schema = unfolding.schema_of(task.part)
         part = _part_of(schema)
         whole = part.shard is None or (task.tar.name, task.tar.stat().st_size) == (part.shard.name, part.shard.bytes)
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, DataError):
         return None
     return part if whole and part.digest == task.digest and index_file.has_columns(schema) else None
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from vtr import plainjson
 from vtr.atomic import replacing
+from vtr.data import unfolding
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.manifest import noted
 from vtr.data.oneshard import PARTS
@@ -56,7 +57,7 @@ class StoredPlan:
     def shard(self, number: int) -> tuple[Sample, ...]:
         """The samples of shard `number`. Raises DataError when the file is damaged."""
         try:
-            with pq.ParquetFile(self.path) as file:
+            with unfolding.bounded(self.path), pq.ParquetFile(self.path) as file:
                 return tuple(_sample(row) for row in file.read_row_group(number).to_pylist())
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{self.path} is damaged", "plan again with --plan-only") from error

@@ -7,18 +7,22 @@ they would unfold to is known before they do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtr import bounds
+from vtr.data import memory
 from vtr.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAST, TIMES = 1_000_000_000, 100  # bytes that any file may unfold to, and how many times its own size: see `bounds`
+# A footer, a page or Python's own objects can take far more memory than they tell of: so many bytes, or so many times
+# what may unfold.
+ROOM, ROOM_TIMES = 1_000_000_000, 4
 FEW = 16  # rows at a time, or fewer: a text may share all but its end with the one before it
 INDEX = 4  # bytes that a text takes as a dictionary's number, or as its place in a list
 # RLE and BIT_PACKED tell where lists begin and values are missing.
@@ -39,9 +43,48 @@ def batches(
     `verify` checks the sums of its pages. Raises DataError for a file that would unfold to more than
     `largest(path, least)` allows, and what pyarrow does.
     """
+    with bounded(path, least):
+        yield from _batches(path, columns, rows, largest(path, least), verify=verify)
+
+
+@contextmanager
+def bounded(path: Path, least: int | None = None) -> Iterator[None]:
+    """Whatever reads `path` may take so much memory: four times what `largest` tells, 1 GB at least (Linux).
+
+    Raises DataError where it would take more.
+    """
+    room = max(bounds.at_most(ROOM), ROOM_TIMES * largest(path, least))
+    try:
+        with memory.within(room):
+            yield
+    except (MemoryError, OSError) as error:
+        if not isinstance(error, MemoryError) and "std::bad_alloc" not in str(error):  # a footer's is called an OSError
+            raise
+        raise DataError(
+            f"{path} has {path.stat().st_size} bytes and would take more than {room / 1e9:.3g} GB of memory to read",
+            bounds.HINT,
+        ) from error
+
+
+def schema_of(path: Path, least: int | None = None) -> pa.Schema:
+    """The schema of a Parquet file. Raises DataError for one that takes too much memory, and what pyarrow does."""
     import pyarrow.parquet as pq
 
-    limit = largest(path, least)
+    with bounded(path, least):
+        return pq.read_schema(path)
+
+
+def about(path: Path, least: int | None = None) -> Any:
+    """The metadata of a Parquet file. Raises DataError for one that takes too much memory, and what pyarrow does."""
+    import pyarrow.parquet as pq
+
+    with bounded(path, least):
+        return pq.read_metadata(path)
+
+
+def _batches(path: Path, columns: list[str] | None, rows: int, limit: int, *, verify: bool) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
     about = pq.read_metadata(path)
     groups, schema = [about.row_group(group) for group in range(about.num_row_groups)], about.schema
     # What the schema says of each column, for what a chunk says of itself pyarrow does not look at.
@@ -67,7 +110,7 @@ def batches(
             for dictionaries, some in ways:
                 begun = False
                 try:
-                    for batch in opened(dictionaries).iter_batches(some, [number], columns):
+                    for batch in opened(dictionaries).iter_batches(some, [number], columns, use_threads=False):
                         begun = True
                         total += sum(_unfolded(column) for column in batch.columns)
                         if total > limit:

@@ -25,12 +25,11 @@ ALIASES = {"id": ("id", "key", "image_path", "url"), "source": ("source", "image
 def read_table(file: Path, *, but: str = "", only: str = "") -> pa.Table:
     """A Parquet file as a table, without the column `but` or `only` one. Raises DataError: torn, or of another kind."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from vtr.data.index_file import DAMAGE
 
     try:
-        schema = pq.read_schema(file)
+        schema = unfolding.schema_of(file)
         names = [name for name in schema.names if name != but and only in ("", name)]
         if only and not names:
             raise missing_column(file, schema.empty_table(), only)
@@ -133,7 +132,8 @@ def _plain(file: Path, table: pa.Table, name: str) -> list[Any]:
     from vtr.data.index_file import DAMAGE
 
     try:
-        return list(table.column(name).to_pylist())
+        with unfolding.bounded(file):
+            return list(table.column(name).to_pylist())
     except DAMAGE as error:
         kind = told(table.schema.field(name).type)
         raise DataError(f"{file} has {kind} in column '{name}' that cannot be read: {error}", "store text") from error

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vtr.data import unfolding
 from vtr.errors import DataError
 from vtr.retrieval.columns import described, missing_column, read_table, rows_table, told
 from vtr.retrieval.embeddings import Embeddings, concatenated
@@ -62,16 +63,15 @@ def read_files(files: Sequence[Path], *, as_stored: bool = False, bare: bool = F
 def layout(files: Sequence[Path]) -> tuple[int, int, str] | None:
     """(rows, dimensions, "float32" or "float16") of files as `vtr embed` writes them, None for others."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from vtr.data.index_file import DAMAGE
 
     rows, kinds = 0, set()
     for file in files:
         try:
-            rows += pq.read_metadata(file).num_rows
-            schema = pq.read_schema(file)
-        except DAMAGE:
+            rows += unfolding.about(file).num_rows
+            schema = unfolding.schema_of(file)
+        except (*DAMAGE, DataError):
             return None  # `read_files` says what is wrong
         kinds.add(schema.field("embedding").type if "embedding" in schema.names else None)
     kind = kinds.pop()
@@ -87,7 +87,7 @@ def blocks(files: Sequence[Path], rows: int) -> Iterator[Floats]:
     import pyarrow.parquet as pq
 
     for file in files:
-        with pq.ParquetFile(file, memory_map=True) as opened:
+        with unfolding.bounded(file), pq.ParquetFile(file, memory_map=True) as opened:
             for batch in opened.iter_batches(rows, columns=["embedding"]):
                 yield _vectors_of(file, pa.chunked_array([batch.column(0)]), as_stored=True)
 

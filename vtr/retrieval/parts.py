@@ -17,7 +17,7 @@ import numpy as np
 
 from vtr import plainjson
 from vtr.atomic import replacing_all, write_bytes
-from vtr.data import ours
+from vtr.data import ours, unfolding
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet
 from vtr.retrieval.columns import read_table, rows_table
@@ -71,13 +71,12 @@ def _says_so(directory: Path, plan: Plan, number: int) -> bool:
 def _fit(vectors: Path, table: Path, dim: str | None) -> bool:
     """Whether a file of vectors has a row for each of its table, and the dimensions that the embeddings say."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         with vectors.open("rb"):  # only that it may be read
             pass
         rows, dimensions = npy.load(vectors, mapped=True).shape
-        return (rows, str(dimensions)) == (pq.read_metadata(table).num_rows, dim)
+        return (rows, str(dimensions)) == (unfolding.about(table).num_rows, dim)
     except PermissionError as error:
         raise _unreadable(Path(error.filename or vectors), error) from error
     except (DataError, OSError, pa.ArrowException):
@@ -157,12 +156,11 @@ def _write_table(path: Path, rows: Embeddings, labels: dict[str, str]) -> None:
 def _labels(path: Path) -> dict[str, Any]:
     """What a file's schema says; nothing for a file that is torn. Raises DataError for one that may not be read."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         return {
             key.decode(errors="replace"): value.decode(errors="replace")
-            for key, value in (pq.read_schema(path).metadata or {}).items()
+            for key, value in (unfolding.schema_of(path).metadata or {}).items()
         }
     except PermissionError as error:
         raise _unreadable(path, error) from error
@@ -176,10 +174,9 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 def count(directory: Path, plan: Plan, numbers: Sequence[int]) -> tuple[int, int]:
     """How many rows the parts `numbers` have, and how many of them are of videos."""
-    import pyarrow.parquet as pq
 
     tables = [file for number in numbers for file in files_of(directory, plan, number) if file.suffix == ".parquet"]
-    return sum(pq.read_metadata(file).num_rows for file in tables), sum(video_rows(directory, plan, numbers))
+    return sum(unfolding.about(file).num_rows for file in tables), sum(video_rows(directory, plan, numbers))
 
 
 def video_rows(directory: Path, plan: Plan, numbers: Sequence[int] | None = None) -> list[int]:

@@ -235,9 +235,10 @@ def _told(path: Path, names: list[str]) -> pa.Table:
     than any file may; and what pyarrow does."""
     import pyarrow as pa
 
-    ranks = pa.Table.from_batches(unfolding.batches(path, names)).select(names)
-    kinds = [one.type.value_type if pa.types.is_dictionary(one.type) else one.type for one in ranks.columns]
-    return ranks.cast(pa.schema(list(zip(names, kinds, strict=True))))
+    with unfolding.bounded(path):
+        ranks = pa.Table.from_batches(unfolding.batches(path, names)).select(names)
+        kinds = [one.type.value_type if pa.types.is_dictionary(one.type) else one.type for one in ranks.columns]
+        return ranks.cast(pa.schema(list(zip(names, kinds, strict=True))))
 
 
 def _unread(path: Path, beside: Path, error: Exception) -> DataError:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vtr.atomic import write_bytes
+from vtr.data import unfolding
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet, parts
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
@@ -84,11 +85,10 @@ def _remove_files(directory: Path) -> None:
 
 def count(directory: Path) -> int:
     """The rows of whole embeddings."""
-    import pyarrow.parquet as pq
 
     tables = [*directory.glob(parquet.NAMES)] or [
         file
         for folder in (npy.METADATA, npy.TEXT_METADATA)
         for file in (directory / folder).glob(f"{folder}_*.parquet")
     ]
-    return sum(pq.read_metadata(file).num_rows for file in tables)
+    return sum(unfolding.about(file).num_rows for file in tables)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vtr import bounds, plainjson
+from vtr.data import unfolding
 from vtr.data.annotations.sample import (
     JSON,
     ReaderOptions,
@@ -66,10 +67,11 @@ def read(source: str, options: ReaderOptions) -> list[Sample]:
         raise DataError(f"{source} is no table that vtr reads", f"its name should end in {_suffixes()}")
     groups: dict[str, _Group] = {}
     columns: set[str] = set()
-    for where, row in rows(path):
-        columns.update(row)
-        _gather(groups, row, f"{source} {where}")
-        options.count(len(groups))
+    with unfolding.bounded(path):  # as objects of Python its values take many times what they take in a file
+        for where, row in rows(path):
+            columns.update(row)
+            _gather(groups, row, f"{source} {where}")
+            options.count(len(groups))
     if not groups:
         raise DataError(f"{source} is empty: it has no rows", "a table needs one row a caption")
     if "split" not in columns:

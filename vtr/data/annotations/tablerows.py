@@ -86,17 +86,16 @@ def _not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow.parquet as pq
-
     from vtr.data.index_file import DAMAGE
 
     try:
-        _check_header(path, list(pq.read_schema(path).names))
+        _check_header(path, list(unfolding.schema_of(path).names))
         number = 0
-        for batch in unfolding.batches(path):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", {name: _plain(value) for name, value in row.items()}
+        with unfolding.bounded(path):
+            for batch in unfolding.batches(path):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", {name: _plain(value) for name, value in row.items()}
     except DAMAGE as error:  # a date or a time may be one that Python has not
         raise DataError(f"{path} cannot be read as parquet: {error}", "write it anew with pyarrow or pandas") from error
 
