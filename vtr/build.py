@@ -20,11 +20,11 @@ from vtr.errors import OWN_VECTORS, ConfigError, RunError, VtrError
 from vtr.exported import is_exported, open_exported
 from vtr.imagetext import is_image_text, open_image_text
 from vtr.models.clip import PREFIX, load_clip
+from vtr.models.configs import check_layers, check_numbers, held_in
 from vtr.models.dual import DualEncoder
 from vtr.models.embedder import Embedder, Model
 from vtr.models.joint import UnifiedEncoder
-from vtr.models.size import check_layers, check_numbers, held_in
-from vtr.models.text import TextEncoder, check_words, hub_config, pretrained_text, small_text, text_of
+from vtr.models.text import TextEncoder, check_vocabulary, check_words, hub_config, pretrained_text, small_text, text_of
 from vtr.models.tune import add_lora, merge_lora
 from vtr.models.twin import TwinEncoder
 from vtr.models.video import VideoEncoder
@@ -113,6 +113,8 @@ def make_model(config: Config, tokenizer: CaptionTokenizer, kept: Path | None = 
         model.text_head,
     )  # fmt: skip
     check_words(dual.text, data.words)
+    if tokenizer is not None:  # a model of ours that transformers opens has none
+        check_vocabulary(dual.text, tokenizer.vocabulary)
     if fetch.startswith(PREFIX):
         load_clip(dual, fetch.removeprefix(PREFIX), text=fetch == PREFIX + model.text)
     if model.lora_rank:

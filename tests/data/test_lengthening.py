@@ -6,7 +6,7 @@ import struct
 from contextlib import nullcontext
 
 import pytest
-from tokenizers import Regex, Tokenizer, models, normalizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from vtr.data import lengthening, tokenizer
 from vtr.errors import DataError
@@ -65,3 +65,13 @@ def test_a_compiled_table_of_letters(letters: int) -> None:
     long = pytest.raises(DataError, match=r"may make a caption 5e\+03 times as long")
     with long if letters > 1000 else nullcontext():
         lengthening.check(backend(table))
+
+
+def test_what_splits_into_words_and_lengthens_them() -> None:
+    twice = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    made = backend()
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), twice])
+    lengthening.check(made)
+    made.pre_tokenizer = pre_tokenizers.Sequence([twice] * 25)
+    with pytest.raises(DataError, match=r"may make a caption 8e\+11 times as long"):
+        lengthening.check(made)

@@ -51,7 +51,7 @@ MUCH = 10**400  # no float holds it
 READ_BY = {
     "api/hub.py": ["result.json"],
     "data/annotations/official.py": ["msrvtt", "vatex", "activitynet", "didemo", "coco", "flickr30k"],
-    "data/annotations/table.py": ["table"],
+    "data/annotations/tablerows.py": ["table"],
     "data/captions.py": ["test_any_caption"],
     "data/clipping.py": ["f/json"],
     "data/foreign.py": ["l/skipped.jsonl"],
@@ -69,6 +69,7 @@ READ_BY = {
     "imagetext/openclip.py": ["oc/open_clip_config.json"],
     "imagetext/sentence.py": ["st/modules.json"],
     "initial.py": ["m/config.json"],
+    "models/configs.py": ["m/config.json"],
     "released.py": ["m/config.json"],
     "retrieval/npy.py": ["manifest"],
     "retrieval/parts.py": ["skipped"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ MOST = 1000  # times a caption's length, and tokens beside those of its words: r
 
 def check(tokenizer: Tokenizer) -> None:
     """Raises DataError where rules may make a caption more than `MOST` times as long, or add as many tokens."""
-    times, most = _times(_state(tokenizer.normalizer)), bounds.at_most(MOST)
+    times = _times(_state(tokenizer.normalizer)) * _times(_state(tokenizer.pre_tokenizer))
+    most = bounds.at_most(MOST)
     if times > most:
         raise DataError(
             f"the tokenizer's rules may make a caption {times:.0e} times as long, at most {most} is usual", bounds.HINT
@@ -34,13 +36,14 @@ def _state(rule: Any) -> dict[str, Any]:
 
 
 def _times(rule: Mapping[str, Any]) -> float:
-    """How many times as long a text a normalizer can make."""
+    """How many times as many bytes of a text a normalizer, or what splits into words, can make."""
     kind = rule.get("type")
     if kind == "Sequence":
-        product = 1.0
-        for one in rule["normalizers"]:
-            product *= _times(one)
-        return product
+        return math.prod(_times(one) for one in rule.get("normalizers", rule.get("pretokenizers", ())))
+    if kind == "ByteLevel":  # a letter of two bytes for each byte, and a space before each word
+        return 3.0
+    if kind == "Metaspace":  # of each space, and before each word
+        return 1.0 + len(rule["replacement"].encode())
     if kind == "Prepend":
         return 1.0 + len(rule["prepend"])
     if kind == "Precompiled":

@@ -58,6 +58,8 @@ class CaptionTokenizer:
         if pad is None:
             raise DataError(f"the tokenizer has no padding token {padding!r}", "choose another model.text")
         lengthening.check(backend)
+        numbers = backend.get_vocab().values()
+        self._vocabulary = max(len(numbers), max(numbers) + 1)
         self.pad_id: int = pad
         # A tokenizer without a mask token (CLIP's) hides words behind its padding or unknown token.
         self.mask_id: int = pad if mask is None else mask
@@ -71,8 +73,8 @@ class CaptionTokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """How many different tokens there are."""
-        return int(self.backend.get_vocab_size())
+        """How many rows a table of words needs: one for each token, the last number and all below it."""
+        return self._vocabulary
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
         backend = self.backend

@@ -10,8 +10,8 @@ from typing import Any
 from vtr.data import tokenizer as tokenizers
 from vtr.errors import OWN_VECTORS, ConfigError, VtrError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for, missing_directory
+from vtr.models.configs import check_folder
 from vtr.models.framewise import FramewiseModel
-from vtr.models.size import check_folder
 
 MODES = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, which preprocessor_config.json has
 

@@ -23,8 +23,8 @@ from vtr import plainjson
 from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for
+from vtr.models.configs import check_folder
 from vtr.models.framewise import FramewiseModel
-from vtr.models.size import check_folder
 from vtr.optional import library
 
 WAYS = {"shortest": "crop", "squash": "squeeze"}

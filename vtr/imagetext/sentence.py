@@ -19,8 +19,8 @@ from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError, WorkError
 from vtr.imagetext.hub import frame
 from vtr.imagetext.named import FRAMES, ImageText, Named, config_for
+from vtr.models.configs import check_folder
 from vtr.models.sentence import SentenceModel
-from vtr.models.size import check_folder
 from vtr.optional import install
 
 SIZE = 224

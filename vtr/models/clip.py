@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
+from vtr.models.configs import check_folder
 from vtr.models.dual import DualEncoder
-from vtr.models.size import check_folder
 from vtr.models.weights import fill_image
 
 PREFIX = "clip:"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vtr.errors import ConfigError, WorkError
-from vtr.models import size
+from vtr.models import configs
 from vtr.models.sketch import Sketch, SketchedText
 
 POOLS = ("cls", "mean", "last")
@@ -51,13 +51,12 @@ def pretrained_text(name: str, *, weights: bool = True, role: str = "text") -> A
     from transformers import AutoModel
 
     if weights:
-        size.check_folder(Path(name))
-    config = hub_config(name, role)
+        configs.check_folder(Path(name))
+    whole_config = hub_config(name, role)
     with _told(name, role):
-        config = getattr(config, "text_config", config)  # of CLIP, the text tower alone
-        if not weights:
-            return AutoModel.from_config(config)
-        whole = AutoModel.from_pretrained(name, trust_remote_code=False)
+        if not weights:  # of CLIP, the text tower alone
+            return AutoModel.from_config(getattr(whole_config, "text_config", whole_config))
+        whole = AutoModel.from_pretrained(name, config=whole_config, trust_remote_code=False)
     return getattr(whole, "text_model", whole)
 
 
@@ -66,7 +65,7 @@ def hub_config(name: str, role: str = "text") -> Any:
     from transformers import AutoConfig
 
     with _told(name, role):
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return configs.own_kernels(AutoConfig.from_pretrained(name, trust_remote_code=False))
 
 
 @contextmanager
@@ -93,6 +92,17 @@ def check_words(model: nn.Module, words: int) -> None:
         )
 
 
+def check_vocabulary(text: TextEncoder, vocabulary: int) -> None:
+    """Raises ConfigError when a tokenizer has tokens for which the text model's table of words has no row."""
+    table = text.model.get_input_embeddings() if hasattr(text.model, "get_input_embeddings") else None
+    if isinstance(table, nn.Embedding) and table.num_embeddings < vocabulary:
+        raise ConfigError(
+            f"the tokenizer has tokens up to number {vocabulary - 1}, the text model's table of words "
+            f"has {table.num_embeddings} rows",
+            "take tokenizer and model from one place",
+        )
+
+
 def positions(model: nn.Module) -> int | None:
     """How many tokens a model's table of positions is for; None where it has none: any number."""
     for name, table in model.named_modules():
@@ -106,12 +116,21 @@ def positions(model: nn.Module) -> int | None:
 
 
 def text_of(config: Any) -> Any:
-    """A transformers encoder of `config`'s shape with new weights; of a `Sketch`, what stands for one."""
+    """A transformers encoder of `config`'s shape with new weights; of a `Sketch`, what stands for one.
+
+    Raises ConfigError where transformers can make none.
+    """
     if isinstance(config, Sketch):
         return SketchedText(config)
     from transformers import AutoModel
 
-    return AutoModel.from_config(config)
+    try:
+        return AutoModel.from_config(configs.own_kernels(config))
+    except MemoryError:
+        raise
+    except Exception as error:  # what transformers and torch make of odd numbers has many kinds
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"the config of the text model cannot be used: {why[:300]}", "give a model's own") from error
 
 
 def small_text(vocabulary: int, width: int, depth: int, heads: int, length: int, pad_id: int = 0) -> Any:

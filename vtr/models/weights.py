@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from vtr.errors import ConfigError, VtrError, WorkError
 from vtr.models.block import ACTIVATIONS
+from vtr.models.configs import check_folder
 from vtr.models.joint import UnifiedEncoder, WordEmbeddings
 from vtr.models.positions import fit_grid
-from vtr.models.size import check_folder
 from vtr.models.text import hub_config, pretrained_text
 from vtr.models.video import PIXELS, VideoEncoder
 

@@ -1,4 +1,4 @@
-"""Whether a config asks for a far larger model than its weights fill, before one is made."""
+"""What the config of a stranger's model may ask for: no far larger model than its weights fill, and nobody's code."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ LAYERS = 1000  # of a tower: the deepest that are known have some two hundred
 COUNTS = ("layer", "layers", "depth", "blocks")  # what the names of numbers of layers end with
 TIMES = 2  # tensors with two names are kept once
 BESIDE = 10_000_000  # numbers that no file of weights keeps: fixed positions, masks
+# How attention and experts are computed: libraries and code from the hub can stand here. All compute the same.
+KERNELS = {f"{before}{what}_implementation{after}" for what in ("attn", "experts") for before in ("", "_")
+           for after in ("", "_internal")}  # fmt: skip
+OWN_KERNELS = (None, "eager", "sdpa")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5")
 
 
@@ -27,6 +31,23 @@ def check_layers(told: Mapping[str, Any], where: str) -> None:
     for name, value in _numbers(told):
         if name.endswith(COUNTS) and value > most:
             raise ConfigError(f"{where} has {name} = {value}, at most {most} is usual", bounds.HINT)
+
+
+def check_kernels(told: Any, where: str) -> None:
+    """Raises ConfigError where `told`, a config, names others' code to compute with."""
+    for name, value in told.items() if isinstance(told, Mapping) else ():
+        if name in KERNELS and value not in OWN_KERNELS:
+            raise ConfigError(
+                f"{where} asks in its config for {name} = {str(value)[:80]!r}, which may be code from elsewhere",
+                "take it out of that file: the model computes the same without",
+            )
+        check_kernels(value, where)
+
+
+def own_kernels(config: Any) -> Any:
+    """A config of transformers, which computes with what is in torch, whatever it asked for."""
+    config._attn_implementation = config._experts_implementation = None  # of its parts, too
+    return config
 
 
 def check_numbers(make: Callable[[], nn.Module], held: int, where: str) -> None:
@@ -45,7 +66,7 @@ def check_numbers(make: Callable[[], nn.Module], held: int, where: str) -> None:
 
 
 def check_folder(folder: Path, make: Callable[[], nn.Module] | None = None, config: str = "config.json") -> None:
-    """`check_layers` and `check_numbers` of a model that others saved in `folder`, if that is one.
+    """All three checks, of a model that others saved in `folder`, if that is one.
 
     `make` makes it without its weights; if not given, it is what transformers makes of the folder's config. Whatever no
     model can be made of is left to whoever loads it.
@@ -54,6 +75,7 @@ def check_folder(folder: Path, make: Callable[[], nn.Module] | None = None, conf
         told = plainjson.load(folder / config)
     except (OSError, ValueError):
         return
+    check_kernels(told, str(folder))
     check_layers(told if isinstance(told, dict) else {}, str(folder))
     # A number takes a byte at least, four as a rule.
     held = sum(file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind))

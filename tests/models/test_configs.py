@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
 from vtr.errors import ConfigError
-from vtr.models import size
-from vtr.models.text import pretrained_text
+from vtr.models import configs
+from vtr.models.text import TextEncoder, check_vocabulary, hub_config, pretrained_text, text_of
 from vtr.models.weights import timm_shape
 
 
@@ -26,7 +26,7 @@ def change(folder: Path, name: str = "config.json", **new: object) -> None:
 
 
 def test_a_model_as_it_was_saved(bert: Path) -> None:
-    size.check_folder(bert)
+    configs.check_folder(bert)
     assert pretrained_text(str(bert)).config.hidden_size == 32
 
 
@@ -53,11 +53,36 @@ def test_a_timm_model_far_larger_than_its_weights(huge: dict[str, int], tmp_path
 def test_limits_are_raised(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(bert, vocab_size=1_000_000)
     with pytest.raises(ConfigError, match="--limits 10"):
-        size.check_folder(bert)
+        configs.check_folder(bert)
     monkeypatch.setenv("VTR_LIMITS", "10")
-    size.check_folder(bert)
+    configs.check_folder(bert)
 
 
 def test_the_numbers_of_a_file(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3, 4), "b": torch.zeros(()), "c": torch.zeros(0, 9)}, tmp_path / "w.safetensors")
-    assert size.held_in(tmp_path / "w.safetensors") == 13
+    assert configs.held_in(tmp_path / "w.safetensors") == 13
+
+
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+def test_code_to_compute_with(name: str, bert: Path) -> None:
+    change(bert, **{name: "somebody/kernel"})
+    with pytest.raises(ConfigError, match=rf"asks in its config for {name} = 'somebody/kernel'"):
+        pretrained_text(str(bert))
+    config = hub_config(str(bert))  # as a run keeps one
+    assert (config._attn_implementation, config._experts_implementation) == (None, None)
+    change(bert, **{name: "eager"})
+    pretrained_text(str(bert))
+
+
+def test_a_config_of_which_no_model_can_be_made(bert: Path) -> None:
+    config = hub_config(str(bert))
+    config.max_position_embeddings = 10**30
+    with pytest.raises(ConfigError, match="the config of the text model cannot be used"):
+        text_of(config)
+
+
+def test_tokens_without_a_row(bert: Path) -> None:
+    text = TextEncoder(pretrained_text(str(bert)))
+    check_vocabulary(text, 100)
+    with pytest.raises(ConfigError, match="tokens up to number 100, the text model's table of words has 100 rows"):
+        check_vocabulary(text, 101)
