@@ -28,8 +28,8 @@ def damaged(data: bytes, suffix: str, rng: random.Random) -> bytes:
     for _ in range(10):
         if suffix == ".json" and rng.random() < 0.6:
             found = _tree(data, rng)
-        elif suffix == ".parquet" and rng.random() < 0.5:
-            found = _table(data, rng)
+        elif suffix == ".parquet" and rng.random() < 0.6:
+            found = _table(data, rng) if rng.random() < 0.7 else _footer(data, rng)
         elif suffix == ".tar" and rng.random() < 0.5:
             found = _member(data, rng)
         elif suffix in PICTURES and rng.random() < 0.4:
@@ -176,6 +176,22 @@ def _table(data: bytes, rng: random.Random) -> bytes:
         return file.getvalue()
     except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError, OSError):
         return _blind(data, rng)
+
+
+def _footer(data: bytes, rng: random.Random) -> bytes:
+    """Numbers of a footer exchanged for others that take as many bytes: counts, sizes, places, encodings, types."""
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if start < 4:
+        return _blind(data, rng)
+    out, told = bytearray(data), data[start:-8]
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        # Thrift's numbers: all bytes but the last have their highest bit set; zeros may fill them up.
+        long = [found.span() for found in re.finditer(rb"[\x80-\xff]+[\0-\x7f]", told)]
+        first, last = rng.choice(long) if long and rng.random() < 0.7 else (at := rng.randrange(len(told)), at + 1)
+        value = rng.choice((0, 1, 2, 3, 200, 1 << 20, 1 << 31, 1 << 40, (1 << 62) - 1))
+        groups = [value >> (7 * n) & 127 for n in range(last - first)]
+        out[start + first : start + last] = bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
+    return bytes(out)
 
 
 def _foreign(count: int, rng: random.Random) -> Any:
