@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vtr.errors import DataError
-from vtr.retrieval.columns import read_table
+from vtr.retrieval.columns import modalities, read_table
 
 
 @pytest.fixture
@@ -96,3 +96,11 @@ def test_categories_are_read_as_what_they_are_of(tmp_path: Path) -> None:
     assert found.captions == ["", "x", "x"]
     assert found.start_s[:2].tolist() == [0.5, 1.0]
     assert found.end_s[:2].tolist() == [1.5, 2.5]
+
+
+def test_of_what_rows_are(part: Path) -> None:
+    assert modalities(part, read_table(part, only="modality")) == ["video", "text"]
+    for other in ([1, 2], ["video", "image"], [None, "text"]):
+        pq.write_table(pa.table({"id": ["a", "b"], "modality": other}), part)
+        with pytest.raises(DataError, match=r"modality is '\w+', wanted|a null in column 'modality' at row 0"):
+            modalities(part, read_table(part, only="modality"))

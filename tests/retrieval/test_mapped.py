@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from embedding_helpers import write_export
 
+from vtr.errors import DataError
 from vtr.retrieval import mapped
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.library import INDEX_FOLDER
@@ -118,3 +119,13 @@ def test_a_damaged_copy_is_made_anew(tmp_path, monkeypatch):
         got = read_videos(tmp_path, tmp_path / ".index")
         np.testing.assert_array_equal(got.vectors, made(200, 16).vectors)
         assert copy.read_bytes() == whole
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 4), np.float32), np.zeros((3, 5), np.float32), np.zeros((3, 4), "f2")])
+def test_other_vectors_than_it_tells_of(tmp_path, wrong):
+    copy = tmp_path / "vectors-x.npy"
+    with pytest.raises(DataError, match=r"emb holds other vectors than the 3 of 4 float32 numbers that it tells of"):
+        mapped._write(copy, iter([wrong]), np.ones(3, bool), 4, "float32", tmp_path / "emb")
+    assert not copy.exists()
+    mapped._write(copy, iter([np.ones((3, 4), np.float32)]), np.ones(3, bool), 4, "float32", tmp_path / "emb")
+    assert (np.load(copy) == 1).all()

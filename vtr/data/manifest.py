@@ -195,7 +195,7 @@ def refuse_skipped(summary: ShardSummary, max_skipped: float) -> None:
     """Raises WorkError when more than the share `max_skipped` of the samples was skipped, or all of them."""
     skipped = sum(summary.skipped.values())
     total = skipped + summary.samples
-    share = skipped / total
+    share = skipped / total if total else 0.0  # of a manifest that is damaged
     if share <= max_skipped and summary.samples:
         return
     lines = (summary.out / SKIPPED).read_text(encoding="utf-8").splitlines()[:3]

@@ -76,7 +76,7 @@ def described(file: Path, table: pa.Table, vectors: Floats, modality: str | None
     rows = len(vectors)
     return Embeddings(
         ids=_strings(file, table, "id"),
-        modality=[modality] * rows if modality else _modalities(file, table),
+        modality=[modality] * rows if modality else modalities(file, table),
         source=_strings(file, table, "source") if _alias(table, "source") else [""] * rows,
         start_s=_times(file, table, "start_s"),
         end_s=_times(file, table, "end_s"),
@@ -107,7 +107,8 @@ def _alias(table: pa.Table, name: str) -> str | None:
     return next((alias for alias in ALIASES.get(name, (name,)) if alias in table.column_names), None)
 
 
-def _modalities(file: Path, table: pa.Table) -> list[str]:
+def modalities(file: Path, table: pa.Table) -> list[str]:
+    """Of each row of a table, "video" or "text". Raises DataError for another, or none."""
     found = _strings(file, table, "modality")
     if unknown := set(found) - {VIDEO, TEXT}:
         raise DataError(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtr.atomic import replacing
+from vtr.errors import DataError
 from vtr.retrieval import npy, parquet, store
 from vtr.retrieval.embeddings import VIDEO, Embeddings
 from vtr.retrieval.exact import Floats
@@ -45,7 +46,8 @@ def read_videos(path: Path, folder: Path) -> Embeddings:
     vectors = _mapped(copy, wanted, held[2])
     if vectors is None:
         try:
-            _write(copy, parquet.blocks(tables, _ROWS) if tables else npy.blocks(path, _ROWS), keep, held[1], held[2])
+            blocks = parquet.blocks(tables, _ROWS) if tables else npy.blocks(path, _ROWS)
+            _write(copy, blocks, keep, held[1], held[2], path)
         except OSError:  # no room, or nothing may be written there
             return store.read(path, as_stored=True).only(VIDEO)
         vectors = np.load(copy, mmap_mode="r", allow_pickle=False)
@@ -63,16 +65,27 @@ def _mapped(copy: Path, shape: tuple[int, int], dtype: str) -> Floats | None:
     return vectors if (vectors.shape, vectors.dtype.name) == (shape, dtype) else None
 
 
-def _write(copy: Path, blocks: Iterator[Floats], keep: NDArray[np.bool_], dim: int, dtype: str) -> None:
-    """Writes the rows to `keep`, and removes the copies of what the embeddings were before."""
+def _write(copy: Path, blocks: Iterator[Floats], keep: NDArray[np.bool_], dim: int, dtype: str, source: Path) -> None:
+    """Writes the rows to `keep`, and removes the copies of what the embeddings `source` were before.
+
+    Raises DataError where there are not as many, or others.
+    """
     copy.parent.mkdir(parents=True, exist_ok=True)
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (int(keep.sum()), dim)}
     with replacing(copy) as file:
         np.lib.format.write_array_header_1_0(file, header)
         at = 0
         for block in blocks:
-            file.write(np.ascontiguousarray(block[keep[at : at + len(block)]]).data)
+            rows = keep[at : at + len(block)]
+            if block.shape != (len(rows), dim) or block.dtype != dtype:
+                break
+            file.write(np.ascontiguousarray(block[rows]).data)
             at += len(block)
+        if at != len(keep):
+            raise DataError(
+                f"{source} holds other vectors than the {len(keep)} of {dim} {dtype} numbers that it tells of",
+                "it is damaged: delete it, then embed again",
+            )
     for old in copy.parent.glob(f"{NAME}*.npy"):
         if old != copy:
             with suppress(OSError):

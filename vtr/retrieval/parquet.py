@@ -86,10 +86,18 @@ def blocks(files: Sequence[Path], rows: int) -> Iterator[Floats]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from vtr.data.index_file import DAMAGE
+
     for file in files:
-        with unfolding.bounded(file), pq.ParquetFile(file, memory_map=True) as opened:
-            for batch in opened.iter_batches(rows, columns=["embedding"]):
-                yield _vectors_of(file, pa.chunked_array([batch.column(0)]), as_stored=True)
+        try:
+            with unfolding.bounded(file), pq.ParquetFile(file, memory_map=True) as opened:
+                for batch in opened.iter_batches(rows, columns=["embedding"], use_threads=False):
+                    yield _vectors_of(file, pa.chunked_array([batch.column(0)]), as_stored=True)
+        except DAMAGE as error:
+            raise DataError(
+                f"{file} cannot be read as Parquet: {(str(error) or type(error).__name__).splitlines()[0]}",
+                "it is torn or of another kind: delete it, then embed again",
+            ) from error
 
 
 def _read_file(file: Path, *, as_stored: bool, bare: bool) -> Embeddings:

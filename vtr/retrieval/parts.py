@@ -20,7 +20,7 @@ from vtr.atomic import replacing_all, write_bytes
 from vtr.data import ours, unfolding
 from vtr.errors import DataError
 from vtr.retrieval import npy, parquet
-from vtr.retrieval.columns import read_table, rows_table
+from vtr.retrieval.columns import modalities, read_table, rows_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.meta import full_meta
 from vtr.retrieval.plan import TEXT_LINES, Plan, read
@@ -181,11 +181,8 @@ def count(directory: Path, plan: Plan, numbers: Sequence[int]) -> tuple[int, int
 
 def video_rows(directory: Path, plan: Plan, numbers: Sequence[int] | None = None) -> list[int]:
     """How many rows of videos each part has, or each of the parts `numbers`."""
-    import pyarrow.compute as pc
-
     counts = []
     for number in range(len(plan.parts)) if numbers is None else numbers:
         file = files_of(directory, plan, number)[-1]
-        modality = read_table(file, only="modality").column("modality")
-        counts.append(int(pc.sum(pc.equal(modality, VIDEO)).as_py() or 0))
+        counts.append(modalities(file, read_table(file, only="modality")).count(VIDEO))
     return counts
