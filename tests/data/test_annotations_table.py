@@ -236,5 +236,6 @@ def test_the_real_clip_table() -> None:
 def test_times_that_python_has_not(far: pa.Array, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"video": ["a.mp4"], "caption": ["c"], "when": far}), path)
-    with pytest.raises(DataError, match=r"t\.parquet cannot be read as parquet"):
+    why = "a column has a timezone that is not known" if getattr(far.type, "tz", None) else ""
+    with pytest.raises(DataError, match=rf"t\.parquet cannot be read as parquet: {why}"):
         read("table", str(path))

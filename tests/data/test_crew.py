@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,15 @@ import pytest
 
 from vtr.data.crew import Beat, Lost, run_tasks
 from vtr.errors import InputError, VideoError, WorkError
+
+FIRST = """
+from pathlib import Path
+from vtr.data.crew import Worker
+from vtr.data.verify import verify_shard
+worker = Worker(verify_shard)
+print(Path(f"/proc/{worker.process.pid}/status").read_text())
+worker.end()
+"""
 
 
 def square(task: int, beat: Beat) -> tuple[int, int]:
@@ -100,3 +110,11 @@ def test_a_worker_that_takes_too_much_memory() -> None:
     with pytest.raises(VideoError, match="it takes more than the 8 GB of memory that a worker may have") as caught:
         run(trouble, ["greedy"], workers=1)
     assert caught.value.kind == "too-large"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_ctrl_c_never_reaches_the_first_worker_of_a_process() -> None:
+    """What multiprocessing starts along with it lets signals through that were held; a traceback ended each Ctrl-C."""
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True, timeout=60)
+    masks = [int(line.split()[1], 16) for line in done.stdout.splitlines() if line.startswith(("SigBlk", "SigIgn"))]
+    assert any(mask >> (signal.SIGINT - 1) & 1 for mask in masks), "held, or ignored already"

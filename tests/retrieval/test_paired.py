@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 from vtr.errors import DataError
-from vtr.retrieval import paired
+from vtr.retrieval import npy, paired
 from vtr.retrieval.metrics import both_directions
 
 
@@ -188,6 +190,22 @@ def test_the_hash_of_vectors_is_as_documented():
 def test_what_does_not_fit_is_refused(tmp_path, change, message):
     with pytest.raises(DataError, match=message):
         paired.read(plain(tmp_path, **change))
+
+
+@pytest.mark.parametrize("shape", ["(4611686018427387904, 4)", "(4L, 8L)", r"(4, '\d')"])
+def test_numpy_warns_of_no_header(tmp_path, shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    path = tmp_path / "odd.npy"
+    path.write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header + bytes(128))
+    for mapped in (False, True):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            if "L" in shape:  # of Python 2
+                assert npy.load(path, mapped=mapped).shape == (4, 8)
+            else:
+                with pytest.raises(DataError, match=r"odd\.npy cannot be read as npy"):
+                    npy.load(path, mapped=mapped)
+        assert not told
 
 
 def test_a_torn_file_and_a_folder_without_texts(tmp_path, embeddings):

@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -162,6 +163,7 @@ class Worker(Generic[T, R]):
         self.task: T | None = None
         self.started = self.silent = False
         self.process = context.Process(target=_serve, args=(theirs, memory, work), daemon=True)
+        resource_tracker.ensure_running()  # else the start does it, which lets through the signals that are held
         with signals_held((signal.SIGINT,)):
             self.process.start()
         theirs.close()

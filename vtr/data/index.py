@@ -7,7 +7,8 @@ opening a million samples makes no million objects. A ShardIndex pickles to its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
@@ -31,6 +32,7 @@ from vtr.data.tarfiles import TarFiles
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
+ANEW_THERE = "have it made anew where the shards are (vtr inspect DIR --index), or copy them here and do it here"
 IMAGE = "image"  # the decoder of a sample that is an image: a clip of one frame
 
 
@@ -66,7 +68,8 @@ class ShardIndex:
             self.remote.fetch_whole(index_file.NAME)
         self.root = Path(root) if self.remote is None else self.remote.folder  # where the index is
         self.where = str(root) if url is None else url
-        header = index_file.read_header(self.root / index_file.NAME)
+        with self._by_its_name():
+            header = index_file.read_header(self.root / index_file.NAME)
         if not header.shards:
             raise DataError(f"{root} holds no samples", f"{root}/{SKIPPED} may say why")
         self.digest: str = header.digest
@@ -87,7 +90,8 @@ class ShardIndex:
         lookup = np.array([places.get(name, -1) for name in shard.dictionary.to_pylist()], np.int32)
         self.shard_of: npt.NDArray[np.int32] = lookup[shard.indices.to_numpy()]
         self._places = Places(self._column)
-        check_rows(self.root / index_file.NAME, self.shards, self.shard_of, self._places, self._fact_column)
+        with self._by_its_name():
+            check_rows(self.root / index_file.NAME, self.shards, self.shard_of, self._places, self._fact_column)
 
     @classmethod
     def open(cls, root: Path | str) -> ShardIndex:
@@ -202,7 +206,7 @@ class ShardIndex:
             if member.ext.rsplit(".", 1)[-1] in VIDEO_EXTS:
                 return self._read(i, [member])[0]
         has = ", ".join(member.ext for member in self.members(i)[:4])
-        raise DataError(f"{self.key(i)} in {self.root} has no video member; it has {has}", "read its frames instead")
+        raise DataError(f"{self.key(i)} in {self.where} has no video member; it has {has}", "read its frames instead")
 
     def prefetch(self, samples: Sequence[int], exts: Collection[str]) -> None:
         """Of tars at a URL, brings the members `exts` of `samples`, all in one tar, in one go; `read` has them then."""
@@ -230,12 +234,24 @@ class ShardIndex:
 
     def _column(self, name: str) -> Any:
         path = self.root / index_file.NAME
-        if index_file.read_header(path).digest != self._whole:  # columns come late, and must be of one index
-            raise _changed(self.where)
-        found = index_file.read_column(path, name)
-        if len(found) != (self._length or len(found)):
-            raise DataError(f"{path} is damaged: {len(found)} values of {name}", index_file.ANEW)
+        with self._by_its_name():
+            if index_file.read_header(path).digest != self._whole:  # columns come late, and must be of one index
+                raise _changed(self.where)
+            found = index_file.read_column(path, name)
+            if len(found) != (self._length or len(found)):
+                raise DataError(f"{path} is damaged: {len(found)} values of {name}", index_file.ANEW)
         return found if self._rows is None else found.take(self._rows)
+
+    @contextmanager
+    def _by_its_name(self) -> Iterator[None]:
+        """Errors of an index at a URL name that, not the copy of it here, and say what can be done there."""
+        try:
+            yield
+        except DataError as error:
+            if self.remote is None:
+                raise
+            message = error.message.replace(str(self.root), self.remote.url)
+            raise DataError(message, error.hint.replace(index_file.ANEW, ANEW_THERE)) from error
 
     @cached_property
     def _keys(self) -> Any:

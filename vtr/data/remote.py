@@ -28,8 +28,8 @@ T = TypeVar("T")
 URL = re.compile(r"^([a-z0-9+]{2,}):/+")
 ATTEMPTS, FIRST_WAIT_S = 5, 0.5
 MOST = 1_000_000_000  # bytes of a file that is read whole: an index, or what says which videos shards lack
-SILENT_S = 20.0  # that a server over HTTP may send nothing
-SLOWEST = 1000  # bytes a second that it sends after that, at least
+SILENT_S = 20.0  # that a server over HTTP may take to begin an answer, and then to send SILENT_S * SLOWEST bytes of it
+SLOWEST = 1000  # bytes a second
 # What tells one version of a file from another, in the words of the systems that fsspec speaks to.
 VERSION = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "created", "generation", "md5Hash")
 
@@ -48,6 +48,7 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.http = url.startswith(("http://", "https://"))
         self._fs: tuple[int, Any, str] | None = None
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
         self.folder = cache_folder() / name
@@ -107,11 +108,15 @@ class Remote:
         if not self._ranges and len(members) > 1:  # a server without ranges would send the tar once for each
             return [*self._fetch(shard, members[:1]), *self._fetch(shard, members[1:])]
         starts, ends = [one.offset for one in members], [one.offset + one.size for one in members]
-        got: list[bytes] = self._tried(
-            url,
-            lambda fs, path: fs.cat_ranges([f"{path}/{shard}"] * len(members), starts, ends, on_error="raise"),
-            shard,
-        )
+
+        def ranges(fs: Any, path: str) -> list[bytes]:
+            found = fs.cat_ranges([f"{path}/{shard}"] * len(members), starts, ends, on_error="raise")
+            for one in found:
+                if isinstance(one, Exception):  # as fsspec of 2024 hands them out, whatever it was asked for
+                    raise one
+            return list(found)
+
+        got = self._tried(url, ranges, shard)
         for one, data in zip(members, got, strict=True):
             if len(data) > one.size:
                 raise came_whole(url)
@@ -140,34 +145,40 @@ class Remote:
             except VtrError:
                 raise
             except Exception as error:  # each file system has its own errors
-                # fsspec calls a file missing, too, of which an HTTP server does not tell in time.
-                cause = error.__cause__ if isinstance(error.__cause__, TimeoutError) else error
+                cause = self._cause(error)
                 hangs = isinstance(cause, TimeoutError)
                 if isinstance(cause, FileNotFoundError | PermissionError | NotADirectoryError):
                     why = "may not be read" if isinstance(cause, PermissionError) else "is not there"
                     raise DataError(f"{what} {why}", f"see that the URL is a shard directory with {missing}") from error
                 if attempt == ATTEMPTS or (hangs and not patient):
-                    slow = f"no byte in {SILENT_S:g} s, or fewer than {SLOWEST} in each: " if hangs else ""
+                    slow = f"no answer in {SILENT_S:g} s, or fewer than {SLOWEST} bytes of it in each"
+                    why = slow if hangs and self.http else f"{type(cause).__name__}: {cause}"
                     raise WorkError(
-                        f"{what} could not be read in {attempt} attempt{'s' * (attempt > 1)}: "
-                        f"{slow}{type(cause).__name__}: {cause}",
+                        f"{what} could not be read in {attempt} attempt{'s' * (attempt > 1)}: {why}",
                         "see whether the network is well; the same command goes on where it stopped",
                     ) from error
                 time.sleep(wait)
                 wait *= 2
         raise AssertionError
 
+    def _cause(self, error: Exception) -> Exception:
+        if not self.http:
+            return error
+        from vtr.data.answers import cause_of
+
+        return cause_of(error)
+
     def _open(self) -> tuple[Any, str]:
         if self._fs is None or self._fs[0] != os.getpid():
             try:
-                import fsspec
+                from fsspec.core import url_to_fs
 
                 options = {}
-                if self.url.startswith(("http://", "https://")):
+                if self.http:
                     from vtr.data.answers import client
 
                     options["get_client"] = client
-                fs, path = fsspec.url_to_fs(self.url, skip_instance_cache=True, **options)
+                fs, path = url_to_fs(self.url, skip_instance_cache=True, **options)
             except (ImportError, ValueError) as error:
                 raise InputError(f"{self.url} cannot be opened: {error}", install("remote")) from error
             self._fs = os.getpid(), fs, path

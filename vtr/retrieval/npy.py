@@ -10,6 +10,7 @@ With one modality only, or where both have the same rows (as clip-retrieval writ
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,13 @@ def _manifest(directory: Path) -> dict[str, dict[str, Any]] | None:
 def load(file: Path, *, mapped: bool = False) -> Floats:
     """The floats (rows, dimensions) of an npy file, as they are stored. Raises DataError: torn, or of another kind."""
     try:  # not np.load, which takes an npz of any name
-        if mapped:
-            array: Floats = np.lib.format.open_memmap(file, mode="r")
-        else:
-            with file.open("rb") as opened:
-                array = np.lib.format.read_array(opened, allow_pickle=False)
+        with warnings.catch_warnings():  # of a header that is odd numpy warns before it fails, or does not
+            warnings.simplefilter("ignore")
+            if mapped:
+                array: Floats = np.lib.format.open_memmap(file, mode="r")
+            else:
+                with file.open("rb") as opened:
+                    array = np.lib.format.read_array(opened, allow_pickle=False)
     except Exception as error:  # numpy parses the header as Python literals, with every error that they have
         raise DataError(
             f"{file} cannot be read as npy: {error}", "it is torn or of another kind: delete it, then embed again"

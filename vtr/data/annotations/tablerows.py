@@ -97,7 +97,9 @@ def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     number += 1
                     yield f"row {number}", {name: _plain(value) for name, value in row.items()}
     except DAMAGE as error:  # a date or a time may be one that Python has not
-        raise DataError(f"{path} cannot be read as parquet: {error}", "write it anew with pyarrow or pandas") from error
+        # What pyarrow says of a timezone that is not known, though the module is there.
+        why = "a column has a timezone that is not known here" if "zoneinfo module" in str(error) else error
+        raise DataError(f"{path} cannot be read as parquet: {why}", "write it anew with pyarrow or pandas") from error
 
 
 def _plain(value: Any, depth: int = 0) -> JSON:
