@@ -214,7 +214,7 @@ def test_an_index_of_before_a_column(tmp_path: Path, monkeypatch) -> None:
     assert table.column("turned").to_pylist() == [90] * 7
     again = ShardIndex.open(f"{tmp_path}/000001.tar")
     assert again.facts("turned").tolist() == [90] * 3
-    assert build(tmp_path / "new").facts("turned").tolist() == [90] * 7, "rows that do not say it"
+    assert build(tmp_path / "new").facts("turned").tolist() == [90] * 7
 
 
 def test_an_index_of_columns_that_are_not_known(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from vtr.atomic import replacing
 from vtr.data import captions, image, index_file, unfolding
 from vtr.data.crew import Beat
 from vtr.data.limits import Limits
-from vtr.data.prepared import Prepared
+from vtr.data.prepared import Prepared, facts_of
 from vtr.data.store import VideoStore
 from vtr.data.tar import CAPTION_EXTS, IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
 from vtr.data.tarheaders import AFTER_END, DAMAGE, Entry, Problem
@@ -174,8 +174,8 @@ def _frame_facts(frames: Sequence[bytes], about: Mapping[str, Any], limits: Limi
         raise VideoError("corrupt", f"its frames have several sizes: {sizes}")
     [(height, width)] = sizes
     decoder = "image" if about.get("decoder") == "image" else "jpeg"
-    rates = {name: _number(about.get(name)) for name in ("fps", "duration_s")}
-    return {"frames": len(frames), "width": width, "height": height, "decoder": decoder, **rates}
+    fps, duration_s = (_number(about.get(name)) for name in ("fps", "duration_s"))
+    return facts_of(frames=len(frames), fps=fps, duration_s=duration_s, width=width, height=height, decoder=decoder)
 
 
 def _number(value: Any) -> float:
