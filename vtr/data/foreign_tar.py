@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from collections import Counter
@@ -28,7 +27,8 @@ from vtr.data.limits import Limits
 from vtr.data.prepared import Prepared, facts_of
 from vtr.data.store import VideoStore
 from vtr.data.tar import CAPTION_EXTS, IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
-from vtr.data.tarheaders import AFTER_END, DAMAGE, Entry, Problem
+from vtr.data.tarfiles import read_at
+from vtr.data.tarheaders import AFTER_END, DAMAGE, Problem
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
@@ -108,11 +108,11 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
         raise VideoError("bad-key", f"the names of its members are not UTF-8: {sample.key!r}")
     _refuse_merged(sample)
     texts = {ext: entry for ext, entry in sample.members.items() if captions.wanted(ext)}
-    data = {ext: _bytes(handle, entry) for ext, entry in texts.items()}
+    data = {ext: read_at(handle, entry.size, entry.offset) for ext, entry in texts.items()}
     written = captions.read(data, task.caption_key)
     about = captions.json_of(data)
     media = _media(sample, about)
-    data |= {ext: _bytes(handle, sample.members[ext]) for ext in media}
+    data |= {ext: read_at(handle, sample.members[ext].size, sample.members[ext].offset) for ext in media}
     with beat.native(item):
         if len(media) > 1 or about.get("store") == "frames":
             facts = _frame_facts([data[ext] for ext in media], about, task.limits)
@@ -145,14 +145,6 @@ def _refuse_merged(sample: TarSample) -> None:
             f"{len(merged)} samples, {key}.{merged[0]} and {key}.{merged[1]} among them, fall into one: the key of a "
             f"WebDataset sample ends at the first dot; write them without one, as {key}_{merged[0].replace('.', '_')}",
         )
-
-
-def _bytes(handle: int, entry: Entry) -> bytes:
-    """All of a member: one read gives at most two gigabytes, or less."""
-    data = os.pread(handle, entry.size, entry.offset)
-    while len(data) < entry.size and (more := os.pread(handle, entry.size - len(data), entry.offset + len(data))):
-        data += more
-    return data
 
 
 def _media(sample: TarSample, about: Mapping[str, Any]) -> list[str]:
