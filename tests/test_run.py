@@ -17,14 +17,14 @@ from vtr import api, build, checkpoint, recipe
 from vtr.atomic import locked
 from vtr.config import Config
 from vtr.data.index import ShardIndex
-from vtr.data.order import Part
+from vtr.data.order import Subset
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import BusyError, ConfigError, Interrupted, RunError, WorkError
 from vtr.models.embedder import Model
 from vtr.objectives.contrastive import Contrastive
 from vtr.recipe import override
 from vtr.retrieval.embed import captions_of
-from vtr.run import Start, make_plan, training_data
+from vtr.run import Start, train_plan, training_data
 from vtr.run import run as run_it
 
 FILES = ("model.safetensors", "state/optimizer.pt", "state/trainer.json", "tokenizer/tokenizer.json", "config.toml")
@@ -268,15 +268,15 @@ def test_two_names_of_one_directory_have_one_lock(nano: Path, shards: Path, tmp_
         api.pretrain(config_of(nano), shards, tmp_path / "run")
 
 
-def parts(samples: int) -> list[Part]:
-    return [Part(np.arange(samples), np.zeros(samples, np.int32), Fraction(samples))]
+def parts(samples: int) -> list[Subset]:
+    return [Subset(np.arange(samples), np.zeros(samples, np.int32), Fraction(samples))]
 
 
 def test_few_videos_get_more_epochs() -> None:
     config = override(Config(), {"train.epochs": 2.0, "train.min_steps": 50, "train.batch_size": 10})
-    assert make_plan(config, parts(100), {}).steps == 50
-    assert make_plan(config, parts(1000), {}).steps == 200
-    assert make_plan(override(config, {"train.steps": 7}), parts(100), {}).steps == 7
+    assert train_plan(config, parts(100), {}).steps == 50
+    assert train_plan(config, parts(1000), {}).steps == 200
+    assert train_plan(override(config, {"train.steps": 7}), parts(100), {}).steps == 7
 
 
 def test_fresh_touches_nothing_when_the_new_run_cannot_start(run: Path, nano: Path, shards: Path, tmp_path: Path):

@@ -18,14 +18,14 @@ def config(nano: Path):
 
 def test_steps_are_shared_out(config, shards: Path) -> None:
     index = ShardIndex.open(shards)  # 24 clips; batches of 8
-    assert together.feeds(config, index, 2) == "steps of 8 clips; 4 a process"
+    assert together.step_shares(config, index, 2) == "steps of 8 clips; 4 a process"
     more = recipe.override(config, {"train.batch_size": 96})
-    assert together.feeds(more, index, 4) == "steps of 24 clips, not 96: there are no more; 6 a process"
+    assert together.step_shares(more, index, 4) == "steps of 24 clips, not 96: there are no more; 6 a process"
     with pytest.raises(ConfigError, match=r"of 8 does not divide among 3 processes\n.*multiple with --batch-size"):
-        together.feeds(config, index, 3)
+        together.step_shares(config, index, 3)
     pieces = recipe.override(config, {"train.accumulate": 3})
     with pytest.raises(ConfigError, match=r"8 clips a process do not divide into 3 pieces\n.*processes times"):
-        together.feeds(pieces, index, 1)
+        together.step_shares(pieces, index, 1)
 
 
 def test_each_stage_must_divide(config, shards: Path) -> None:

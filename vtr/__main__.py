@@ -12,6 +12,7 @@ import sys
 from types import FrameType
 
 from vtr.errors import Interrupted
+from vtr.launched import is_launched
 
 SAID = b"error: interrupted\nhint: run the same command to go on\n"
 # What schedulers send, and a terminal that is closed; a training hears them as wishes while it trains.
@@ -35,7 +36,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, interrupt)
     # One of several processes may wait for the others where Python hears nothing: there a signal ends it, as ever, and
     # their launcher says so.
-    for number in SCHEDULERS if "RANK" not in os.environ else ():
+    for number in SCHEDULERS if not is_launched() else ():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, interrupt)
     from vtr.cli.app import main as run

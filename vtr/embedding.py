@@ -21,7 +21,7 @@ from vtr.retrieval import gone, parts, store
 from vtr.retrieval.merge import merged
 from vtr.retrieval.npy import FOLDERS, METADATA, TEXT_METADATA
 from vtr.retrieval.parquet import NAMES
-from vtr.retrieval.plan import PLAN, Options, Part, Plan, planned, read, refuse_other
+from vtr.retrieval.plan import PLAN, EmbeddingPlan, Options, Part, planned, read, refuse_other
 from vtr.sharing import ASIDE, Job, launched, own_device, spread
 from vtr.together import check_room
 
@@ -79,7 +79,7 @@ def embed(
     with _held(out, main=rank == 0):
         given = sources() if rank == 0 else []
         if rank == 0:
-            _merged(job.out, Plan(options, loaded.meta), given, anew=overwrite).write(job.out)
+            _merged(job.out, EmbeddingPlan(options, loaded.meta), given, anew=overwrite).write(job.out)
         barrier()
         plan = planned(job.out)
         left = [number for number in range(len(plan.parts)) if not parts.is_done(job.out, plan, number)]
@@ -124,7 +124,7 @@ def _check(out: Path, options: Options, processes: int) -> None:
             raise InputError(f"{out} is {what}, no place for embeddings", "give another --out")
 
 
-def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
+def _merged(out: Path, new: EmbeddingPlan, sources: list[Part], *, anew: bool) -> EmbeddingPlan:
     """The plan of `out` with `sources` in it. Raises DataError when what is there is of another kind."""
     out.mkdir(exist_ok=True)
     old, fresh = read(out), merged(new, sources)
@@ -145,7 +145,7 @@ def _merged(out: Path, new: Plan, sources: list[Part], *, anew: bool) -> Plan:
 
 
 def _summary(
-    out: Path, plan: Plan, added: list[int], seconds: float, skipped: list[dict[str, str]], max_skipped: float
+    out: Path, plan: EmbeddingPlan, added: list[int], seconds: float, skipped: list[dict[str, str]], max_skipped: float
 ) -> Embedded:
     rows = store.count(out)
     if skipped and len(skipped) > max_skipped * (len(skipped) + rows):

@@ -11,6 +11,16 @@ HINT = "unset RANK and WORLD_SIZE and give --num-processes N, or start with torc
 DIGITS = 9
 
 
+def is_launched() -> bool:
+    """Whether a launcher says which of its processes this is."""
+    return "RANK" in os.environ
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that speaks and writes: before they are connected none knows better."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def launched_processes() -> int:
     """How many processes a launcher says that it started; 1 without one.
 

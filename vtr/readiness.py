@@ -19,7 +19,7 @@ from vtr.data.tokenizer import whereabouts
 from vtr.errors import WorkError
 from vtr.footprint import footprint
 from vtr.plaintext import warn
-from vtr.together import feeds
+from vtr.together import step_shares
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ def report(config: Config, index: Samples, processes: int, device: str = "auto")
         where = compute.device(stage.train.device if device == "auto" else device)
         precision = compute.precision(stage.train.precision, where)
         checks: dict[str, Callable[[], str]] = {
-            "feeds": lambda: feeds(stage, index, processes),  # noqa: B023
+            "feeds": lambda: step_shares(stage, index, processes),  # noqa: B023
             **({"tokenizer": lambda: has_tokenizer(stage)} if number == 1 else {}),  # noqa: B023
             "fits": lambda: fits(stage, len(index), processes, where, precision),  # noqa: B023
         }
@@ -71,12 +71,12 @@ def report(config: Config, index: Samples, processes: int, device: str = "auto")
 def before_run(
     config: Config, index: Samples, accelerator: Any, precision: str, spread: bool, *, known: bool = True
 ) -> None:
-    """Raises what `feeds` does; says on stderr what the data lack of what is published, and if memory may not suffice.
+    """Raises what `step_shares` does; warns of what the data lack of what is published, and if memory may not suffice.
 
     Without `known`, an objective of one's own that nothing is known about, it cannot tell the memory.
     """
     world, where = accelerator.num_processes, accelerator.device
-    feeds(config, index, world)
+    step_shares(config, index, world)
     if not accelerator.is_main_process:
         return
     for one in index.indices if isinstance(index, Mixture) else (index,):

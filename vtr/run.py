@@ -19,7 +19,7 @@ from vtr.config import Config
 from vtr.data.cache import FrameCache
 from vtr.data.loader import ClipDataset, batches, workers_watched
 from vtr.data.mixture import Samples
-from vtr.data.order import Part, mixed_slots, steps_of
+from vtr.data.order import Subset, mixed_slots, steps_of
 from vtr.data.reading import OF_VIDEO, Reading, frame_store_rate, sum_of
 from vtr.data.tokenizer import CaptionTokenizer
 from vtr.errors import ConfigError
@@ -29,7 +29,7 @@ from vtr.models.tune import freeze
 from vtr.optim import BESIDE, parameter_groups, scaled_lr
 from vtr.plaintext import on_stderr
 from vtr.training.average import Average
-from vtr.training.loop import Plan, train
+from vtr.training.loop import TrainPlan, train
 from vtr.training.processes import accelerated, check_tracker, processes_watched
 from vtr.training.spread import asked
 
@@ -90,7 +90,7 @@ def run(
         else:
             _, model, words, _ = build.load_parts(latest)
         freeze(model, config.optim.freeze)
-        plan = make_plan(config, index.parts(), record, scored_on)
+        plan = train_plan(config, index.subsets(), record, scored_on)
         epoch = max(1, len(index) // plan.batch_size)
         objective = (
             makers.make_objective(config, model.train(), words, plan.steps, epoch, plan.batch_size)
@@ -101,7 +101,7 @@ def run(
             runfiles.read_extras(latest, objective)
         elif begun.before is not None:
             runfiles.carry_extras(begun.before, objective)
-        make_optimizer(config, objective, plan.batch_size)  # it refuses what does not fit; the one to use comes later
+        trained_groups(config, objective, plan.batch_size)  # refuses what does not fit while nothing is written
         # Only now, for a start may fail (a download, say): what was there is then as it was.
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
@@ -128,7 +128,7 @@ def run(
 
         def stream(step: int) -> Iterable[Any]:
             rank, world = accelerator.process_index, accelerator.num_processes
-            slots = mixed_slots(index.parts(), config.train.seed, plan.batch_size, step, rank, world)
+            slots = mixed_slots(index.subsets(), config.train.seed, plan.batch_size, step, rank, world)
             data = config.data
             return batches(dataset, slots, words, data.workers, where.type == "cuda", data.time_limit_s, reading)
 
@@ -194,12 +194,12 @@ def _tell_reading(reading: Reading, dataset: ClipDataset, out: Path) -> None:
         on_stderr(soft_wrap=True, highlight=False).print(line, markup=False)
 
 
-def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any], scored_on: str = "") -> Plan:
+def train_plan(config: Config, subsets: Sequence[Subset], record: dict[str, Any], scored_on: str = "") -> TrainPlan:
     """How many steps of what; a batch is never larger than the data set, for no clip may be its own negative."""
     settings = config.train
-    batch = min(settings.batch_size, sum(len(part.numbers) for part in parts))
-    steps = settings.steps or max(settings.min_steps, steps_of(parts, batch, settings.epochs))
-    return Plan(
+    batch = min(settings.batch_size, sum(len(subset.numbers) for subset in subsets))
+    steps = settings.steps or max(settings.min_steps, steps_of(subsets, batch, settings.epochs))
+    return TrainPlan(
         steps=steps,
         batch_size=batch,
         pieces=settings.accumulate,
@@ -220,26 +220,34 @@ def make_plan(config: Config, parts: Sequence[Part], record: dict[str, Any], sco
     )
 
 
-def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> Any:
-    """Fused AdamW over the model and what is trained with it, the learning rate scaled to the global batch.
+def trained_groups(config: Config, objective: torch.nn.Module, batch: int) -> list[dict[str, Any]]:
+    """The model's parameters and those trained with it, by learning rate and decay, as an optimizer takes them.
 
     Raises ConfigError when nothing is left to train, or `optim.layer_decay` meets a tower without known blocks.
     """
     optim = config.optim
-    lr = scaled_lr(optim.lr, batch, optim.lr_batch, optim.lr_cap)
     named = [
         (name.removeprefix("model.") if name.startswith("model.") else f"{BESIDE}.{name}", parameter)
         for name, parameter in objective.named_parameters()
     ]
-    groups = parameter_groups(named, optim.weight_decay, lr, optim.layer_decay)
+    groups = parameter_groups(named, optim.weight_decay, _lr(config, batch), optim.layer_decay)
     if not groups:
         raise ConfigError(f"optim.freeze = {optim.freeze} leaves nothing to train", "freeze less")
+    return groups
+
+
+def make_optimizer(config: Config, objective: torch.nn.Module, batch: int) -> Any:
+    """Fused AdamW over `trained_groups`, the learning rate scaled to the global batch. Raises what they do."""
     return torch.optim.AdamW(
-        groups,
-        lr=lr,
-        betas=(optim.beta1, optim.beta2),
+        trained_groups(config, objective, batch),
+        lr=_lr(config, batch),
+        betas=(config.optim.beta1, config.optim.beta2),
         fused=True,
     )
+
+
+def _lr(config: Config, batch: int) -> float:
+    return scaled_lr(config.optim.lr, batch, config.optim.lr_batch, config.optim.lr_cap)
 
 
 def training_data(config: Config, index: Samples) -> ClipDataset:

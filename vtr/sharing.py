@@ -19,7 +19,7 @@ from vtr.data.memory import check_shared
 from vtr.errors import WorkError
 from vtr.retrieval import gone, parts
 from vtr.retrieval.maker import Maker
-from vtr.retrieval.plan import Plan, planned
+from vtr.retrieval.plan import EmbeddingPlan, planned
 
 ASIDE = ".clips"
 POLL_S = 0.5
@@ -39,7 +39,9 @@ class Job:
     workers: int = 0
     time_limit_s: float = 300.0
 
-    def do(self, loaded: Loaded, plan: Plan, numbers: Sequence[int], progress: Callable[[int], None] | None) -> None:
+    def do(
+        self, loaded: Loaded, plan: EmbeddingPlan, numbers: Sequence[int], progress: Callable[[int], None] | None
+    ) -> None:
         """Embeds and writes the parts `numbers`."""
         aside = self.out / f"{ASIDE}-{os.getpid()}"
         maker = Maker(

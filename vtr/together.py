@@ -20,19 +20,19 @@ from vtr.errors import ConfigError, WorkError
 PROCESS = 400 << 20
 
 
-def feeds(config: Config, index: Samples, processes: int) -> str:
+def step_shares(config: Config, index: Samples, processes: int) -> str:
     """How a step of `config` shares its clips out. Raises what `vtr.data.shares.feeds` does."""
     train = config.train
     return shares.feeds(index, processes, train.batch_size, train.accumulate, train.accumulate_how)
 
 
 def check_processes(stages: Sequence[Config], index: Samples, processes: int) -> None:
-    """Raises what `feeds` and `check_room` do, for `processes` of this machine that are to train `stages`.
+    """Raises what `step_shares` and `check_room` do, for `processes` of this machine that are to train `stages`.
 
     Raises ConfigError, too, where they are to train on GPUs and there are fewer.
     """
     for stage in stages:
-        feeds(stage, index, processes)
+        step_shares(stage, index, processes)
         name = stage.train.device
         on_gpu = torch.cuda.is_available() if name == "auto" else name.startswith("cuda")
         gpus = torch.cuda.device_count() if on_gpu else 0

@@ -89,6 +89,7 @@ def test_what_is_refused(cli: Cli, shards: Path, tmp_path: Path) -> None:
     (tmp_path / "run" / "run.json").write_text("{}")
     refused(cli("inspect", tmp_path / "run"), 2, "is a run, not a shard directory")
     refused(cli("inspect", tmp_path / "nothing"), 2, "does not exist", "vtr shard")
+    refused(cli("inspect", tmp_path / "nothing", "--recipe", "mac-tni"), 2, "no recipe 'mac-tni'", "mac-tiny?")
     refused(cli("inspect", shards, "--caption-key", "alt"), 2, "--caption-key says how an index is made", "--index")
     refused(cli("inspect", shards, "--batch-size", "4"), 2, "--batch-size alone feeds nobody")
     refused(cli("inspect", shards / "{0..3}.tar", "--index"), 2, "0.tar does not exist")

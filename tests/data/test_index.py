@@ -31,7 +31,7 @@ def test_every_sample_by_its_number(tmp_path: Path) -> None:
     index = build(tmp_path)
     assert len(index) == 7
     assert index.shard_of.tolist() == [0, 0, 0, 1, 1, 1, 2]
-    assert index.shard_sizes.tolist() == [3, 3, 1]
+    assert [shard.samples for shard in index.shards] == [3, 3, 1]
     for i in range(7):
         assert index.read(i) == {"json": b"{}", "mp4": content(i)}
         assert index.read(i, ["json"]) == {"json": b"{}"}
@@ -181,7 +181,7 @@ def test_a_pattern_of_some_tars_gives_these_alone(tmp_path: Path) -> None:
     assert some.captions(1) == whole.captions(1)
     assert some.shard_of.tolist() == [0, 0, 0, 1]
     assert some.info(3) == whole.info(6)
-    assert [len(part.numbers) for part in some.parts()] == [4]
+    assert [len(subset.numbers) for subset in some.subsets()] == [4]
     assert some.all_captions().to_pylist() == [whole.captions(i) for i in (0, 1, 2, 6)]
     assert some.digest != whole.digest
     again = pickle.loads(pickle.dumps(some))
@@ -214,7 +214,7 @@ def test_an_index_of_before_a_column(tmp_path: Path, monkeypatch) -> None:
     assert table.column("turned").to_pylist() == [90] * 7
     again = ShardIndex.open(f"{tmp_path}/000001.tar")
     assert again.facts("turned").tolist() == [90] * 3
-    assert build(tmp_path / "new").facts("turned").tolist() == [90] * 7, "rows that do not say it"
+    assert build(tmp_path / "new").facts("turned").tolist() == [90] * 7
 
 
 def test_an_index_of_columns_that_are_not_known(tmp_path: Path) -> None:

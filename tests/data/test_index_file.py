@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from index_helpers import build, content
@@ -39,6 +40,19 @@ def test_an_index_that_another_tool_wrote_again(tmp_path: Path, way: str) -> Non
     assert [index.info(i) for i in range(7)] == [before.info(i) for i in range(7)]
     assert [index.members(i) for i in range(7)] == [before.members(i) for i in range(7)]
     assert index.read_video(6) == content(6)
+
+
+def test_a_row_says_every_column_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path)
+    row = index_file.read_whole(tmp_path / index_file.NAME)[1].to_pylist()[0]
+    assert index_file.rows_to_table([row]).to_pylist() == [row]
+    monkeypatch.setattr(index_file, "SCHEMA", index_file.SCHEMA.append(pa.field("area", pa.int32(), False)))
+    monkeypatch.setattr(index_file, "DEFAULTS", {**index_file.DEFAULTS, "area": 0})
+    with pytest.raises(TypeError, match=r"the row of 'k0' has no area: see SCHEMA of vtr\.data\.index_file"):
+        index_file.rows_to_table([row])
+    assert index_file.rows_to_table([{**row, "area": 7}]).column("area").to_pylist() == [7]
+    with pytest.raises(TypeError, match="has no area and arae, which is no column"):
+        index_file.rows_to_table([{**row, "arae": 7}])
 
 
 @pytest.fixture

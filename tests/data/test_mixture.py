@@ -22,7 +22,7 @@ from vtr.data.annotations import Sample
 from vtr.data.index import ShardIndex
 from vtr.data.loader import ClipDataset, ClipShape, batches
 from vtr.data.mixture import Mixture, open_shards
-from vtr.data.order import Part, evaluation_slots, mixed_slots, turn
+from vtr.data.order import Subset, evaluation_slots, mixed_slots, turn
 from vtr.data.shards import write_shards
 from vtr.errors import ConfigError, DataError, InputError
 
@@ -49,11 +49,11 @@ parts = st.lists(
 )
 
 
-def made(drawn) -> list[Part]:
+def made(drawn) -> list[Subset]:
     found, start = [], 0
     for sizes, still, weight in drawn:
         shard_of = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
-        found.append(Part(np.arange(len(shard_of)) + start, shard_of, Fraction(weight), still))
+        found.append(Subset(np.arange(len(shard_of)) + start, shard_of, Fraction(weight), still))
         start += len(shard_of)
     return found
 
@@ -127,8 +127,8 @@ def test_directories_are_numbered_through(shards: Path, test_shards: Path) -> No
         assert mixture.read_video(i) == index.read_video(own)
         assert mixture.fact(i, "frames") == index.fact(own, "frames")
     assert mixture.facts("frames").tolist() == [*first.facts("frames"), *second.facts("frames")]
-    assert [part.weight for part in mixture.parts()] == [Fraction(1, 4), Fraction(3, 4)]
-    slots = list(chain(*islice(mixed_slots(mixture.parts(), 0, 8, 0), 20)))
+    assert [subset.weight for subset in mixture.subsets()] == [Fraction(1, 4), Fraction(3, 4)]
+    slots = list(chain(*islice(mixed_slots(mixture.subsets(), 0, 8, 0), 20)))
     assert sum(sample < 24 for _, sample in slots) == 40
     assert pickle.loads(pickle.dumps(mixture)).digest == mixture.digest
     assert mixture.digest != open_shards([f"{shards}=0.5", f"{test_shards}=0.5"]).digest
@@ -157,7 +157,7 @@ def test_a_step_has_images_or_videos_and_images_are_short_clips(shards: Path, pi
     mixture = open_shards([f"{shards}=2", f"{pictures}=1"])
     words = tokenizer.train([c for i in range(len(mixture)) for c in mixture.captions(i)], 24, 200)
     dataset = ClipDataset(mixture, ClipShape(4, 32, 36, 0.5, decoder="pyav", still=2), training=True)
-    slots = list(islice(mixed_slots(mixture.parts(), 0, 4, 0), 9))
+    slots = list(islice(mixed_slots(mixture.subsets(), 0, 4, 0), 9))
     shapes = []
     for workers in (0, 1):
         for batch, errors in batches(dataset, slots, words, workers):

@@ -11,7 +11,7 @@ import pytest
 from order_helpers import training_slots
 
 from vtr.data.order import (
-    Part,
+    Subset,
     epoch_order,
     evaluation_slots,
     mixed_slots,
@@ -101,7 +101,7 @@ def test_an_epoch_of_images_and_videos_shows_each_of_both(images: int, videos: i
     whole = int(max(1, epochs))
     numbers = np.arange(images + videos)
     both = [
-        Part(own, np.zeros(len(own), np.int32), Fraction(len(own)), still)
+        Subset(own, np.zeros(len(own), np.int32), Fraction(len(own)), still)
         for own, still in ((numbers[:videos], False), (numbers[videos:], True))
     ]
     steps = steps_of(both, batch, epochs)
@@ -120,5 +120,5 @@ def test_an_epoch_of_images_and_videos_shows_each_of_both(images: int, videos: i
 
 
 def test_one_s_own_weights_are_no_promise_to_show_all() -> None:
-    both = [Part(np.arange(10), np.zeros(10, np.int32), Fraction(n)) for n in (9, 1)]
+    both = [Subset(np.arange(10), np.zeros(10, np.int32), Fraction(n)) for n in (9, 1)]
     assert steps_of(both, 4, 1) == 5

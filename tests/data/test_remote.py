@@ -271,7 +271,7 @@ class TestHttp:
             index = open_shards(where)
             words = tokenizer.train([c for i in range(len(index)) for c in index.captions(i)], 24, 200)
             dataset = ClipDataset(index, SHAPE, training=True)
-            slots = list(islice(mixed_slots(index.parts(), 0, 8, 0), 4))
+            slots = list(islice(mixed_slots(index.subsets(), 0, 8, 0), 4))
             found.append([batch for batch, _ in batches(dataset, slots, words, 2)])
         for one, other in zip(*found, strict=True):
             assert one.ok.all()

@@ -17,10 +17,12 @@ from shard_helpers import make_samples, make_video, tree
 from vtr.data import stored, video
 from vtr.data.annotations import Sample
 from vtr.data.index import ShardIndex
+from vtr.data.index_file import SCHEMA
 from vtr.data.limits import Limits
 from vtr.data.manifest import ShardSummary
 from vtr.data.shards import write_shards
 from vtr.data.store import FrameStore, Store, VideoStore, make_store
+from vtr.data.transcode import SmallVideoStore
 from vtr.errors import ConfigError, DataError, VideoError
 
 CORPUS = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpus"
@@ -41,6 +43,20 @@ def test_frames_at_the_middles_of_equal_spans() -> None:
     assert FrameStore(fps=4).choose(np.zeros(1), 0.01) == [0]
     uneven = np.array([0.0, 0.1, 0.2, 1.9])
     assert FrameStore(frames=4).choose(uneven, 2.0) == [2, 2, 2, 2], "what a player shows at that moment"
+
+
+def test_all_stores_measure_the_same_columns(tmp_path: Path) -> None:
+    """Those of the index that are not of its place, its words or its source (test_foreign has tars of others)."""
+    told = {"key", "shard", "captions", "split", "sha256", "store"}
+    measured = [name for name in SCHEMA.names if name not in told and not name.startswith("member_")]
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "PNG")
+    clip = make_video(tmp_path / "a.mp4", 1).read_bytes()
+    for store in (VideoStore(), VideoStore(check=False), SmallVideoStore(short_side=96), FrameStore(short_side=96)):
+        for data, suffix in ((clip, "mp4"), (file.getvalue(), "png")):
+            found = store.prepare(data, suffix, Limits()).facts
+            assert list(found) == measured, (store, suffix)
+            assert None not in found.values()
 
 
 @pytest.fixture(scope="module")

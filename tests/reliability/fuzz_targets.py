@@ -67,7 +67,7 @@ def _read_shards(folder: Path, path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         show(facts.describe(index) | {"warnings": []})
     sources.of_shards(folder)
-    index.parts()
+    index.subsets()
     for i in range(len(index)):
         index.info(i)
         try:

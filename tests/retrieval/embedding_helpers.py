@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vtr.retrieval import parts
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
-from vtr.retrieval.plan import FILES, TEXT_LINES, Options, Part, Plan
+from vtr.retrieval.plan import FILES, TEXT_LINES, EmbeddingPlan, Options, Part
 
 
 def write_export(
@@ -17,7 +17,7 @@ def write_export(
     kind, name = (TEXT_LINES, ("a", "b")) if kinds == {TEXT} else (FILES, ("a.mp4", 1, 2, ""))
     starts = range(0, max(1, len(embeddings)), rows)
     options = Options(layout, dtype, captions=kinds == {TEXT, VIDEO})
-    plan = Plan(options, embeddings.meta, (Part(kind, "/videos", (name,)),) * len(starts))
+    plan = EmbeddingPlan(options, embeddings.meta, (Part(kind, "/videos", (name,)),) * len(starts))
     out.mkdir(parents=True, exist_ok=True)
     plan.write(out)
     for number, start in enumerate(starts):

@@ -21,7 +21,7 @@ from embedding_helpers import write_export
 from vtr.errors import DataError, WorkError
 from vtr.retrieval import parts
 from vtr.retrieval.index import ExactIndex
-from vtr.retrieval.plan import FILES, Options, Part, Plan
+from vtr.retrieval.plan import FILES, EmbeddingPlan, Options, Part
 from vtr.retrieval.plan import read as read_plan
 from vtr.retrieval.store import Embeddings, read
 
@@ -341,7 +341,7 @@ def test_where_there_is_no_export(tmp_path):
 
 @LAYOUTS
 def test_what_cannot_be_written_is_refused(tmp_path, layout):
-    plan = Plan(Options(layout), {}, (Part(FILES, "/videos", (("a.mp4", 1, 2, ""),)),))
+    plan = EmbeddingPlan(Options(layout), {}, (Part(FILES, "/videos", (("a.mp4", 1, 2, ""),)),))
     with pytest.raises(DataError, match="metadata lack model, frames"):
         lacking = replace(embeddings(), meta={"weights_sha256": "x", "preprocessing": "y"})
         parts.write(tmp_path, plan, 0, lacking, [])

@@ -12,17 +12,17 @@ from vtr import api
 from vtr.errors import DataError
 from vtr.retrieval import plan as plans
 from vtr.retrieval.merge import merged
-from vtr.retrieval.plan import FILES, TEXT_LINES, Options, Part, Plan
+from vtr.retrieval.plan import FILES, TEXT_LINES, EmbeddingPlan, Options, Part
 from vtr.retrieval.sources import of_shards, of_text, of_videos, samples_of
 
-EMPTY = Plan(Options(), {"model": "m", "weights_sha256": "w"})
+EMPTY = EmbeddingPlan(Options(), {"model": "m", "weights_sha256": "w"})
 
 
-def lines(plan: Plan) -> list[list[tuple[str, str]]]:
+def lines(plan: EmbeddingPlan) -> list[list[tuple[str, str]]]:
     return [list(part.items) for part in plan.parts]
 
 
-def unchanged(old: Plan, new: Plan) -> list[int]:
+def unchanged(old: EmbeddingPlan, new: EmbeddingPlan) -> list[int]:
     """The parts that are done once they were."""
     pairs = zip(old.parts, new.parts, strict=False)
     return [n for n, (before, after) in enumerate(pairs) if before.digest(old) == after.digest(new)]

@@ -9,7 +9,7 @@ from vtr.retrieval.exact import tile_scores
 from vtr.retrieval.metrics import both_directions, summarize
 from vtr.retrieval.paired import Paired
 from vtr.retrieval.rerank import Candidates, candidates, reranked
-from vtr.retrieval.score import VTM, Matches, Part, score
+from vtr.retrieval.score import VTM, Matches, PairedSplit, score
 
 
 def unit(rng, rows, dim):
@@ -120,7 +120,7 @@ def test_it_is_a_column_of_its_own_with_distractors_too():
         "t2v": (t2v, right[t2v.query, t2v.item].astype(float)),
         "v2t": (v2t, right[v2t.item, asking[v2t.query]].astype(float)),
     }
-    raw, again = score([Part(pair, matches=Matches(8, scores))])
+    raw, again = score([PairedSplit(pair, matches=Matches(8, scores))])
     assert again.name == VTM
     assert "first 8 candidates" in again.assumes
     for way in ("t2v", "v2t"):

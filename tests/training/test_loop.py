@@ -19,7 +19,7 @@ from vtr.errors import ConfigError, Interrupted, RunError, WorkError
 from vtr.optim import warmup_cosine
 from vtr.training.average import Average
 from vtr.training.best import Best
-from vtr.training.loop import Plan, train
+from vtr.training.loop import TrainPlan, train
 from vtr.training.processes import accelerated
 from vtr.types import Batch
 
@@ -70,7 +70,7 @@ def go(
         model.load_state_dict(torch.load(latest / "weights.pt"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.5, fused=fused)
     with accelerated(torch.device("cpu"), "fp32") as accelerator:
-        given = Plan(**plan | changes)
+        given = TrainPlan(**plan | changes)
         return train(model, optimizer, accelerator, batches, given, out, write_run, evaluate, average, more=more)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from vtr import checkpoint, recipe, rundir
 from vtr.api.scores import evaluate
 from vtr.config import OWN, Config, ObjectiveConfig
 from vtr.errors import ConfigError, RunError
+from vtr.launched import is_main_process, launched_processes
 from vtr.plaintext import warn
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def pretrain(
     with ExitStack() as stack:
         # All of them from the first stage to the last: who begins one anew takes from another what it goes on from.
         for folder in (Path(out), *folders) if folders else ():
-            stack.enter_context(rundir.held(folder, main=_is_main()))
+            stack.enter_context(rundir.held(folder, main=is_main_process()))
         how: dict[str, Any] = {"later": False, "fresh": fresh, "held": bool(folders)}
         for stage, folder in zip(before, folders, strict=True):
             _pretrain_stage(stage, shards, folder, wanted, init_from, None, objective, more=True, **how)
@@ -157,10 +157,9 @@ def _pretrain_stage(
     from vtr.build import make_model, make_tokenizer
     from vtr.data.mixture import open_shards
     from vtr.initial import Initial, initial
-    from vtr.launched import launched_processes
     from vtr.retrieval.embed import captions_of
     from vtr.run import Start, run
-    from vtr.together import feeds
+    from vtr.together import step_shares
 
     if objective is not None:
         _check_own(wanted)
@@ -171,7 +170,7 @@ def _pretrain_stage(
             "give it: vtr.pretrain(..., objective=...); or --set objective.name=mac, or another of vtr's",
         )
     index = open_shards(shards)
-    feeds(config, index, launched_processes())
+    step_shares(config, index, launched_processes())
     if init_from and Path(init_from).exists() and Path(init_from).resolve().is_relative_to(Path(out).resolve()):
         raise RunError(f"{out} holds the weights to begin with", "give another --out")
     begun = initial(config, init_from, wanted, stage=later) if init_from else Initial(config, "")
@@ -189,11 +188,6 @@ def _pretrain_stage(
         init=begun.name, evaluate=scorer, scored_on=scored_on, objective_of=objective,
         fresh=fresh, held=held, more=more,
     )  # fmt: skip
-
-
-def _is_main() -> bool:
-    """Whether this is the process that writes, as a launcher has it: before they are connected none knows better."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_own(wanted: Mapping[str, Any]) -> None:
@@ -232,7 +226,7 @@ def _scorer(shards: Path | str | None) -> tuple[Callable[[Loaded], dict[str, flo
     from vtr.data.manifest import limits_of_index
 
     index = ShardIndex.open(Path(shards))  # a wrong path shows before the training, not after it
-    for line in limits_of_index(index) if _is_main() else ():
+    for line in limits_of_index(index) if is_main_process() else ():
         warn(line)
 
     def score(loaded: Loaded) -> dict[str, float]:

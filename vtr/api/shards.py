@@ -111,6 +111,13 @@ def inspect_shards(
     `vtr.readiness`); `settings` are set in it, by dotted key.
     `sheet` is the PNG file of a contact sheet of so many `samples`, with `mask_ratio` of each frame hidden beside it.
     """
+    config = None
+    if recipe is not None:  # before all that takes time: its name may be mistyped
+        from vtr.recipe import load, override, staged
+
+        given = {"data.workers": workers, "train.batch_size": batch_size, "data.frames": frames}
+        given = {key: value for key, value in given.items() if value is not None}
+        config = override(load(recipe), {**(settings or {}), **given})
     from vtr.atomic import check_writable, replacing
     from vtr.data import facts, feed, manifest, shares
     from vtr.data import verify as verifying
@@ -124,13 +131,9 @@ def inspect_shards(
     index = ShardIndex.open(path)
     found = facts.describe(index) | {"warnings": manifest.warnings_of(index)}
     fed: dict[str, Any] = {"workers": workers or 0, "batch_size": batch_size, "frames": 4 if frames is None else frames}
-    if recipe is not None:
+    if config is not None:
         from vtr.readiness import report
-        from vtr.recipe import load, override, staged
 
-        given = {"data.workers": workers, "train.batch_size": batch_size, "data.frames": frames}
-        given = {key: value for key, value in given.items() if value is not None}
-        config = override(load(recipe), {**(settings or {}), **given})
         found["ready"] = report(config, index, num_processes or 1)
         first = staged(config)[0]
         fed = {"workers": first.data.workers, "batch_size": first.train.batch_size, "frames": first.data.frames}

@@ -60,7 +60,7 @@ def _rows(shard: str, begin: int, count: int) -> pa.Table:
 
     import numpy as np
 
-    from vtr.data.index_file import make_row, rows_to_table
+    from vtr.data.index_file import DEFAULTS, make_row, rows_to_table
     from vtr.data.tarwriter import Member
 
     rng = np.random.default_rng(begin)
@@ -76,7 +76,8 @@ def _rows(shard: str, begin: int, count: int) -> pa.Table:
             "decoder": "decord",
         }  # fmt: skip
         sha256 = hashlib.sha256(str(number).encode()).hexdigest()
-        rows.append(make_row(f"clip_{number:08d}", shard, members, captions, "train", sha256, "video", facts))
+        row = make_row(f"clip_{number:08d}", shard, members, captions, "train", sha256, "video", facts)
+        rows.append({**DEFAULTS, **row})  # nothing is measured of what is made up: a column to come has its default
     return rows_to_table(rows)
 
 

@@ -120,7 +120,7 @@ def loader_speed(
     from vtr.data.loader import batches, workers_watched
     from vtr.data.order import mixed_slots
 
-    slots = mixed_slots(dataset.index.parts(), 0, batch, 0)
+    slots = mixed_slots(dataset.index.subsets(), 0, batch, 0)
     with workers_watched():
         made = batches(dataset, slots, words, workers)
         for _ in range(first * workers):
@@ -142,7 +142,7 @@ def bare_speed(dataset: ClipDataset, work: Work) -> float:
     from vtr.rng import generator
 
     held = []
-    for slots in islice(mixed_slots(dataset.index.parts(), 0, work.batch, 0), work.from_frames + 1):
+    for slots in islice(mixed_slots(dataset.index.subsets(), 0, work.batch, 0), work.from_frames + 1):
         for epoch, i in slots:
             rng = generator(dataset.seed, epoch, i)
             numbers = frame_numbers("segments", dataset.index.fact(i, "frames"), dataset.shape.frames, 1, rng)

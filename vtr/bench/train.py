@@ -103,7 +103,7 @@ def _stream(dataset: ClipDataset, words: CaptionTokenizer, size: int, workers: i
     from vtr.data.loader import batches
     from vtr.data.order import mixed_slots
 
-    slots = mixed_slots(dataset.index.parts(), 0, size, 0)
+    slots = mixed_slots(dataset.index.subsets(), 0, size, 0)
     for batch, _ in batches(dataset, slots, words, workers, torch.cuda.is_available()):
         yield batch
         del batch

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from vtr.cli.app import print_json, print_text
 from vtr.errors import ConfigError, InputError, Interrupted, VtrError, WorkError
-from vtr.launched import launched_processes
+from vtr.launched import is_launched, is_main_process, launched_processes
 
 # How long the others may save after one has ended, before they are killed: they may wait for it for ever.
 GRACE_S = 30.0
@@ -32,7 +32,7 @@ LOOK_EVERY_S = 1.0
 
 def print_checkpoint(out: Path, checkpoint: Path, *, as_json: bool) -> None:
     """What a training left, on stdout; of several processes one says it."""
-    if os.environ.get("RANK", "0") != "0":
+    if not is_main_process():
         return
     if as_json:
         print_json({"run": str(out), "checkpoint": str(checkpoint)})
@@ -49,7 +49,7 @@ def run_together(processes: int | None, check: Callable[[int], None]) -> bool:
     """
     _follow_launcher()
     world = launched_processes()
-    if "RANK" in os.environ:
+    if is_launched():
         if processes not in (None, world):
             raise ConfigError(
                 f"--num-processes {processes}, but {world} were launched already", "leave --num-processes out"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from collections import Counter
@@ -25,10 +24,11 @@ from vtr.atomic import replacing
 from vtr.data import captions, image, index_file, unfolding
 from vtr.data.crew import Beat
 from vtr.data.limits import Limits
-from vtr.data.prepared import Prepared
+from vtr.data.prepared import Prepared, facts_of
 from vtr.data.store import VideoStore
 from vtr.data.tar import CAPTION_EXTS, IMAGE_EXTS, VIDEO_EXTS, TarSample, scan
-from vtr.data.tarheaders import AFTER_END, DAMAGE, Entry, Problem
+from vtr.data.tarfiles import read_at
+from vtr.data.tarheaders import AFTER_END, DAMAGE, Problem
 from vtr.data.tarwriter import Member
 from vtr.errors import DataError, VideoError
 
@@ -108,11 +108,11 @@ def _row(task: IndexTask, handle: int, sample: TarSample, item: int, beat: Beat)
         raise VideoError("bad-key", f"the names of its members are not UTF-8: {sample.key!r}")
     _refuse_merged(sample)
     texts = {ext: entry for ext, entry in sample.members.items() if captions.wanted(ext)}
-    data = {ext: _bytes(handle, entry) for ext, entry in texts.items()}
+    data = {ext: read_at(handle, entry.size, entry.offset) for ext, entry in texts.items()}
     written = captions.read(data, task.caption_key)
     about = captions.json_of(data)
     media = _media(sample, about)
-    data |= {ext: _bytes(handle, sample.members[ext]) for ext in media}
+    data |= {ext: read_at(handle, sample.members[ext].size, sample.members[ext].offset) for ext in media}
     with beat.native(item):
         if len(media) > 1 or about.get("store") == "frames":
             facts = _frame_facts([data[ext] for ext in media], about, task.limits)
@@ -147,14 +147,6 @@ def _refuse_merged(sample: TarSample) -> None:
         )
 
 
-def _bytes(handle: int, entry: Entry) -> bytes:
-    """All of a member: one read gives at most two gigabytes, or less."""
-    data = os.pread(handle, entry.size, entry.offset)
-    while len(data) < entry.size and (more := os.pread(handle, entry.size - len(data), entry.offset + len(data))):
-        data += more
-    return data
-
-
 def _media(sample: TarSample, about: Mapping[str, Any]) -> list[str]:
     """The extensions of what is shown: one video, else one image; of a frame store of ours all its frames."""
     frames = [ext for ext in sample.members if re.fullmatch(r"\d{4}\.jpg", ext)]
@@ -174,8 +166,8 @@ def _frame_facts(frames: Sequence[bytes], about: Mapping[str, Any], limits: Limi
         raise VideoError("corrupt", f"its frames have several sizes: {sizes}")
     [(height, width)] = sizes
     decoder = "image" if about.get("decoder") == "image" else "jpeg"
-    rates = {name: _number(about.get(name)) for name in ("fps", "duration_s")}
-    return {"frames": len(frames), "width": width, "height": height, "decoder": decoder, **rates}
+    fps, duration_s = (_number(about.get(name)) for name in ("fps", "duration_s"))
+    return facts_of(frames=len(frames), fps=fps, duration_s=duration_s, width=width, height=height, decoder=decoder)
 
 
 def _number(value: Any) -> float:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from vtr.data import index_file, patterns
 from vtr.data.index_check import check as check_rows
 from vtr.data.index_file import Shard
-from vtr.data.order import Part
+from vtr.data.order import Subset
 from vtr.data.ours import SKIPPED
 from vtr.data.places import Places
 from vtr.data.present import check_directory, check_shards
@@ -141,19 +141,14 @@ class ShardIndex:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.where, self.only, self.digest)
 
-    @property
-    def shard_sizes(self) -> npt.NDArray[np.int64]:
-        """(S,) samples in each of `shards`."""
-        return np.array([shard.samples for shard in self.shards], np.int64)
-
-    def parts(self) -> list[Part]:
+    def subsets(self) -> list[Subset]:
         """Its videos and its images, as far as it has any, each weighing as many as they are."""
         still = self.facts("decoder") == IMAGE
         found = []
         for kind in (False, True):
             numbers = np.flatnonzero(still == kind)
             if len(numbers):
-                found.append(Part(numbers, self.shard_of[numbers], Fraction(len(numbers)), kind))
+                found.append(Subset(numbers, self.shard_of[numbers], Fraction(len(numbers)), kind))
         return found
 
     def key(self, i: int) -> str:

@@ -54,7 +54,8 @@ SCHEMA = pa.schema(
         pa.field("store", pa.string(), False),
     ]
 )
-# What a column says where an index is of before it came. Such a column can be none of CONTENT: the digest has it not.
+# What a column says where an index is of before it came; rows that are written say it themselves. Such a column can be
+# none of CONTENT: the digest has it not.
 DEFAULTS: Mapping[str, Any] = {"split": ""}
 # Columns of few distinct values, by their path in the file.
 REPEATING = {name: name for name in ("shard", "split", "decoder", "store")} | {"member_ext": "member_ext.list.element"}
@@ -113,8 +114,17 @@ def make_row(
 
 
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of the index as an arrow table of exactly SCHEMA; what has a default may be left out."""
-    return pa.Table.from_pylist([{**DEFAULTS, **row} for row in rows], schema=SCHEMA)
+    """Rows of the index as an arrow table of exactly SCHEMA.
+
+    Raises TypeError, a fault of ours, where a row has no value of a column or one of none: arrow would take it as null.
+    """
+    names = frozenset(SCHEMA.names)
+    for row in rows:
+        if row.keys() != names:
+            lacks, odd = sorted(names - row.keys()), sorted(row.keys() - names)
+            told = [*(f"no {name}" for name in lacks), *(f"{name}, which is no column" for name in odd)]
+            raise TypeError(f"the row of {row.get('key')!r} has {' and '.join(told)}: see SCHEMA of {__name__}")
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def has_columns(schema: pa.Schema) -> bool:

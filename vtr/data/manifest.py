@@ -24,10 +24,10 @@ from vtr.data import index_file
 from vtr.data.annotations.sample import JSON
 from vtr.data.index_file import Shard
 from vtr.data.limits import limits_of, longer
-from vtr.data.oneshard import PARTS, Part, ShardTask, part_rows
+from vtr.data.oneshard import PARTS, ShardResult, ShardTask, part_rows
 from vtr.data.ours import MANIFEST, SKIPPED, remove_parts
 from vtr.data.pace import Pace
-from vtr.data.plan import Plan, refuse_other
+from vtr.data.plan import ShardPlan, refuse_other
 from vtr.data.present import check_shards, unlisted_tars
 from vtr.errors import DataError, WorkError
 from vtr.version import __version__
@@ -63,7 +63,7 @@ def finish(
     record: Mapping[str, JSON],
     source: str,
     tasks: Sequence[ShardTask],
-    parts: Sequence[Part],
+    parts: Sequence[ShardResult],
     census: Mapping[str, JSON] | None = None,
 ) -> dict[str, Any]:
     """Gathers the parts into the index, names what was skipped, writes the manifest and returns it.
@@ -96,7 +96,7 @@ def finish(
     return manifest
 
 
-def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
+def read_finished(out: Path, plan: ShardPlan, source: str) -> dict[str, Any] | None:
     """The manifest of `out` if it is whole, and made of `plan`; None if it is not there yet.
 
     Raises DataError when it was made of something else, or when a file it names is missing or has another size.
@@ -127,7 +127,12 @@ def read_finished(out: Path, plan: Plan, source: str) -> dict[str, Any] | None:
 
 
 def summarize(
-    out: Path, manifest: Mapping[str, Any], parts: Sequence[Part] = (), *, continued: int = 0, nothing_to_do: bool
+    out: Path,
+    manifest: Mapping[str, Any],
+    parts: Sequence[ShardResult] = (),
+    *,
+    continued: int = 0,
+    nothing_to_do: bool,
 ) -> ShardSummary:
     """The summary of a whole shard directory; `parts` tell how quickly it was read."""
     names = ("samples", "captions", "bytes", "duration_s", "decoders", "skipped")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vtr.data.index import SampleInfo, ShardIndex
 from vtr.data.limits import loosest
-from vtr.data.order import Part
+from vtr.data.order import Subset
 from vtr.data.tarwriter import Member
 from vtr.errors import InputError
 
@@ -42,13 +42,13 @@ class Mixture:
         number = int(np.searchsorted(self._ends, i, side="right"))
         return self.indices[number], i - (int(self._ends[number - 1]) if number else 0)
 
-    def parts(self) -> list[Part]:
-        """The images and the videos of each directory, with their shares: see `ShardIndex.parts`."""
+    def subsets(self) -> list[Subset]:
+        """The images and the videos of each directory, with their shares: see `ShardIndex.subsets`."""
         found, start = [], 0
         for index, weight in zip(self.indices, self.weights, strict=True):
-            for part in index.parts():
-                share = weight * part.weight / len(index)
-                found.append(Part(part.numbers + start, part.shard_of, share, part.still))
+            for subset in index.subsets():
+                share = weight * subset.weight / len(index)
+                found.append(Subset(subset.numbers + start, subset.shard_of, share, subset.still))
             start += len(index)
         return found
 

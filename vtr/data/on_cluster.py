@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vtr.data.oneshard import Part, ShardTask, read_part
+from vtr.data.oneshard import ShardResult, ShardTask, read_part
 from vtr.data.watched import write_one
 from vtr.errors import InputError, VtrError, WorkError
 from vtr.optional import library
@@ -25,7 +25,7 @@ AHEAD = 4  # tasks handed out for every processor of the cluster: a million wait
 
 def write_all(
     tasks: Sequence[ShardTask], address: str, *, time_limit_s: float, on_tick: Callable[[int], None]
-) -> Generator[tuple[ShardTask, Part]]:
+) -> Generator[tuple[ShardTask, ShardResult]]:
     """Yields each task with what its shard left, as they end. `address` is as `ray.init` takes it, or "local".
 
     Raises InputError without ray or without a cluster there, WorkError when a machine writes where we do not see it,
@@ -100,9 +100,9 @@ def _absolute(task: ShardTask) -> ShardTask:
     return replace(task, out=task.out.absolute(), samples=samples)
 
 
-def _result(ray: Any, handle: Any, task: ShardTask) -> Part:
+def _result(ray: Any, handle: Any, task: ShardTask) -> ShardResult:
     try:
-        part: Part = ray.get(handle)
+        part: ShardResult = ray.get(handle)
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         if isinstance(cause, VtrError):

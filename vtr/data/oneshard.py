@@ -63,7 +63,7 @@ class ShardTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ShardResult:
     """What a finished shard left: its tar (None when every sample was skipped), the samples that were skipped, and how
     quickly some of the others were read back."""
 
@@ -78,7 +78,7 @@ class Part:
         return len(self.skipped) + (self.shard.samples if self.shard is not None else 0)
 
 
-def write_shard(task: ShardTask, beat: Beat) -> Part:
+def write_shard(task: ShardTask, beat: Beat) -> ShardResult:
     """Writes the tar and then the part of `task`.
 
     Raises WorkError when the disk does not take it; videos that cannot be decoded are skipped, with their reason.
@@ -106,14 +106,14 @@ def write_shard(task: ShardTask, beat: Beat) -> Part:
             syncing.end()
         if not rows:
             task.tar.unlink()  # a tar without members is an error to most readers
-        part = Part(Shard(task.tar.name, size, len(rows)) if rows else None, tuple(skipped), task.digest, pace)
+        part = ShardResult(Shard(task.tar.name, size, len(rows)) if rows else None, tuple(skipped), task.digest, pace)
         _write_part(task.part, rows, part)
     except OSError as error:
         raise explain_os_error(error, f"while writing {task.tar.name}", task.out) from error
     return part
 
 
-def read_part(task: ShardTask) -> Part | None:
+def read_part(task: ShardTask) -> ShardResult | None:
     """What an earlier run left of `task`; None when that is not whole, or was made of other samples.
 
     Nor is it where another vtr wrote other columns: the shard is made again.
@@ -177,7 +177,7 @@ def _write(writer: TarWriter, sample: Sample, ready: Prepared, sha256: str, task
     )
 
 
-def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
+def _write_part(path: Path, rows: list[dict[str, Any]], part: ShardResult) -> None:
     shard = None if part.shard is None else [part.shard.name, part.shard.bytes, part.shard.samples]
     meta = json.dumps({"shard": shard, "skipped": part.skipped, "digest": part.digest, "pace": part.pace.record()})
     table = index_file.rows_to_table(rows).replace_schema_metadata({META: meta})
@@ -185,7 +185,7 @@ def _write_part(path: Path, rows: list[dict[str, Any]], part: Part) -> None:
         pq.write_table(table, file)
 
 
-def _part_of(schema: pa.Schema) -> Part:
+def _part_of(schema: pa.Schema) -> ShardResult:
     meta = plainjson.loads(schema.metadata[META])
     shard = None if meta["shard"] is None else Shard(*meta["shard"])
     # What an earlier run left may be of anybody, as the directory is.
@@ -193,4 +193,4 @@ def _part_of(schema: pa.Schema) -> Part:
     pace = Pace(**{name: value + 0 for name, value in meta["pace"].items()})  # TypeError: no number
     if shard is not None and type(shard.samples) is not int:
         raise TypeError("a number of samples is none")
-    return Part(shard, skipped, meta["digest"], pace)
+    return ShardResult(shard, skipped, meta["digest"], pace)

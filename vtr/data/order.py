@@ -3,7 +3,7 @@
 Epochs follow each other in one endless list of slots: `epoch 0 | epoch 1 | ...`; global batch g takes the slots from
 g * B, and rank r its contiguous part. Nothing is dropped at the end of an epoch: a batch may straddle two. So the state
 of the loader is one number, whatever the processes and workers, and each epoch shows each sample once. Several
-directories, and the images and videos of one, are parts with such a list each, which take turns by their weights; how
+directories, and the images and videos of one, are subsets with such a list each, which take turns by their weights; how
 many steps an epoch is then, `steps_of` says.
 """
 
@@ -38,10 +38,10 @@ def epoch_order(shard_of: npt.NDArray[np.int32], seed: int, epoch: int, window: 
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Samples with an order of their own: the images, or the videos, of one shard directory.
 
-    `numbers` (n,) are theirs in the whole, `shard_of` (n,) their tars; `weight` is the part's share against others.
+    `numbers` (n,) are theirs in the whole, `shard_of` (n,) their tars; `weight` is the subset's share against others.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -51,34 +51,34 @@ class Part:
 
 
 def mixed_slots(
-    parts: Sequence[Part], seed: int, batch: int, start: int, rank: int = 0, world: int = 1
+    subsets: Sequence[Subset], seed: int, batch: int, start: int, rank: int = 0, world: int = 1
 ) -> Iterator[list[tuple[int, int]]]:
     """Endless local batches of (epoch, sample), from global batch `start` on, for one `rank` of `world`.
 
-    A batch is of images or of videos, never of both. Which one, and of which part each of its slots is, follows from
-    their numbers alone (`turns`); each part goes through epochs of its own, and `epoch` is that of the sample's part.
+    A batch is of images or of videos, never of both. Which one, and of which subset each of its slots is, follows from
+    their numbers alone (`turns`); each subset goes through epochs of its own, and `epoch` is that of the sample's.
     Raises ConfigError when the global `batch` does not divide among the processes.
     """
     check_batch(batch, world)
-    kinds = [[n for n, part in enumerate(parts) if part.still is still] for still in (False, True)]
+    kinds = [[n for n, subset in enumerate(subsets) if subset.still is still] for still in (False, True)]
     kinds = [kind for kind in kinds if kind]
-    shares = [sum((parts[n].weight for n in kind), Fraction()) for kind in kinds]
+    shares = [sum((subsets[n].weight for n in kind), Fraction()) for kind in kinds]
     local = batch // world
     known: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
     for step in count(start):
         which, before = turn(step, shares)  # `before` steps of this kind have been
         kind = kinds[which]
-        weights = [parts[n].weight for n in kind]
+        weights = [subsets[n].weight for n in kind]
         slots = []
         for slot in range(before * batch + rank * local, before * batch + rank * local + local):
             chosen, place = turn(slot, weights) if len(kind) > 1 else (0, slot)
             number = kind[chosen]
-            epoch, place = divmod(place, len(parts[number].numbers))
+            epoch, place = divmod(place, len(subsets[number].numbers))
             if (number, epoch) not in known:
                 known = {(n, e): order for (n, e), order in known.items() if n != number or e >= epoch - 1}
-                # The first part's order is that of its directory alone.
+                # The first subset's order is that of its directory alone.
                 own = fold_in(seed, number) if number else seed
-                known[number, epoch] = parts[number].numbers[epoch_order(parts[number].shard_of, own, epoch)]
+                known[number, epoch] = subsets[number].numbers[epoch_order(subsets[number].shard_of, own, epoch)]
             slots.append((epoch, int(known[number, epoch][place])))
         yield slots
 
@@ -111,24 +111,24 @@ def turns(number: int, weights: Sequence[Fraction]) -> list[int]:
     return [*had, number]
 
 
-def steps_of(parts: Sequence[Part], batch: int, epochs: float) -> int:
-    """The steps that `epochs` take: with one part, or with weights of one's own, as many slots as there are samples.
+def steps_of(subsets: Sequence[Subset], batch: int, epochs: float) -> int:
+    """The steps that `epochs` take: with one subset, or with weights of one's own, as many slots as there are samples.
 
     The images and videos of one directory, or directories that weigh what they hold, take the steps until each sample
     has been shown so often: batches are of one kind, so what comes round sooner is shown again.
     """
-    samples = sum(len(part.numbers) for part in parts)
+    samples = sum(len(subset.numbers) for subset in subsets)
     least = max(1, math.ceil(epochs * samples / batch))
-    if len(parts) == 1 or len({part.weight / len(part.numbers) for part in parts}) > 1:
+    if len(subsets) == 1 or len({subset.weight / len(subset.numbers) for subset in subsets}) > 1:
         return least
-    kinds = [kind for still in (False, True) if (kind := [part for part in parts if part.still is still])]
-    shares = [sum((part.weight for part in kind), Fraction()) for kind in kinds]
+    kinds = [kind for still in (False, True) if (kind := [subset for subset in subsets if subset.still is still])]
+    shares = [sum((subset.weight for subset in kind), Fraction()) for kind in kinds]
 
     def shown(steps: int) -> bool:
         return all(
-            slots >= epochs * len(part.numbers)
+            slots >= epochs * len(subset.numbers)
             for kind, had in zip(kinds, turns(steps, shares), strict=True)
-            for part, slots in zip(kind, turns(had * batch, [part.weight for part in kind]), strict=True)
+            for subset, slots in zip(kind, turns(had * batch, [subset.weight for subset in kind]), strict=True)
         )
 
     most = least

@@ -24,7 +24,7 @@ SHARDS = 32  # a small data set is still cut into about so many, for workers and
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShardPlan:
     """`samples` in order, cut into shards of `per_shard`; `arguments` are what else decides the bytes.
 
     `digests` has one sha256 a shard, over all that goes into it: keys, captions, metadata and the sizes of the videos.
@@ -49,7 +49,7 @@ class Plan:
         }
 
 
-def make_plan(samples: Sequence[Sample], per_shard: int | None, arguments: Mapping[str, JSON]) -> Plan:
+def make_plan(samples: Sequence[Sample], per_shard: int | None, arguments: Mapping[str, JSON]) -> ShardPlan:
     """The plan for `samples`; `per_shard` None chooses by their number alone.
 
     Raises DataError: no samples, a key that WebDataset would cut, two videos with one key, less than one a shard.
@@ -72,10 +72,10 @@ def make_plan(samples: Sequence[Sample], per_shard: int | None, arguments: Mappi
     refuse_duplicates(samples, "the samples")
     count = -(-len(samples) // per_shard)
     digests = [_digest(samples[n * per_shard : (n + 1) * per_shard]) for n in range(count)]
-    return Plan(tuple(samples), per_shard, {**arguments, "per_shard": per_shard}, tuple(digests))
+    return ShardPlan(tuple(samples), per_shard, {**arguments, "per_shard": per_shard}, tuple(digests))
 
 
-def refuse_other(record: Mapping[str, JSON], plan: Plan, out: Path, source: str) -> None:
+def refuse_other(record: Mapping[str, JSON], plan: ShardPlan, out: Path, source: str) -> None:
     """Raises DataError, saying what differs, unless `record` (of an earlier run into `out`) is that of `plan`."""
     hint = _hint(out)
     new = plan.record()

@@ -20,7 +20,7 @@ from vtr.data import unfolding
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.manifest import noted
 from vtr.data.oneshard import PARTS
-from vtr.data.plan import Plan, read_record, refuse_arguments
+from vtr.data.plan import ShardPlan, read_record, refuse_arguments
 from vtr.data.workdir import PLAN
 from vtr.errors import DataError
 
@@ -46,7 +46,7 @@ class StoredPlan:
     census: Mapping[str, JSON]
 
     def record(self) -> dict[str, JSON]:
-        """As that of the `Plan` which was written."""
+        """As that of the `ShardPlan` which was written."""
         return dict(self.facts)
 
     @property
@@ -63,7 +63,7 @@ class StoredPlan:
             raise DataError(f"{self.path} is damaged", "plan again with --plan-only") from error
 
 
-def write_samples(out: Path, plan: Plan) -> Path | None:
+def write_samples(out: Path, plan: ShardPlan) -> Path | None:
     """Writes the samples of `plan`; None, and no file, where they are made by code and not read from files."""
     if not all(isinstance(sample.video, Path) for sample in plan.samples):
         return None

@@ -18,7 +18,7 @@ from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.crew import check_workers, cores
 from vtr.data.limits import Limits
 from vtr.data.manifest import ShardSummary, finish, read_finished, refuse_skipped, summarize
-from vtr.data.oneshard import Part, ShardTask, read_part
+from vtr.data.oneshard import ShardResult, ShardTask, read_part
 from vtr.data.plan import make_plan
 from vtr.data.store import Store, arguments, make_store
 from vtr.data.watched import write_all
@@ -100,14 +100,14 @@ def check_arguments(workers: int | None, max_skipped: float) -> None:
         raise InputError(f"{max_skipped:g} is no share of the samples", "give one from 0 to 1: 0.05 allows 5 %")
 
 
-def done_parts(tasks: Sequence[ShardTask]) -> dict[int, Part]:
+def done_parts(tasks: Sequence[ShardTask]) -> dict[int, ShardResult]:
     """What earlier runs or other tasks left of `tasks`, by number."""
     return {task.number: part for task in tasks if (part := read_part(task)) is not None}
 
 
 def work(
     tasks: Sequence[ShardTask],
-    parts: dict[int, Part],
+    parts: dict[int, ShardResult],
     workers: int | None,
     time_limit_s: float,
     progress: Callable[[Progress], None] | None = None,

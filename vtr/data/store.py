@@ -17,7 +17,7 @@ from PIL import Image
 from vtr.data import image, pyav_reader, video
 from vtr.data.annotations.sample import JSON
 from vtr.data.limits import Limits
-from vtr.data.prepared import Prepared, image_facts, prepare_image, video_facts
+from vtr.data.prepared import Prepared, facts_of, image_facts, prepare_image, video_facts
 from vtr.data.pyav_packets import demuxed
 from vtr.data.pyav_picture import Converter
 from vtr.data.transcode import SmallVideoStore
@@ -39,9 +39,8 @@ class VideoStore:
             height, width = image.decode(data, limits).shape[:2] if self.check else (0, 0)
             return prepare_image(ext, data, width, height)
         if not self.check:
-            facts: dict[str, JSON] = dict.fromkeys(("frames", "width", "height"), 0)
-            facts |= dict.fromkeys(("fps", "duration_s"), 0.0)
-            return Prepared([(suffix or "mp4", data)], {**facts, "decoder": "pyav"})
+            unknown = facts_of(frames=0, fps=0.0, duration_s=0.0, width=0, height=0, decoder="pyav")
+            return Prepared([(suffix or "mp4", data)], unknown)
         info = video.check(data, limits)
         return Prepared([(info.container, data)], video_facts(info), {"codec": info.codec})
 
@@ -82,14 +81,14 @@ class FrameStore:
         pictures = self._encode(data, chosen, limits)
         with Image.open(io.BytesIO(pictures[chosen[0]])) as first:
             width, height = first.size
-        facts: dict[str, JSON] = {
-            "frames": len(chosen),
-            "fps": round(len(chosen) / info.duration_s, 6),
-            "duration_s": info.duration_s,
-            "width": width,
-            "height": height,
-            "decoder": "jpeg",
-        }
+        facts = facts_of(
+            frames=len(chosen),
+            fps=round(len(chosen) / info.duration_s, 6),
+            duration_s=info.duration_s,
+            width=width,
+            height=height,
+            decoder="jpeg",
+        )
         more: dict[str, JSON] = {
             "times": [round(float(times[k]), 6) for k in chosen],
             "original": {**video_facts(info), "codec": info.codec, "container": info.container},

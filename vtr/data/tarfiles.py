@@ -11,6 +11,17 @@ from vtr.errors import DataError
 OPEN_FILES = 64
 
 
+def read_at(handle: int, size: int, offset: int) -> bytes:
+    """`size` bytes at `offset` of an open file, fewer only where it ends.
+
+    One read of the system may return less than was asked, and gives at most two gigabytes.
+    """
+    data = os.pread(handle, size, offset)
+    while len(data) < size and (more := os.pread(handle, size - len(data), offset + len(data))):
+        data += more
+    return data
+
+
 class TarFiles:
     """The files below `root` by name; several threads may read at once."""
 
@@ -37,11 +48,7 @@ class _File:
             raise DataError(f"{path} cannot be opened: {error.strerror}", "put the shard back") from error
 
     def read(self, size: int, offset: int) -> bytes:
-        """One read of the system may return less than was asked."""
-        data = os.pread(self.handle, size, offset)
-        while len(data) < size and (more := os.pread(self.handle, size - len(data), offset + len(data))):
-            data += more
-        return data
+        return read_at(self.handle, size, offset)
 
     def __del__(self) -> None:
         if self.handle >= 0:

@@ -16,10 +16,10 @@ from vtr.atomic import locked
 from vtr.data.annotations.sample import JSON, Sample
 from vtr.data.limits import Limits
 from vtr.data.manifest import ShardSummary, finish, noted, read_finished, refuse_skipped, summarize, warnings_in
-from vtr.data.oneshard import PARTS, Part, ShardTask
+from vtr.data.oneshard import PARTS, ShardResult, ShardTask
 from vtr.data.ours import MANIFEST
 from vtr.data.pace import Pace
-from vtr.data.plan import Plan, make_plan
+from vtr.data.plan import ShardPlan, make_plan
 from vtr.data.planfile import StoredPlan, planned_per_shard, read_plan, write_samples
 from vtr.data.shards import Progress, check_arguments, done_parts, settled, work
 from vtr.data.store import Store
@@ -117,10 +117,10 @@ def write_task(
     store, limits, how = settled(reader, options, store, limits)
     with at_work(out, shared=True):
         plan, census = _plan(read, out, how, per_shard, source)
-        manifest = read_finished(out, plan, source) if isinstance(plan, Plan) else None
+        manifest = read_finished(out, plan, source) if isinstance(plan, ShardPlan) else None
         mine = [] if manifest is not None else range(task, len(plan.digests), num_tasks)
         tasks = [ShardTask(out, n, plan.shard(n), plan.digests[n], store, limits) for n in mine]
-        parts: dict[int, Part] = {}
+        parts: dict[int, ShardResult] = {}
         continued = 0
         if manifest is None:
             with locked(out / PARTS / f"task-{task}-of-{num_tasks}.lock", f"task {task} of {num_tasks} of {out}"):
@@ -148,7 +148,7 @@ def write_task(
 
 def _plan(
     read: Read, out: Path, how: Mapping[str, JSON], per_shard: int | None, source: str
-) -> tuple[Plan | StoredPlan, Mapping[str, JSON]]:
+) -> tuple[ShardPlan | StoredPlan, Mapping[str, JSON]]:
     """The plan that was noted, or a new one that is noted now; and its census."""
     finished = (out / MANIFEST).is_file()
     if not finished and (stored := read_plan(out, how, per_shard, source)) is not None:
@@ -169,7 +169,7 @@ def _refuse_other_shares(out: Path, num_tasks: int) -> None:
 
 
 def _finish(
-    out: Path, plan: Plan | StoredPlan, source: str, store: Store, census: Mapping[str, JSON]
+    out: Path, plan: ShardPlan | StoredPlan, source: str, store: Store, census: Mapping[str, JSON]
 ) -> tuple[int, ShardSummary | None]:
     """How many shards are not done; with none left the index and the manifest are written, and the summary is of all.
 

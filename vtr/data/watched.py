@@ -6,12 +6,12 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 from vtr.data.crew import Lost, run_tasks
-from vtr.data.oneshard import Part, ShardTask, write_shard
+from vtr.data.oneshard import ShardResult, ShardTask, write_shard
 
 
 def write_all(
     tasks: Sequence[ShardTask], *, workers: int, time_limit_s: float, on_tick: Callable[[int], None]
-) -> Generator[tuple[ShardTask, Part]]:
+) -> Generator[tuple[ShardTask, ShardResult]]:
     """Yields each task with what its shard left, as they end; `on_tick` as in `crew.run_tasks`.
 
     Raises WorkError when a worker is killed from outside, or the disk is full.
@@ -27,7 +27,7 @@ def write_all(
     return run_tasks(write_shard, tasks, workers=workers, time_limit_s=time_limit_s, on_lost=on_lost, on_tick=on_tick)
 
 
-def write_one(task: ShardTask, time_limit_s: float) -> Part:
+def write_one(task: ShardTask, time_limit_s: float) -> ShardResult:
     """One shard, by one process under watch: what a machine of a cluster is given to do. Raises as `write_all`."""
     [(_, part)] = write_all([task], workers=1, time_limit_s=time_limit_s, on_tick=lambda _: None)
     return part

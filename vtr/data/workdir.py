@@ -17,7 +17,7 @@ from vtr.atomic import explain_os_error, locked, refuse_links, write_bytes
 from vtr.data.annotations.sample import JSON
 from vtr.data.oneshard import PARTS
 from vtr.data.ours import MANIFEST, remove_begun
-from vtr.data.plan import Plan, read_record, refuse_other
+from vtr.data.plan import ShardPlan, read_record, refuse_other
 from vtr.errors import DataError
 
 MOUNTED = "lost+found"  # of a disk that is all of a directory
@@ -55,7 +55,7 @@ def _clear(out: Path) -> None:
     remove_begun(out / PARTS)
 
 
-def note_plan(out: Path, plan: Plan, source: str, census: Mapping[str, JSON] | None = None) -> bool:
+def note_plan(out: Path, plan: ShardPlan, source: str, census: Mapping[str, JSON] | None = None) -> bool:
     """Notes the plan, or sees that an earlier run or another task had the same; whether there was one.
 
     Raises DataError when it was another, or when `out` holds what no run of ours has left there.

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class EmbeddedSet:
     """One shard directory, or one set of embeddings, ready to be scored, and what the record says of it."""
 
-    scored: score.Part
+    scored: score.PairedSplit
     found: TestSet
     index: ShardIndex | None = None  # where the videos' frames are
     rows: NDArray[np.int64] | None = None  # the videos' numbers in it
@@ -53,7 +53,7 @@ def embedded(
     progress: Callable[[int], None] | None,
     *,
     together: bool = False,
-) -> Part:
+) -> EmbeddedSet:
     """The videos and captions of the shards `at`, embedded. Raises what `of_model` does."""
     from vtr.build import clip_shape
     from vtr.data.index import IMAGE, ShardIndex
@@ -106,8 +106,8 @@ def embedded(
         )
         spent += more
     manifest = beside(index, MANIFEST)
-    return Part(
-        scored=score.Part(pair, found.split, rule == "classes", views, matches),
+    return EmbeddedSet(
+        scored=score.PairedSplit(pair, found.split, rule == "classes", views, matches),
         found=found,
         index=index,
         rows=seen.rows,
@@ -119,7 +119,7 @@ def embedded(
     )
 
 
-def given(found: Paired, protocol: Protocol | None, asked: Asked, shards: Path | None = None) -> Part:
+def given(found: Paired, protocol: Protocol | None, asked: Asked, shards: Path | None = None) -> EmbeddedSet:
     """Embeddings as they are: the rule is the protocol's, but nothing can be joined or left out any more.
 
     `shards` of the same ids say of which split they are, and whether they are videos, and have a report's pictures.
@@ -156,7 +156,7 @@ def given(found: Paired, protocol: Protocol | None, asked: Asked, shards: Path |
         protocol, rule, split, counts, most_captions=most, labels=labels, images=images,
         allow_partial=asked.allow_partial,
     )  # fmt: skip
-    return Part(score.Part(found, checked.split), checked, index, rows)
+    return EmbeddedSet(score.PairedSplit(found, checked.split), checked, index, rows)
 
 
 def _counts(rule: str, captions: list[list[str]]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from vtr.atomic import replacing_all
 from vtr.evaluation.asked import Asked
 from vtr.evaluation.bank import Bank
-from vtr.evaluation.parts import Part
+from vtr.evaluation.parts import EmbeddedSet
 from vtr.retrieval import paired, protocols, result, score, stats
 from vtr.retrieval.published import published
 from vtr.version import __version__
@@ -34,7 +34,7 @@ class Result(dict[str, Any]):
     """
 
     def __init__(
-        self, record: dict[str, Any], columns: list[score.Scored], parts: list[Part], seconds: dict[str, float]
+        self, record: dict[str, Any], columns: list[score.Scored], parts: list[EmbeddedSet], seconds: dict[str, float]
     ) -> None:
         super().__init__(record)
         self.columns, self.parts, self.seconds = columns, parts, seconds
@@ -69,7 +69,7 @@ class Result(dict[str, Any]):
 
 
 def recorded(
-    parts: list[Part],
+    parts: list[EmbeddedSet],
     asked: Asked,
     protocol: Protocol | None,
     about: dict[str, Any],
@@ -148,7 +148,7 @@ def _numbers(scored: score.Scored, asked: Asked) -> dict[str, Any]:
     return {**result.rounded(scored.numbers()), "intervals": result.rounded(intervals)}
 
 
-def _split_sha256(parts: list[Part]) -> str | None:
+def _split_sha256(parts: list[EmbeddedSet]) -> str | None:
     if not parts[0].scored.actions:
         return parts[0].scored.paired.split_sha256()
     # A video's class is its caption.

@@ -14,11 +14,11 @@ from vtr.errors import DataError
 from vtr.retrieval import npy, parquet, parts
 from vtr.retrieval.columns import described, read_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings, concatenated
-from vtr.retrieval.plan import FILES, SHARD, Plan, printable
+from vtr.retrieval.plan import FILES, SHARD, EmbeddingPlan, printable
 
 
 def kept(
-    directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: list[dict[str, str]]
+    directory: Path, plan: EmbeddingPlan, number: int, rows: Embeddings, skipped: list[dict[str, str]]
 ) -> tuple[Embeddings, list[dict[str, str]]]:
     """Part `number` made anew, with the rows that its file still has of videos that have gone, in their old places.
 
@@ -35,13 +35,13 @@ def kept(
     return both.take(order), [entry for entry in skipped if entry["id"] not in stay]
 
 
-def named(plan: Plan, numbers: Sequence[int], skipped: Sequence[dict[str, str]]) -> list[str]:
+def named(plan: EmbeddingPlan, numbers: Sequence[int], skipped: Sequence[dict[str, str]]) -> list[str]:
     """The videos of the parts `numbers` whose files have gone while their rows are in the embeddings."""
     without = {entry["id"] for entry in skipped}
     return [name for name in _gone(plan, numbers) if name not in without]
 
 
-def refuse_missing(directory: Path, plan: Plan, left: Sequence[int]) -> None:
+def refuse_missing(directory: Path, plan: EmbeddingPlan, left: Sequence[int]) -> None:
     """Raises DataError when parts that are still to be embedded are of a shard directory or folder that has gone."""
     for number in left:
         part = plan.parts[number]
@@ -55,13 +55,13 @@ def refuse_missing(directory: Path, plan: Plan, left: Sequence[int]) -> None:
             )
 
 
-def _gone(plan: Plan, numbers: Sequence[int]) -> list[str]:
+def _gone(plan: EmbeddingPlan, numbers: Sequence[int]) -> list[str]:
     found = [plan.parts[number] for number in numbers if plan.parts[number].kind == FILES]
     files = [(item[0], Path(part.root, item[0])) for part in found for item in part.items]
     return [printable(name) for name, file in files if not os.path.exists(file)]  # noqa: PTH110  (no error for any name)
 
 
-def _rows(directory: Path, plan: Plan, number: int) -> Embeddings | None:
+def _rows(directory: Path, plan: EmbeddingPlan, number: int) -> Embeddings | None:
     """What the files of a part hold now; None where they are not there, torn, or not of one writing."""
     files = parts.files_of(directory, plan, number)
     try:

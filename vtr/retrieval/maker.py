@@ -25,7 +25,7 @@ from vtr.errors import WorkError
 from vtr.models.embedder import Embedder
 from vtr.retrieval.embed import Vectors, embed_captions
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
-from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan, printable
+from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, EmbeddingPlan, Part, printable
 from vtr.retrieval.sources import captions_beside, originals, samples_of
 
 Skipped = list[dict[str, str]]
@@ -44,7 +44,7 @@ class Maker:
     time_limit_s: float = 300.0
     progress: Callable[[int], None] | None = None
 
-    def parts(self, plan: Plan, numbers: Sequence[int]) -> Iterator[tuple[int, Embeddings, Skipped]]:
+    def parts(self, plan: EmbeddingPlan, numbers: Sequence[int]) -> Iterator[tuple[int, Embeddings, Skipped]]:
         """(number, rows, what was skipped) of each part of `plan` that is asked for, in turn."""
         segments = Segments.parse(plan.options.segments) if plan.options.segments else None
 

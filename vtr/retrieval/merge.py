@@ -17,12 +17,12 @@ from typing import Any
 
 from vtr.data.index import ShardIndex
 from vtr.data.remote import url_of
-from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, Part, Plan, printable
+from vtr.retrieval.plan import FILES, SHARD, TEXT_LINES, EmbeddingPlan, Part, printable
 
 LINES = 100_000  # in a part
 
 
-def merged(plan: Plan, new: Sequence[Part]) -> Plan:
+def merged(plan: EmbeddingPlan, new: Sequence[Part]) -> EmbeddingPlan:
     """`plan` with the parts `new`, all of one kind and root: what is to be embedded has another digest or is last."""
     if not new:
         return plan

@@ -23,13 +23,13 @@ from vtr.retrieval import npy, parquet
 from vtr.retrieval.columns import modalities, read_table, rows_table
 from vtr.retrieval.embeddings import TEXT, VIDEO, Embeddings
 from vtr.retrieval.meta import full_meta
-from vtr.retrieval.plan import TEXT_LINES, Plan, read
+from vtr.retrieval.plan import TEXT_LINES, EmbeddingPlan, read
 
 DIGEST, SKIPPED = "digest", "skipped"
 SKIPPED_FILE = ours.SKIPPED
 
 
-def files_of(directory: Path, plan: Plan, number: int) -> list[Path]:
+def files_of(directory: Path, plan: EmbeddingPlan, number: int) -> list[Path]:
     """The files of part `number`, the one that says that it is done last."""
     if plan.options.layout == "parquet":
         return [directory / f"emb-{number:05d}.parquet"]
@@ -47,7 +47,7 @@ def files_of(directory: Path, plan: Plan, number: int) -> list[Path]:
     return [*(text if plan.options.captions else []), *video]
 
 
-def is_done(directory: Path, plan: Plan, number: int) -> bool:
+def is_done(directory: Path, plan: EmbeddingPlan, number: int) -> bool:
     """Whether part `number` is there, whole, made of what the plan says; False for one that is torn.
 
     Raises DataError: a file of it may not be read.
@@ -62,7 +62,7 @@ def is_done(directory: Path, plan: Plan, number: int) -> bool:
     return all(_fit(vectors, table, labels.get("dim")) for vectors, table in pairs)
 
 
-def _says_so(directory: Path, plan: Plan, number: int) -> bool:
+def _says_so(directory: Path, plan: EmbeddingPlan, number: int) -> bool:
     """What `is_done` says, by the names of the files and the digest in the last of them alone."""
     files = files_of(directory, plan, number)
     return all(file.is_file() for file in files) and _labels(files[-1]).get(DIGEST) == plan.parts[number].digest(plan)
@@ -92,7 +92,7 @@ def _skipped(labels: Mapping[str, str]) -> list[dict[str, str]] | None:
         return None
 
 
-def write(directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: list[dict[str, str]]) -> None:
+def write(directory: Path, plan: EmbeddingPlan, number: int, rows: Embeddings, skipped: list[dict[str, str]]) -> None:
     """Writes part `number`; its files appear whole. Raises WorkError: the disk is full."""
     files = files_of(directory, plan, number)
     labels = {**full_meta(rows), DIGEST: plan.parts[number].digest(plan), SKIPPED: json.dumps(skipped)}
@@ -110,7 +110,7 @@ def write(directory: Path, plan: Plan, number: int, rows: Embeddings, skipped: l
                 _write_table(aside, own, labels)
 
 
-def finish(directory: Path, plan: Plan) -> list[dict[str, str]]:
+def finish(directory: Path, plan: EmbeddingPlan) -> list[dict[str, str]]:
     """Writes what is said of the embeddings as a whole, and returns what was skipped: {id, kind, message} each."""
     files = [files_of(directory, plan, number) for number in range(len(plan.parts))]
     labels = [_labels(several[-1]) for several in files]
@@ -172,14 +172,14 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read: {error.strerror}", "see that you may read it")
 
 
-def count(directory: Path, plan: Plan, numbers: Sequence[int]) -> tuple[int, int]:
+def count(directory: Path, plan: EmbeddingPlan, numbers: Sequence[int]) -> tuple[int, int]:
     """How many rows the parts `numbers` have, and how many of them are of videos."""
 
     tables = [file for number in numbers for file in files_of(directory, plan, number) if file.suffix == ".parquet"]
     return sum(unfolding.about(file).num_rows for file in tables), sum(video_rows(directory, plan, numbers))
 
 
-def video_rows(directory: Path, plan: Plan, numbers: Sequence[int] | None = None) -> list[int]:
+def video_rows(directory: Path, plan: EmbeddingPlan, numbers: Sequence[int] | None = None) -> list[int]:
     """How many rows of videos each part has, or each of the parts `numbers`."""
     counts = []
     for number in range(len(plan.parts)) if numbers is None else numbers:

@@ -38,7 +38,7 @@ class Part:
     root: str
     items: tuple[tuple[Any, ...], ...]
 
-    def digest(self, plan: Plan) -> str:
+    def digest(self, plan: EmbeddingPlan) -> str:
         """What decides the rows of this part beside the bytes that the items name; where they are does not."""
         weights = plan.meta.get("weights_sha256", "")
         name = Path(self.root).name if self.kind == TEXT_LINES else ""  # the source of a line
@@ -57,7 +57,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EmbeddingPlan:
     """The parts of embeddings, in the order of their files."""
 
     options: Options
@@ -77,7 +77,7 @@ class Plan:
         write_bytes(directory / PLAN, text.encode("utf-8", "backslashreplace"))
 
 
-def read(directory: Path) -> Plan | None:
+def read(directory: Path) -> EmbeddingPlan | None:
     """The plan noted in `directory`, or None. Raises DataError for a damaged one, or another version's."""
     try:
         record = plainjson.load(directory / PLAN)
@@ -88,14 +88,14 @@ def read(directory: Path) -> Plan | None:
         ]
         meta = {str(key): str(value) for key, value in record["meta"].items()}
         _check(options := Options(**record["options"]), parts)
-        return Plan(options, meta, tuple(parts))
+        return EmbeddingPlan(options, meta, tuple(parts))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise DataError(f"{directory / PLAN} is damaged", f"remove {directory} and embed again") from error
 
 
-def planned(directory: Path) -> Plan:
+def planned(directory: Path) -> EmbeddingPlan:
     """The plan noted in `directory`. Raises DataError when there is none, and what `read` raises."""
     plan = read(directory)
     if plan is None:
@@ -123,7 +123,7 @@ def _check(options: Options, parts: Sequence[Part]) -> None:
                 raise ValueError("a file lies outside of its folder")
 
 
-def refuse_other(old: Plan, new: Plan, directory: Path) -> None:
+def refuse_other(old: EmbeddingPlan, new: EmbeddingPlan, directory: Path) -> None:
     """Raises DataError unless `new` may add to `old`: the same model and options."""
     hint = "embed into another directory, or all of it anew with --overwrite"
     for key in AGREE:

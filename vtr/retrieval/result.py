@@ -25,7 +25,7 @@ from vtr.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vtr.retrieval.score import Part, Scored
+    from vtr.retrieval.score import PairedSplit, Scored
 
 SCHEMA = "vtr-eval-1"
 DECIMALS = 4  # of every number and bound: of a million queries one is 0.0001 percent
@@ -105,7 +105,7 @@ def rounded(value: Any) -> Any:
     return round(value, DECIMALS) if isinstance(value, float) else value
 
 
-def ranks_table(columns: list[Scored], parts: list[Part]) -> pa.Table:
+def ranks_table(columns: list[Scored], parts: list[PairedSplit]) -> pa.Table:
     """A row a query: column, direction, split, id (the video's), text ("" where a video asks), and its rank.
 
     That is better, equal, own and gallery as in `Ranks`, rank (expected, from 1), and cluster (the video's number).
@@ -248,7 +248,7 @@ def _unread(path: Path, beside: Path, error: Exception) -> DataError:
     )
 
 
-def _queries(part: Part, way: str) -> tuple[list[str], list[str]]:
+def _queries(part: PairedSplit, way: str) -> tuple[list[str], list[str]]:
     paired = part.paired
     if part.actions:  # the queries stand as texts, their captions are the videos' names
         return paired.captions, [""] * len(paired.captions)

@@ -36,7 +36,7 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class Part:
+class PairedSplit:
     """One split's test set to be scored.
 
     With `actions`, the queries are videos and the gallery class names: `paired` then has videos for its texts and
@@ -91,7 +91,7 @@ class Scored:
         return {theirs: numbers[ours] for ours, theirs in ACTIONS.items()}
 
 
-def score(parts: list[Part], *, bank: Floats | None = None, dsl: bool = False) -> list[Scored]:
+def score(parts: list[PairedSplit], *, bank: Floats | None = None, dsl: bool = False) -> list[Scored]:
     """`raw` first, then +QB-Norm if there is a `bank` (K, E) of texts, +DSL if asked for, +VTM rerank of matches.
 
     Tricks are of retrieval: among class names there are none. Raises DataError: what the metrics refuse.
@@ -115,7 +115,7 @@ def score(parts: list[Part], *, bank: Floats | None = None, dsl: bool = False) -
     return found
 
 
-def probe(parts: list[Part]) -> list[Scored]:
+def probe(parts: list[PairedSplit]) -> list[Scored]:
     """The raw column again, for each of the other views of the videos."""
     found = []
     for name in parts[0].views:
@@ -125,7 +125,7 @@ def probe(parts: list[Part]) -> list[Scored]:
     return found
 
 
-def _raw(part: Part) -> dict[str, Ranks]:
+def _raw(part: PairedSplit) -> dict[str, Ranks]:
     paired = part.paired
     if part.actions:
         return {"v2t": text_to_video_ranks(paired.text, paired.video, paired.owner)}
@@ -138,7 +138,7 @@ def _raw(part: Part) -> dict[str, Ranks]:
     }
 
 
-def _reranked(part: Part, raw: dict[str, Ranks]) -> dict[str, Ranks]:
+def _reranked(part: PairedSplit, raw: dict[str, Ranks]) -> dict[str, Ranks]:
     assert part.matches is not None  # noqa: S101
     (seen, t2v), (heard, v2t) = part.matches.found["t2v"], part.matches.found["v2t"]
     owner, asking = part.paired.owner, np.flatnonzero(part.paired.captioned)[heard.query]
@@ -148,13 +148,13 @@ def _reranked(part: Part, raw: dict[str, Ranks]) -> dict[str, Ranks]:
     }
 
 
-def _clusters(part: Part) -> dict[str, Rows]:
+def _clusters(part: PairedSplit) -> dict[str, Rows]:
     paired = part.paired
     if part.actions:
         return {"v2t": np.arange(len(paired.text))}
     return {"t2v": paired.owner, "v2t": np.flatnonzero(paired.captioned)}
 
 
-def _with_view(part: Part, vectors: Floats) -> Part:
+def _with_view(part: PairedSplit, vectors: Floats) -> PairedSplit:
     paired = replace(part.paired, text=vectors) if part.actions else replace(part.paired, video=vectors)
     return replace(part, paired=paired)

@@ -36,7 +36,7 @@ AGREE_EVERY = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """How a run goes: see `vtr.config` for each field. `identity` is stored with every checkpoint, and compared;
     `scored_on` is the digest of the shards that it is evaluated on, where they have one."""
 
@@ -64,7 +64,7 @@ def train(
     optimizer: torch.optim.Optimizer,
     accelerator: Any,
     batches: Callable[[int], Iterable[tuple[Batch, list[tuple[str, str, str]]]]],
-    plan: Plan,
+    plan: TrainPlan,
     out: Path,
     write_run: Callable[[Path], None],
     evaluate: Callable[[], dict[str, float]] | None = None,
