@@ -12,11 +12,13 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.cli.app import app, counting, examples, print_json, print_text, refuse_idle, say
 from vtr.plaintext import printable
 
 COMPARE = "compare"
 comparing = typer.Typer(rich_markup_mode="rich")
+# Embeddings need no model; JSON is no table.
+IDLE = {"embeddings": ("batch_size", "workers", "device", "precision"), "as_json": ("format",)}
 PROTOCOLS = "msrvtt-1ka msrvtt-full msvd lsmdc didemo activitynet vatex flickr30k coco-5k ucf101 hmdb51 own"
 
 
@@ -38,6 +40,7 @@ class _Eval(TyperCommand):
     ),
 )
 def evaluate(
+    ctx: typer.Context,
     run: Annotated[
         str | None,
         typer.Argument(
@@ -93,6 +96,7 @@ def evaluate(
     from vtr.errors import InputError
     from vtr.retrieval.formats import FORMATS
 
+    refuse_idle(ctx, beside=IDLE)
     for name, path in (("--out", out), ("--report", report)):
         if path is not None and path.is_dir():
             raise InputError(f"{name} {path} is a directory", "name a file")
