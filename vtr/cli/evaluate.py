@@ -43,9 +43,7 @@ def evaluate(
     ctx: typer.Context,
     run: Annotated[
         str | None,
-        typer.Argument(
-            help="A run, a checkpoint, frozen:PATH, clip:NAME, siglip:NAME, open_clip:NAME, st:DIR.", show_default=False
-        ),
+        typer.Argument(help=o.MODELS, show_default=False),
     ] = None,
     shards: Annotated[
         list[Path] | None,
@@ -68,7 +66,7 @@ def evaluate(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Evaluate what is there of a test set, and say so.")
     ] = False,
-    prompt: Annotated[str, typer.Option("--prompt", help="What a class name stands in, of actions.")] = "{}",
+    prompt: Annotated[str, typer.Option("--prompt", help="Of actions: the text that a class name stands in.")] = "{}",
     bank: Annotated[
         Path | None, typer.Option("--bank", help="Shards of training captions (or embeddings) for +QB-Norm.")
     ] = None,
@@ -80,7 +78,7 @@ def evaluate(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
-    format: Annotated[str, typer.Option("--format", help="Of the table: rich, markdown, latex or csv.")] = "rich",
+    format: Annotated[str, typer.Option("--format", help="Print the table as rich, markdown, latex or csv.")] = "rich",
     as_json: o.Json = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals.")] = 0,
     batch_size: o.Batch = 32,
@@ -136,7 +134,7 @@ def evaluate(
 def compare(
     a: Annotated[Path, typer.Argument(help="A result, written by vtr eval --out.")],
     b: Annotated[Path, typer.Argument(help="Another one, of the same test set.")],
-    column: Annotated[str, typer.Option("--column", help="raw, or a trick that both have.")] = "raw",
+    column: Annotated[str, typer.Option("--column", help="What to compare: raw, or a trick that both have.")] = "raw",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the test.")] = 0,
     as_json: o.Json = False,
 ) -> None:
