@@ -112,12 +112,17 @@ def test_an_active_environment_is_used_where_it_has_what_is_needed(clone: Path, 
         assert used(own) == ([f"{own}/vtr"], [])
         return
     lines, asked = used(own)
-    assert lines[0] == f"the active environment lacks what vtr[plot] needs: using {clone}/.venv"
+    assert lines[0] == f"the active environment lacks what the extra plot needs: using {clone}/.venv"
     assert (lines[-1], asked) == (f"{clone}/.venv/bin/vtr", [f"{clone}[plot]"])
     (clone / "pyproject.toml").write_text((clone / "pyproject.toml").read_text() + "# changed\n")
     lines, asked = used(clone / ".venv/bin")
     assert asked == [f"{clone}[plot]"], "active or not, .venv gets what it lacks"
     assert not any("lacks" in line for line in lines)
+
+
+def test_run_by_itself_it_installs_an_extra(clone: Path) -> None:
+    _, notes = call(clone, str(clone / "examples/setup.sh"), "notebook")
+    assert [line.split(" --editable ")[1] for line in notes if "--editable" in line] == [f"{clone}[notebook]"]
 
 
 def test_relative_paths_are_those_of_the_caller(clone: Path) -> None:
