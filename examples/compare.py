@@ -5,16 +5,20 @@
     python examples/compare.py --seconds 40 --only contrastive mac-0.6 --own examples/custom_objective.py:TwoViews
 
 Each run is one `vtr.pretrain` with a whole schedule that ends with its budget: so many epochs, or so many seconds of
-training steps on one processor core. How many steps these are is measured first, all variants in turns, in processor
-seconds of this process: what else the machine does, decoding and evaluations are not in them. A run that is finished is
-not run again. Tables go to stdout as Markdown; every run's figures stay in WORK/runs.jsonl. Multiplications are counted
-on the model itself, forward and backward, not timed. --picture needs matplotlib: pip install '.[plot]'.
+training steps on one processor core. How many steps these are is measured first, the asked variants in turns, in
+processor seconds of this process: what else the machine does, decoding and evaluations are not in them. A run that is
+finished is not run again: its figures stay in WORK/runs.jsonl, and stderr says which are from there. An objective of
+your own has a hash of its file in its name, so that it runs anew once that file has changed; what the file imports is
+not in it. Tables go to stdout as Markdown. Multiplications are counted on the model itself, forward and backward, not
+timed. --picture needs matplotlib: pip install '.[plot]'.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -61,8 +65,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def own_objective(text: str) -> Any:
-    """The class that FILE:CLASS names."""
+def own_objective(text: str) -> tuple[str, Any]:
+    """The class that FILE:CLASS names, and what it is called here: with a hash of the file, TwoViews-3fa9c1d2."""
     file, _, name = text.rpartition(":")
     spec = spec_from_file_location(Path(file).stem, file)
     if not Path(file).is_file() or spec is None or spec.loader is None:
@@ -71,12 +75,12 @@ def own_objective(text: str) -> Any:
     spec.loader.exec_module(module)
     if not hasattr(module, name):
         raise argparse.ArgumentTypeError(f"{file} has no class {name!r}")
-    return getattr(module, name)
+    return f"{name}-{hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]}", getattr(module, name)
 
 
 def objective_of(name: str, asked: argparse.Namespace) -> Any:
     """The class of a variant that --own brought; None for one of those above."""
-    return {one.__name__: one for one in asked.own}.get(name)
+    return dict(asked.own).get(name)
 
 
 def config_of(name: str, asked: argparse.Namespace, **more: Any) -> Config:
@@ -97,7 +101,7 @@ def lines_of(out: Path) -> list[dict[str, Any]]:
 def speeds(names: Iterable[str], asked: argparse.Namespace) -> dict[str, float]:
     """Samples a second of the processor of the variants' steps on clips in memory; those of a tail in their share.
 
-    All of them take turns, so that whatever else the machine does falls on all of them alike.
+    All of these take turns, so that whatever else the machine does falls on all of them alike.
     """
     import torch
 
@@ -222,21 +226,26 @@ def main() -> None:
         store = make_store("frames", frames=8, short_side=32)
         vtr.shard("synthetic", "seed:0", asked.work / split, split=split, limit=limit, store=store)
     record, clocked = asked.work / "runs.jsonl", asked.work / "speeds.json"
-    names = [*asked.only, *(one.__name__ for one in asked.own)]
-    speed = json.loads(clocked.read_text()) if clocked.exists() else {}
-    if missing := [name for name in dict.fromkeys([*VARIANTS, *names]) if name not in speed]:
-        speed |= speeds(missing, asked)
-        clocked.write_text(json.dumps(speed, indent=1))
+    names = list(dict.fromkeys([*asked.only, *dict(asked.own)]))
+    known, how = json.loads(clocked.read_text()) if clocked.exists() else {}, json.dumps([asked.train, *asked.set])
+    speed = known.get(how, {})
+    if not speed.keys() >= set(names):  # then all of them again, for only what took turns is compared
+        speed |= speeds(names, asked)
+        clocked.write_text(json.dumps(known | {how: speed}, indent=1))
     done = {line["key"]: line for line in map(json.loads, record.read_text().splitlines())} if record.exists() else {}
-    runs = []
+    runs, before = [], []
     for seed in asked.seeds:  # all variants of a seed side by side, so that a slow hour falls on all of them
         for name in names:
             key = json.dumps([name, seed, asked.seconds, asked.epochs, asked.train, asked.test, *asked.set])
-            if key not in done:
+            if key in done:
+                before.append(f"{name} (seed {seed})")
+            else:
                 done[key] = {"key": key, **measured(name, seed, speed[name], asked)}
                 with record.open("a") as file:
                     file.write(json.dumps(done[key]) + "\n")
             runs.append(done[key])
+    if before:
+        print(f"from earlier runs, as {record} has them: {', '.join(before)}", file=sys.stderr)
     print(table(runs))
     if asked.probe:
         print()

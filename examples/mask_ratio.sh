@@ -6,7 +6,7 @@
 set -euo pipefail
 work="${WORK:-work/mask_ratio}"
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-command -v vtr > /dev/null || source "$here/setup.sh" plot
+source "$here/setup.sh" plot
 python="$(dirname "$(command -v vtr)")/python"  # the one that has vtr
 names=(contrastive)
 for ratio in ${RATIOS:-0.5 0.6 0.75 0.9}; do

@@ -8,7 +8,7 @@ query="${QUERY:-a red circle moves left while a yellow square gets smaller}"
 [ -d "$work/embeddings" ] || { echo "$work has no embeddings: run bash examples/quickstart.sh first" >&2; exit 2; }
 chromium="${CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome)}" \
   || { echo "no Chromium is installed here: set CHROMIUM=/path/to/it" >&2; exit 2; }
-command -v vtr > /dev/null || source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" serve
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" serve
 mkdir -p "$out"
 
 vtr inspect "$work/test" --sheet "$out/masks.png" --samples 4 --mask-ratio 0.6 > /dev/null

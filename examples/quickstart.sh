@@ -5,8 +5,9 @@
 set -euo pipefail
 work="${1:-work}"
 case "$work" in work | /*) ;; *) work="$PWD/$work" ;; esac
-made=""
-command -v vtr > /dev/null || { source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""; made="$(dirname "$(command -v vtr)")"; }
+active="$(command -v vtr || true)"
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""
+made="$(dirname "$(command -v vtr)")"
 
 # Prints a command as it could be typed, then runs it.
 run() {
@@ -40,4 +41,4 @@ run vtr embed "$work/finetuned" --shards "$work/test" --out "$work/embeddings"
 run vtr search "$work/embeddings" "a red circle moves left while a yellow square gets smaller"
 
 printf '\nall of it took %d s; look around in %s/\n' "$(($(date +%s) - begin))" "$work"
-[ -z "$made" ] || printf 'vtr is in an environment of its own; to use it: source %s/activate\n' "${made#"$PWD/"}"
+[ -n "$active" ] || printf 'vtr is in an environment of its own; to use it: source %s/activate\n' "${made#"$PWD/"}"

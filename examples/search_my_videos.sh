@@ -14,18 +14,16 @@ set -euo pipefail
 [ -d "${1:-}" ] || { echo "usage: bash examples/search_my_videos.sh DIR [RUN]" >&2; exit 2; }
 dir="$(cd "$1" && pwd)" work="$(mkdir -p "${WORK:-search}" && cd "${WORK:-search}" && pwd)" model="${2:-}"
 case "$model" in "" | /* | *:*) ;; *) model="$PWD/$model" ;; esac
-command -v vtr > /dev/null || source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" serve
+if [ -z "${NO_PAGE:-}" ]; then
+  source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" serve
+else
+  source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" ""
+fi
 
 run() {
   printf '\n$ %s\n' "$(printf '%q ' "$@")"
   "$@"
 }
-
-if [ -z "${NO_PAGE:-}" ] && lacking="$(vtr env | grep '^\[serve\].* not installed')"; then
-  echo "the page needs what is not there: $lacking" >&2
-  echo "install that, or the extra: pip install '.[serve]' where vtr's source is. NO_PAGE=1 goes without the page" >&2
-  exit 2
-fi
 
 page=(--serve)
 [ -z "${NO_PAGE:-}" ] || page=()

@@ -1,9 +1,19 @@
 # Sourced by the scripts of this folder and by tests/run.sh: makes or reuses .venv of the repository, and puts its programs
 # on the PATH. "$1" names an extra to install, such as "dev"; for none it is "", since a file that is sourced without words
-# sees those of the script.
+# sees those of the script. An environment that is active is used as it is where it has that extra; for "dev" it is not,
+# for the tests are those of this folder's vtr. Run by itself, `bash examples/setup.sh serve`, it installs that extra.
+has_vtr() {
+  command -v vtr > /dev/null || return 1
+  # Not grep -q, which would leave while there is more to read.
+  [ -z "$1" ] || vtr env 2> /dev/null | grep "^\[$1\] *installed" > /dev/null
+}
 install_vtr() {
   local extra="$1" python="${PYTHON:-python3}" root stamp one
   root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)" || exit 1
+  [ "$extra" = dev ] || ! has_vtr "$extra" || return 0
+  case "$extra,$(command -v vtr)" in dev,* | *, | *,"$root/.venv/bin/vtr") ;;
+    *) echo "the active environment lacks what the extra $extra needs: using $root/.venv" >&2 ;;
+  esac
   export PATH="$root/.venv/bin:$PATH"
   # Installs again only when what is asked for has changed and nothing that is there holds it: "dev" has what all scripts
   # need, and every extra what is needed without one.

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from vtr.config import Config, DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, TrainConfig
+from vtr.config import (
+    HEEDED,
+    OBJECTIVES,
+    OWN,
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    TrainConfig,
+)
 from vtr.errors import ConfigError
 
 WRONG = [
@@ -52,6 +62,11 @@ WRONG = [
 def test_a_wrong_setting_is_named(section: type, values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         section(**values)
+
+
+def test_what_is_heeded_is_said_of_each_objective() -> None:
+    """One that is not among them would have all of its settings refused, as if it looked at none."""
+    assert HEEDED.keys() == set(OBJECTIVES) - {OWN}
 
 
 def test_clips_divide_into_patches() -> None:

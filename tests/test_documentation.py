@@ -151,9 +151,8 @@ def test_commands_run_in_order(page: Path, world: Path, run_vtr) -> None:
             words = words_of(line)
             assert words[0] == "vtr", f"{page.name}: {line!r} cannot be run here: say why after ```bash"
             words, into = (words[1:-2], words[-1]) if ">" in words else (words[1:], None)
-            words = [re.sub(r"^\d{3,}$", "24", word) for word in words] + (
-                [] if "--plan-only" in words else SMALL.get(words[0], [])  # a plan has no use for workers
-            )
+            small = [] if "--plan-only" in words else SMALL.get(words[0], [])
+            words = [re.sub(r"^\d{3,}$", "24", word) for word in words] + small
             out = run_vtr(*words)
             if into:
                 Path(into).write_text(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -107,22 +108,6 @@ def test_search_my_videos(tmp_path, captions: str) -> None:
     assert weights.stat().st_mtime_ns == before
 
 
-def test_a_page_without_its_packages_is_refused_before_the_work(tmp_path) -> None:
-    old = tmp_path / "path/fastapi-0.1.dist-info"
-    old.mkdir(parents=True)
-    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: fastapi\nVersion: 0.1\n")
-    (tmp_path / "videos").mkdir()
-    paths = [str(old.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": ":".join(filter(None, paths))}
-    done = subprocess.run(
-        ["bash", EXAMPLES / "search_my_videos.sh", "videos"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.search(r"the page needs what is not there: .*not installed: fastapi>=", done.stderr)
-    assert list((tmp_path / "search").iterdir()) == []
-
-
 def test_custom_dataset(tmp_path) -> None:
     script = EXAMPLES / "custom_dataset.py"
     assert call(tmp_path, sys.executable, script).startswith("16 videos, 16 captions in 1 shards")
@@ -186,7 +171,7 @@ def test_compare_by_time_with_all_methods(tmp_path) -> None:
     assert call(tmp_path, sys.executable, *words) == out, "what is finished is not run again"
     first, second = out.split("\n\n")
     for table in (first, second):
-        names = [line.split(" | ")[0] for line in table.splitlines()[2:]]
+        names = [re.sub("-[0-9a-f]{8}$", "", line.split(" | ")[0]) for line in table.splitlines()[2:]]
         assert names == ["| contrastive", "| mac-0.75-tail5", "| miles", "| simvtp", "| TwoViews"]
     assert "| 1 | " in first
     own = re.search(r"\| (?:(\d+) % \(\d+ to \d+\)|never \(1 of 1 never\)) \|$", first.splitlines()[2])
@@ -196,6 +181,36 @@ def test_compare_by_time_with_all_methods(tmp_path) -> None:
     assert len(runs) == 5
     assert json.loads((Path(tmp_path / runs[4]["out"]) / "run.json").read_text())["objective"] == "TwoViews"
     assert runs[4]["gflop"] != runs[0]["gflop"]
+
+
+def test_compare_runs_what_has_changed(tmp_path) -> None:
+    """Files of one class name are two objectives, as is one before and after a change; those shown are clocked."""
+    more = [word for one in NANO.split() for word in ("--set", one)]
+    for name in ("one", "other"):
+        source = (EXAMPLES / "custom_objective.py").read_text("utf-8")
+        (tmp_path / f"{name}.py").write_text(f"{source}\n# {name}\n")
+    sizes = ["--epochs", "1", "--turns", "1", "--train", "16", "--test", "8", "--points", "1", "--work", "w"]
+    words = [sys.executable, EXAMPLES / "compare.py", *sizes, "--only", "contrastive", *more]
+
+    def compared(*own: str) -> tuple[list[str], str, dict[str, float]]:
+        script = f"{shlex.join(map(str, [*words, *(word for one in own for word in ('--own', one))]))} 2> said"
+        names = [line.split(" | ")[0].removeprefix("| ") for line in call(tmp_path, "bash", "-c", script).splitlines()]
+        said = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("from earlier")]
+        (speeds,) = json.loads((tmp_path / "w/speeds.json").read_text()).values()
+        return names[2:], "".join(said), speeds
+
+    names, said, first = compared("one.py:TwoViews", "other.py:TwoViews")
+    assert said == ""
+    assert set(first) == set(names)
+    assert len(set(names)) == 3
+    with (tmp_path / "one.py").open("a") as file:
+        file.write("# changed\n")
+    after, said, second = compared("one.py:TwoViews")
+    assert said == "from earlier runs, as w/runs.jsonl has them: contrastive (seed 0)"
+    assert after[0] == "contrastive"
+    assert after[1] not in names
+    assert second["contrastive"] != first["contrastive"], "clocked again, beside what is new"
+    assert compared("one.py:TwoViews")[1:] == (f"{said}, {after[1]} (seed 0)", second)
 
 
 def test_names_in_the_picture_of_a_comparison_do_not_meet(monkeypatch) -> None:

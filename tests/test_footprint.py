@@ -96,6 +96,26 @@ def test_what_helps_where_a_batch_does_not_fit(settings: dict[str, Any], clips: 
     assert one.advice(config, clips, memory) == told
 
 
+@pytest.mark.parametrize(
+    ("settings", "batch", "models", "told"),
+    [
+        ({}, 64, 1, "give --num-processes 1, or take a smaller model"),
+        ({}, 2048, 1, "give --num-processes 1 with --accumulate 4, or take a smaller model"),
+        ({"train.accumulate": 8}, 2048, 1, "give --num-processes 1, or take a smaller model"),
+        ({}, 64, 5, "give --num-processes 4, or take a smaller model"),
+        ({}, 64, 0, "take a smaller model, or more memory: not one clip fits"),
+    ],
+)
+def test_fewer_processes_share_a_memory_that_is_too_small_for_all(
+    settings: dict[str, Any], batch: int, models: int, told: str
+) -> None:
+    """A memory for so many models with up to 600 clips each, and eight processes."""
+    one, config = Footprint(10**6, 1000, 0), recipe.override(recipe.load("mac-tiny"), settings)
+    part = int(models * (one.fixed + 600 * one.a_sample) / USABLE) // 8
+    assert one.advice(config, batch // 8, part, 1, 8, shared=True) == told
+    assert "--num-processes" not in one.advice(config, batch // 8, part, 1, 8)
+
+
 def test_processes_that_hold_one_model_together_have_room_for_more() -> None:
     one = Footprint(10**6, 1000, 0)
     assert one.at_once(10**6, spread=4) == int((USABLE - 0.25) * 1000)

@@ -44,6 +44,51 @@ def test_it_trains_and_its_parts_are_kept(nano, shards, tmp_path) -> None:
     vtr.evaluate(tmp_path / "run", shards, device="cpu", draws=0)  # the model needs nothing of it
 
 
+class Bare(Own):
+    """One that forgets the name of its loss."""
+
+    def forward(self, batch, seed, masked=True):
+        return super().forward(batch, seed, masked)["own"]
+
+
+class Rows(Own):
+    """One that forgets to take the mean."""
+
+    def forward(self, batch, seed, masked=True):
+        return {"rows": self.model.encode_video(batch.clips).sum(1)}
+
+
+class Hidden(nn.Module):
+    """One that does not register the model."""
+
+    def __init__(self, model, tokenizer) -> None:
+        super().__init__()
+        self.parts = [model, tokenizer]
+
+
+class Renamed(nn.Module):
+    """One with a part of its own, and the model by another name."""
+
+    def __init__(self, model, tokenizer) -> None:
+        super().__init__()
+        self.net, self.scale = model, nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (Bare, r'Bare returned a Tensor, and should return loss terms\n.*return \{"name": loss\}'),
+        (Rows, r"Rows returned 'rows': a tensor \[8\], and should"),
+        (Hidden, r"does not hold the model that it was given.*\n.*self.model = model"),
+        (Renamed, r"does not hold the model that it was given"),
+    ],
+)
+def test_what_is_wrong_with_one_is_said(nano, shards, tmp_path, wrong, words) -> None:
+    config = recipe.override(recipe.load(str(nano)), {"train.steps": 1})
+    with pytest.raises(ConfigError, match=words):
+        vtr.pretrain(config, shards, tmp_path / "run", objective=wrong)
+
+
 def test_a_run_goes_on_with_the_same_objective_alone(nano, shards, tmp_path) -> None:
     config = recipe.override(recipe.load(str(nano)), {"train.steps": 2})
     vtr.pretrain(config, shards, tmp_path / "run", objective=Own)

@@ -35,13 +35,17 @@ def clone(tmp_path: Path) -> Path:
     return root
 
 
+def has_vtr(part: str) -> bool:
+    return not part or (Path(part) / "vtr").exists()
+
+
 def call(clone: Path, *words: str, **variables: str) -> tuple[str, list[str]]:
     """What a script printed, and what was noted, begun in another folder on a machine without vtr."""
     where = clone.parent / "elsewhere"
     where.mkdir(exist_ok=True)
     notes = clone.parent / "notes"
     notes.write_text("")
-    paths = [part for part in os.environ["PATH"].split(":") if part and not (Path(part) / "vtr").exists()]
+    paths = [part for part in os.environ["PATH"].split(":") if not has_vtr(part)]
     environment = {"PATH": ":".join(paths), "PYTHON": str(clone.parent / "python"), "NOTES": str(notes), **variables}
     done = subprocess.run(["bash", *words], cwd=where, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -88,6 +92,37 @@ def test_an_environment_that_has_more_is_enough(clone: Path) -> None:
     assert installed(clone, "serve") == [f"{clone}[serve]"]
     assert installed(clone, "") == [], "it has what is needed without extras"
     assert installed(clone, "plot") == [f"{clone}[plot]"]
+
+
+@pytest.mark.parametrize("extra", ["", "serve", "plot"])
+def test_an_active_environment_is_used_where_it_has_what_is_needed(clone: Path, extra: str) -> None:
+    """One of the caller's own that lacks it stays as it is; that of the repository gets it."""
+    own = clone.parent / "own/bin"
+    own.mkdir(parents=True)
+    (own / "vtr").write_text("#!/bin/bash\nprintf '[plot]   not installed: matplotlib>=3.8\\n[serve]  installed\\n'\n")
+    (own / "vtr").chmod(0o755)
+    script = f'set -euo pipefail; source "{clone}/examples/setup.sh" "$1" 2>&1; command -v vtr'
+
+    def used(*first: Path) -> tuple[list[str], list[str]]:
+        path = ":".join([*map(str, first), *(part for part in os.environ["PATH"].split(":") if not has_vtr(part))])
+        out, notes = call(clone, "-c", script, "script", extra, PATH=path)
+        return out.splitlines(), [line.split(" --editable ")[1] for line in notes if "--editable" in line]
+
+    if extra != "plot":
+        assert used(own) == ([f"{own}/vtr"], [])
+        return
+    lines, asked = used(own)
+    assert lines[0] == f"the active environment lacks what the extra plot needs: using {clone}/.venv"
+    assert (lines[-1], asked) == (f"{clone}/.venv/bin/vtr", [f"{clone}[plot]"])
+    (clone / "pyproject.toml").write_text((clone / "pyproject.toml").read_text() + "# changed\n")
+    lines, asked = used(clone / ".venv/bin")
+    assert asked == [f"{clone}[plot]"], "active or not, .venv gets what it lacks"
+    assert not any("lacks" in line for line in lines)
+
+
+def test_run_by_itself_it_installs_an_extra(clone: Path) -> None:
+    _, notes = call(clone, str(clone / "examples/setup.sh"), "notebook")
+    assert [line.split(" --editable ")[1] for line in notes if "--editable" in line] == [f"{clone}[notebook]"]
 
 
 def test_relative_paths_are_those_of_the_caller(clone: Path) -> None:

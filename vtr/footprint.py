@@ -49,14 +49,19 @@ class Footprint:
         """How many clips go at once into so many bytes that are free; `spread`: processes that share one model."""
         return max(0, int(USABLE * memory - self.fixed // spread) // self.a_sample)
 
-    def advice(self, config: Config, clips: int, memory: int, spread: int = 1, processes: int = 1) -> str:
+    def advice(
+        self, config: Config, clips: int, memory: int, spread: int = 1, processes: int = 1, *, shared: bool = False
+    ) -> str:
         """What to do where the `clips` of a process's step do not go into `memory` at once; what it says, can be done.
 
-        `clips` are what a step really has, after they are limited by the samples that there are.
+        `clips` are what a step really has, after they are limited by the samples that there are; `shared`: `memory` is
+        a process's part of one that all `processes` have.
         """
         train, most, least = config.train, self.at_once(memory, spread), LEAST[config.train.accumulate_how]
         sparing = [] if train.checkpointing else ["--set train.checkpointing=true"]
         if most < min(clips, least):
+            if shared and (fewer := self._fewer(config, clips * processes, memory * processes, processes)):
+                return f"give {fewer}, or take a smaller model"
             first = f"{sparing[0]}, " if sparing and USABLE * memory > self.fixed // spread else ""
             return f"take {first}a smaller model, or more memory: not {('', 'one clip fits', 'two clips fit')[least]}"
         pieces, wished = fewest_pieces(clips, most, train.accumulate_how), -(-clips // most)
@@ -65,6 +70,17 @@ class Footprint:
             size = max(least, clips // wished)
             ways.append(f"--batch-size {clips // size * size * processes} with --accumulate {clips // size}")
         return f"give {', or '.join(ways + sparing)}"
+
+    def _fewer(self, config: Config, batch: int, memory: int, processes: int) -> str:
+        """The most processes below `processes` that one memory has room for, as what to give; "" where it has none."""
+        train = config.train
+        for some in (some for some in range(processes - 1, 0, -1) if batch % some == 0):
+            clips, most = batch // some, self.at_once(memory // some)
+            pieces = fewest_pieces(clips, most, train.accumulate_how) if most else None
+            if pieces:
+                enough = clips % train.accumulate == 0 and clips // train.accumulate <= most
+                return f"--num-processes {some}{'' if enough else f' with --accumulate {pieces}'}"
+        return ""
 
 
 def footprint(config: Config, where: torch.device, precision: str) -> Footprint:

@@ -60,8 +60,9 @@ def reconstruct(run: Path, out: Path, shards: Path | None, clips: int = 3, seed:
         )
     objective = makers.make_objective(config, model.eval(), words)
     if not isinstance(objective, (SimVTP, MAC, MILES)):
+        name = config.objective.name
         raise RunError(
-            f"{run} was trained by contrast alone, which hides nothing", "give a run of mac, simvtp or miles"
+            f"{run} was trained by {name}, which hides nothing that can be drawn", "give a run of mac, simvtp or miles"
         )
     runfiles.read_extras(folder, objective)
     objective.eval()

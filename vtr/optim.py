@@ -48,9 +48,15 @@ def parameter_groups(
 
     With a `layer_decay` below 1 each of them comes once a layer, with that layer's learning rate, the highest first:
     `lr * layer_decay^(layers above it)`. Heads and final norms have `lr` itself, embeddings and positions the lowest.
-    Raises ConfigError for a `layer_decay` where a tower to be trained has no blocks that are known.
+    Raises ConfigError for a `layer_decay` where a tower to be trained has no blocks that are known, and where there is
+    nothing but what is `BESIDE` a model.
     """
     every = list(named)
+    if all(name.startswith(f"{BESIDE}.") for name, _ in every):
+        raise ConfigError(
+            "the objective does not hold the model that it was given, which nothing would train",
+            "write `self.model = model` in its `__init__`, after `super().__init__()`",
+        )
     depths = tower_depths(name for name, _ in every)
     if layer_decay != 1:
         known_towers((name for name, p in every if p.requires_grad), depths, f"optim.layer_decay = {layer_decay}")

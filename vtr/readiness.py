@@ -48,7 +48,9 @@ def fits(
     told = f"{wanted / 2**30:.3g} GB for a process with {piece} clips at a time, of {free / 2**30:.3g} GB that are free"
     if piece <= one.at_once(free, holders):
         return told
-    raise WorkError(f"memory may not suffice: {told}", one.advice(config, clips, free, holders, processes))
+    shared = where.type == "cpu" and not spread and beside in (None, processes)
+    hint = one.advice(config, clips, free, holders, processes, shared=shared)
+    raise WorkError(f"memory may not suffice: {told}", hint)
 
 
 def report(config: Config, index: Samples, processes: int, device: str = "auto") -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def _measure(subject: str, repeats: int, small: bool, as_json: bool, **options: 
 def _step(
     ctx: typer.Context,
     recipe: Annotated[
-        str, typer.Option(help="Its sizes are measured: a recipe with two towers.", autocompletion=complete_recipe)
+        str, typer.Option(help="A recipe with two towers, whose sizes are measured.", autocompletion=complete_recipe)
     ] = "mac-base",
     batch_size: Annotated[int, typer.Option(min=2, help="Clips a step.")] = 2,
     ratio: Annotated[list[float] | None, typer.Option(min=0, max=0.99, help="Mask ratios of the table.")] = None,

@@ -25,7 +25,7 @@ OF_VIDEOS = {"text": ("segments", "captions", "workers", "max_skipped", "time_li
 )
 def embed(
     ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
+    run: Annotated[Path, typer.Argument(help=o.MODELS)],
     out: o.Out,
     shards: Annotated[
         str | None, typer.Option("--shards", help="Shards to embed: a directory, URL or pattern of tars.")
@@ -33,8 +33,8 @@ def embed(
     videos: Annotated[Path | None, typer.Option("--videos", help="Videos to embed: a folder of them, or one.")] = None,
     text: Annotated[Path | None, typer.Option("--text", help="Texts to embed: a file with one a line.")] = None,
     segments: Annotated[str | None, typer.Option(help="A row for each span: 4s/2s is 4 s every 2 s.")] = None,
-    format: Annotated[str, typer.Option(help="Of the files: parquet, or npy with its metadata beside.")] = "parquet",
-    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    format: Annotated[str, typer.Option(help="Write parquet, or npy with its metadata beside.")] = "parquet",
+    dtype: Annotated[str, typer.Option(help="Numbers of the vectors: float32 or float16.")] = "float32",
     captions: Annotated[bool, typer.Option("--captions", help="Embed the videos' captions too, a row each.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace embeddings that are there.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Then open a search page, as vtr search does.")] = False,

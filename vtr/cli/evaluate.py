@@ -12,11 +12,13 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from vtr.cli import options as o
-from vtr.cli.app import app, counting, examples, print_json, print_text, say
+from vtr.cli.app import app, counting, examples, print_json, print_text, refuse_idle, say
 from vtr.plaintext import printable
 
 COMPARE = "compare"
 comparing = typer.Typer(rich_markup_mode="rich")
+# Embeddings need no model; JSON is no table.
+IDLE = {"embeddings": ("batch_size", "workers", "device", "precision"), "as_json": ("format",)}
 PROTOCOLS = "msrvtt-1ka msrvtt-full msvd lsmdc didemo activitynet vatex flickr30k coco-5k ucf101 hmdb51 own"
 
 
@@ -38,11 +40,10 @@ class _Eval(TyperCommand):
     ),
 )
 def evaluate(
+    ctx: typer.Context,
     run: Annotated[
         str | None,
-        typer.Argument(
-            help="A run, a checkpoint, frozen:PATH, clip:NAME, siglip:NAME, open_clip:NAME, st:DIR.", show_default=False
-        ),
+        typer.Argument(help=o.MODELS, show_default=False),
     ] = None,
     shards: Annotated[
         list[Path] | None,
@@ -65,7 +66,7 @@ def evaluate(
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Evaluate what is there of a test set, and say so.")
     ] = False,
-    prompt: Annotated[str, typer.Option("--prompt", help="What a class name stands in, of actions.")] = "{}",
+    prompt: Annotated[str, typer.Option("--prompt", help="Of actions: the text that a class name stands in.")] = "{}",
     bank: Annotated[
         Path | None, typer.Option("--bank", help="Shards of training captions (or embeddings) for +QB-Norm.")
     ] = None,
@@ -77,7 +78,7 @@ def evaluate(
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a page of all of it to this file.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result as JSON, with all ranks beside.")] = None,
-    format: Annotated[str, typer.Option("--format", help="Of the table: rich, markdown, latex or csv.")] = "rich",
+    format: Annotated[str, typer.Option("--format", help="Print the table as rich, markdown, latex or csv.")] = "rich",
     as_json: o.Json = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the intervals.")] = 0,
     batch_size: o.Batch = 32,
@@ -93,6 +94,7 @@ def evaluate(
     from vtr.errors import InputError
     from vtr.retrieval.formats import FORMATS
 
+    refuse_idle(ctx, beside=IDLE)
     for name, path in (("--out", out), ("--report", report)):
         if path is not None and path.is_dir():
             raise InputError(f"{name} {path} is a directory", "name a file")
@@ -132,7 +134,7 @@ def evaluate(
 def compare(
     a: Annotated[Path, typer.Argument(help="A result, written by vtr eval --out.")],
     b: Annotated[Path, typer.Argument(help="Another one, of the same test set.")],
-    column: Annotated[str, typer.Option("--column", help="raw, or a trick that both have.")] = "raw",
+    column: Annotated[str, typer.Option("--column", help="What to compare: raw, or a trick that both have.")] = "raw",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the test.")] = 0,
     as_json: o.Json = False,
 ) -> None:

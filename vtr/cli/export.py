@@ -17,13 +17,13 @@ from vtr.cli.app import app, examples, print_json, print_text
     )
 )
 def export(
-    run: Annotated[str, typer.Argument(help="A run, or one of its checkpoints.")],
+    run: Annotated[str, typer.Argument(help=f"{o.RUNS}.")],
     out: o.Out,
     to: Annotated[
         str,
         typer.Option(
             "--to",
-            help="hf, sentence-transformers or onnx.",
+            help="What it is for: hf, sentence-transformers or onnx.",
             autocompletion=o.complete_from("hf", "sentence-transformers", "onnx"),
         ),
     ] = "hf",

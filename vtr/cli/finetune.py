@@ -31,7 +31,7 @@ def finetune(
     num_processes: o.NumProcesses = None,
     lr: o.Lr = None,
     layer_decay: Annotated[
-        float | None, typer.Option("--layer-decay", help="Each layer's share of the lr above.")
+        float | None, typer.Option("--layer-decay", help="Learning rate of a layer as a share of the one's above it.")
     ] = None,
     freeze: Annotated[
         list[str] | None,

@@ -50,11 +50,15 @@ def inspect(
         bool, typer.Option("--verify", help="Read every byte, decode every frame.", rich_help_panel=CHECK)
     ] = False,
     num_processes: Annotated[
-        int | None, typer.Option(min=1, help="Can they feed so many training processes?", rich_help_panel=CHECK)
+        int | None, typer.Option(min=1, help="Check that they feed so many training processes.", rich_help_panel=CHECK)
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Can it be trained on them, here?", rich_help_panel=CHECK, autocompletion=o.complete_recipe),
+        typer.Option(
+            help="Check that this can be trained on them, here.",
+            rich_help_panel=CHECK,
+            autocompletion=o.complete_recipe,
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -87,12 +91,12 @@ def inspect(
     ] = 0.05,
     time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds for decoding one video.")] = 300.0,
     reconstruct: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Draw what it restores or looks at.", rich_help_panel=RUN)
+        Path | None, typer.Option(metavar="PNG", help="Draw what a run restores or looks at.", rich_help_panel=RUN)
     ] = None,
     shards: Annotated[
-        Path | None, typer.Option(help="Shards whose clips it restores; synthetic clips if none.", rich_help_panel=RUN)
+        Path | None, typer.Option(help="Whose clips --reconstruct draws; synthetic if none.", rich_help_panel=RUN)
     ] = None,
-    clips: Annotated[int, typer.Option(min=1, max=32, help="Clips to draw.", rich_help_panel=RUN)] = 3,
+    clips: Annotated[int, typer.Option(min=1, max=32, help="Clips that --reconstruct draws.", rich_help_panel=RUN)] = 3,
     max_bytes: o.MaxBytes = None,
     max_pixels: o.MaxPixels = None,
     max_packets: o.MaxPackets = None,

@@ -10,6 +10,8 @@ import typer
 
 from vtr.errors import InputError
 
+RUNS = "A run, a checkpoint, frozen:PATH, miles:PATH, simvtp:PATH, st:DIR, hf:DIR"
+MODELS = f"{RUNS}, clip:NAME, siglip:NAME, open_clip:NAME, timm:NAME."
 TrainShards = Annotated[
     list[str],
     typer.Option(
@@ -28,7 +30,7 @@ InitFrom = Annotated[
     ),
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value; may come again.", metavar="KEY=VALUE")
+    list[str] | None, typer.Option("--set", help="A setting, section.key=value; may come again.", metavar="KEY=VALUE")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Remove what is in --out and start over.")]
 Resume = Annotated[
@@ -37,19 +39,23 @@ Resume = Annotated[
 ]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:1 ...")]
+Precision = Annotated[str, typer.Option("--precision", help="Precision: auto, fp32, bf16 or fp16.")]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Clips at a time.")]
 Workers = Annotated[
     int, typer.Option("--workers", min=0, max=1024, help="Decoding processes; 0: this one, which no time limit guards.")
 ]
 
 LIMITS = "Limits on one video; shards remember those that are raised"
-MaxBytes = Annotated[int | None, typer.Option("--max-bytes", help="Of its file.", rich_help_panel=LIMITS)]
-MaxPixels = Annotated[int | None, typer.Option("--max-pixels", help="Of a picture of it.", rich_help_panel=LIMITS)]
-MaxPackets = Annotated[int | None, typer.Option("--max-packets", help="Its coded frames.", rich_help_panel=LIMITS)]
+MaxBytes = Annotated[int | None, typer.Option("--max-bytes", help="Largest file, in bytes.", rich_help_panel=LIMITS)]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", help="Largest picture, in pixels.", rich_help_panel=LIMITS)
+]
+MaxPackets = Annotated[
+    int | None, typer.Option("--max-packets", help="Most coded frames of a video.", rich_help_panel=LIMITS)
+]
 MaxGop = Annotated[
-    int | None, typer.Option("--max-gop", help="Frames from a key frame to the next.", rich_help_panel=LIMITS)
+    int | None, typer.Option("--max-gop", help="Most frames from a key frame to the next.", rich_help_panel=LIMITS)
 ]
 
 Epochs = Annotated[float | None, typer.Option("--epochs", help="Passes over the data.")]
@@ -66,9 +72,9 @@ Lr = Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")
 MaskRatio = Annotated[float | None, typer.Option("--mask-ratio", help="Share of patches hidden.")]
 Frames = Annotated[int | None, typer.Option("--frames", help="Frames of a clip, as the model sees it.")]
 TrainWorkers = Annotated[int | None, typer.Option("--workers", help="Decoding processes.")]
-TrainPrecision = Annotated[str | None, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+TrainPrecision = Annotated[str | None, typer.Option("--precision", help="Precision: auto, fp32, bf16 or fp16.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of weights, order, crops and masks.")]
-TrainDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+TrainDevice = Annotated[str | None, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:1 ...")]
 
 
 def complete_recipe(begun: str) -> list[str]:

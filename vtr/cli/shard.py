@@ -55,7 +55,7 @@ def shard(
     limit: Annotated[int | None, typer.Option(help="Only the first so many videos.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where relative video paths start.")] = None,
     store: Annotated[str, typer.Option(help="video: the original bytes; frames: JPEGs, fast to train from.")] = "video",
-    per_shard: Annotated[int | None, typer.Option(min=1, help="Videos a tar.")] = None,
+    per_shard: Annotated[int | None, typer.Option(min=1, help="Videos in a tar.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; one a processor if not given.")] = None,
     time_limit: Annotated[float, typer.Option(min=0.1, help="Seconds for one video; more, and it is skipped.")] = 300.0,
     max_skipped: Annotated[float, typer.Option(help="Fail when more than this share cannot be decoded.")] = 0.05,
@@ -70,7 +70,7 @@ def shard(
     short_side: Annotated[
         int | None, typer.Option(help="Pixels of the shorter side, 256 if not given.", rich_help_panel=FRAMES)
     ] = None,
-    quality: Annotated[int | None, typer.Option(help="Of the JPEGs, 90 if not given.", rich_help_panel=FRAMES)] = None,
+    quality: Annotated[int | None, typer.Option(help="JPEG quality, 90 if not given.", rich_help_panel=FRAMES)] = None,
     transcode: Annotated[
         bool,
         typer.Option(

@@ -1,7 +1,8 @@
 """What training asks of a model: a batch and a seed in, named loss terms out.
 
-An objective is an `nn.Module` around the `model`, called as `objective(batch, seed, masked=True) -> {term: ()}`. Where
-its loss can be split exactly it has the two halves of that call too, and a batch may then go through in pieces:
+An objective is an `nn.Module` that holds the model as `self.model`, called as `objective(batch, seed, masked=True) ->
+{term: ()}`. Where its loss can be split exactly it has the two halves of that call too, and a batch may then go through
+in pieces:
 
     rows(batch, seed, masked) -> {name: (B,...)}   what each sample gives on its own, whatever else is in the batch
     losses(rows) -> {term: ()}                     all that needs several samples; collectives are here

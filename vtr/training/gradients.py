@@ -46,7 +46,7 @@ class Step(nn.Module):
     def terms(self, batch: Batch, seed: int, masked: bool) -> dict[str, Tensor]:
         """(B,...) -> {term: ()}."""
         if not hasattr(self.objective, "rows"):
-            return self.objective(batch, seed, masked=masked)  # type: ignore[no-any-return]
+            return self._named(self.objective(batch, seed, masked=masked), "")
         rows = self.objective.rows(batch, seed, masked)
         self.see(rows)
         return self.losses(rows)
@@ -57,13 +57,29 @@ class Step(nn.Module):
 
     def losses(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
         """The objective's `losses`."""
-        return self.objective.losses(rows)  # type: ignore[no-any-return]
+        return self._named(self.objective.losses(rows), ".losses")
 
     def partners(self, parts: Iterable[Batch], seed: int) -> list[tuple[dict[str, Tensor], ...]]:
         """What each piece has to be given beside itself: the objective's `partners`, or nothing."""
         if not hasattr(self.objective, "partners"):
             return [() for _ in parts]
         return [(found,) for found in self.objective.partners(parts, seed)]
+
+    def _named(self, terms: Any, method: str) -> dict[str, Tensor]:
+        """The `terms` that `method` gave. Raises ConfigError for what are no tensors of one number by their names."""
+        told = f"a {type(terms).__name__}"
+        if isinstance(terms, dict):
+            wrong = {name: term for name, term in terms.items() if not (isinstance(term, Tensor) and term.ndim == 0)}
+            if terms and not wrong:
+                return terms
+            told = ", ".join(
+                f"{name!r}: {f'a tensor {list(one.shape)}' if isinstance(one, Tensor) else type(one).__name__}"
+                for name, one in wrong.items()
+            )
+        raise ConfigError(
+            f"{type(self.objective).__name__}{method} returned {told or 'no term'}, and should return loss terms",
+            'return {"name": loss}, each loss a tensor of one number, such as its mean over the batch',
+        )
 
     def see(self, rows: dict[str, Tensor]) -> None:
         """Keeps the vectors of `rows` for the log."""
