@@ -19,7 +19,6 @@ from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BIN = Path(sys.executable).parent
-pytestmark = pytest.mark.slow
 
 
 def call(where: Path, *words: object, **variables: object) -> str:
@@ -77,6 +76,7 @@ def test_quickstart_spares_what_it_did_not_make(tmp_path) -> None:
     assert (mine / "simvtp/model").read_text() == "years of work"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("captions", ["beside", "table"])
 def test_search_my_videos(tmp_path, captions: str) -> None:
     """The same again adds what has come to the folder since, to be found by the model that is there."""
@@ -115,6 +115,7 @@ def test_custom_dataset(tmp_path) -> None:
     assert known.startswith("2 videos, 2 captions")
 
 
+@pytest.mark.slow
 def test_the_reader_has_fifteen_lines() -> None:
     source = (EXAMPLES / "custom_dataset.py").read_text().split("\ndef read(", 1)[1].split("\n\n\n", 1)[0]
     assert len(source.splitlines()) <= 15
@@ -129,6 +130,7 @@ def test_custom_objective(tmp_path, shards) -> None:
     assert json.loads((tmp_path / "run/run.json").read_text())["objective"] == "TwoViews"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 @pytest.mark.skipif(find_spec("fastapi") is None, reason="needs the extra serve")
 def test_pictures(tmp_path, test_shards, embeddings) -> None:
@@ -148,6 +150,7 @@ NANO = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra plot")
 def test_mask_ratio(tmp_path) -> None:
     more = " ".join(f"--set {one}" for one in NANO.split())
@@ -161,6 +164,7 @@ def test_mask_ratio(tmp_path) -> None:
     assert (tmp_path / "work/mask_ratio/mask_ratio.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_compare_by_time_with_all_methods(tmp_path) -> None:
     more = [word for one in NANO.split() for word in ("--set", one)]
     sizes = ["--seconds", "0.1", "--turns", "2", "--train", "24", "--test", "80", "--work", "w"]
@@ -183,6 +187,7 @@ def test_compare_by_time_with_all_methods(tmp_path) -> None:
     assert runs[4]["gflop"] != runs[0]["gflop"]
 
 
+@pytest.mark.slow
 def test_compare_runs_what_has_changed(tmp_path) -> None:
     """Files of one class name are two objectives, as is one before and after a change; those shown are clocked."""
     more = [word for one in NANO.split() for word in ("--set", one)]
@@ -234,6 +239,7 @@ def test_names_in_the_picture_of_a_comparison_do_not_meet(monkeypatch) -> None:
     assert compare_tables.apart([5, 1, 9], 2, 2, 8) == [5, 2, 8]
 
 
+@pytest.mark.slow
 def test_the_notebook(tmp_path) -> None:
     pytest.importorskip("nbclient", reason="needs the extra dev")
     pytest.importorskip("ipykernel", reason="needs the extra dev")
@@ -245,6 +251,7 @@ def test_the_notebook(tmp_path) -> None:
     assert "".join(outputs[-1][0]["text"]).startswith("1  ")
 
 
+@pytest.mark.slow
 def test_other_captions(tmp_path) -> None:
     from vtr.data.annotations import READERS, ReaderOptions
 

@@ -16,7 +16,6 @@ import pytest
 from vtr.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +60,7 @@ def test_its_metadata_come_from_one_place(wheel: Path) -> None:
         assert page.name != "pyproject.toml" or __version__ not in page.read_text().split("[project.scripts]")[0]
 
 
+@pytest.mark.slow
 def test_it_works_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
     """Its dependencies are lent by this one, behind its own packages; `vtr` itself comes from the wheel alone."""
     home = tmp_path / "environment"
