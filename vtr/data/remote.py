@@ -171,7 +171,11 @@ class Remote:
     def _open(self) -> tuple[Any, str]:
         if self._fs is None or self._fs[0] != os.getpid():
             try:
+                from fsspec import asyn
                 from fsspec.core import url_to_fs
+
+                if asyn.iothread[0] is not None and not asyn.iothread[0].is_alive():
+                    asyn.reset_lock()  # of a parent that forked, which fsspec of 2024 would wait for
 
                 options = {}
                 if self.http:
