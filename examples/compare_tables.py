@@ -51,7 +51,7 @@ def score_at(time: float, curve: list[list[float]]) -> float:
     """R@1 at a time, on straight lines between evaluations, from zero on."""
     for (_, since, low), (_, until, high) in pairwise([[0, 0.0, 0.0], *curve]):
         if time <= until:
-            return low + (high - low) * (time - since) / (until - since)
+            return high if time == until else low + (high - low) * (time - since) / (until - since)  # rounding aside
     return curve[-1][2]
 
 

@@ -115,7 +115,6 @@ def test_custom_dataset(tmp_path) -> None:
     assert known.startswith("2 videos, 2 captions")
 
 
-@pytest.mark.slow
 def test_the_reader_has_fifteen_lines() -> None:
     source = (EXAMPLES / "custom_dataset.py").read_text().split("\ndef read(", 1)[1].split("\n\n\n", 1)[0]
     assert len(source.splitlines()) <= 15
@@ -150,7 +149,6 @@ NANO = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra plot")
 def test_mask_ratio(tmp_path) -> None:
     more = " ".join(f"--set {one}" for one in NANO.split())

@@ -74,6 +74,21 @@ class Renamed(nn.Module):
         self.net, self.scale = model, nn.Parameter(torch.ones(()))
 
 
+class Half(Own):
+    """One that holds a part of the model in its place."""
+
+    def __init__(self, model, tokenizer) -> None:
+        super().__init__(model, tokenizer)
+        self.model = model.video
+
+
+class Plain:
+    """One that is no module."""
+
+    def __init__(self, model, tokenizer) -> None:
+        self.model = model
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -81,6 +96,8 @@ class Renamed(nn.Module):
         (Rows, r"Rows returned 'rows': a tensor \[8\], and should"),
         (Hidden, r"does not hold the model that it was given.*\n.*self.model = model"),
         (Renamed, r"does not hold the model that it was given"),
+        (Half, r"does not hold the model that it was given"),
+        (Plain, r"does not hold the model that it was given"),
     ],
 )
 def test_what_is_wrong_with_one_is_said(nano, shards, tmp_path, wrong, words) -> None:

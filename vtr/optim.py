@@ -24,6 +24,8 @@ FIRST = (
 )  # fmt: skip
 TOWERS = ("video", "text")
 WHOLE = "leave it out, or freeze the whole {tower} tower"
+NOT_HELD = "the objective does not hold the model that it was given, which nothing would train"
+HOLD = "write `self.model = model` in its `__init__`, after `super().__init__()`"
 BESIDE = "beside"  # the first part of a name, of what an objective trains beside its model
 
 
@@ -53,10 +55,7 @@ def parameter_groups(
     """
     every = list(named)
     if all(name.startswith(f"{BESIDE}.") for name, _ in every):
-        raise ConfigError(
-            "the objective does not hold the model that it was given, which nothing would train",
-            "write `self.model = model` in its `__init__`, after `super().__init__()`",
-        )
+        raise ConfigError(NOT_HELD, HOLD)
     depths = tower_depths(name for name, _ in every)
     if layer_decay != 1:
         known_towers((name for name, p in every if p.requires_grad), depths, f"optim.layer_decay = {layer_decay}")

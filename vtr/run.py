@@ -26,7 +26,7 @@ from vtr.errors import ConfigError
 from vtr.models.embedder import Embedder, Model
 from vtr.models.recompute import recompute_activations
 from vtr.models.tune import freeze
-from vtr.optim import BESIDE, parameter_groups, scaled_lr
+from vtr.optim import BESIDE, HOLD, NOT_HELD, parameter_groups, scaled_lr
 from vtr.plaintext import on_stderr
 from vtr.training.average import Average
 from vtr.training.loop import TrainPlan, train
@@ -97,6 +97,8 @@ def run(
             if objective_of is None
             else objective_of(model.train(), words)
         )
+        if not isinstance(objective, torch.nn.Module) or getattr(objective, "model", None) is not model:
+            raise ConfigError(NOT_HELD, HOLD)
         if latest is not None:
             runfiles.read_extras(latest, objective)
         elif begun.before is not None:

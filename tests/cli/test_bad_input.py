@@ -168,7 +168,7 @@ def test_shard_directories_that_are_none(
         return cli(verb.split(maxsplit=1)[0], source, *given, *out)
 
     refused(with_shards(tmp_path / "nothing"), 2, "nothing does not exist", "vtr shard")
-    refused(with_shards(run), 2, "has no index.parquet", "vtr shard")
+    refused(with_shards(run), 2, "is a run, not a shard directory", "vtr shard")
     bare = tmp_path / "bare"
     bare.mkdir()
     shutil.copy(next(shards.glob("*.tar")), bare)

@@ -93,8 +93,19 @@ def test_a_tar_that_is_cut_while_in_use(tmp_path: Path) -> None:
 def test_directories_that_are_no_shards(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone does not exist\n  hint: make one: vtr shard READER SOURCE DIR"):
         ShardIndex.open(tmp_path / "gone")
-    with pytest.raises(DataError, match=r"has no index\.parquet\n  hint: make one: vtr shard READER SOURCE"):
+    with pytest.raises(
+        DataError, match=r"has no index\.parquet\n  hint: give the directory that vtr shard wrote, or make"
+    ):
         ShardIndex.open(tmp_path)
+    for name, what in (
+        ("run.json", "a run"),
+        ("emb-0.parquet", "a folder of embeddings"),
+        ("a.MP4", "a folder of videos"),
+    ):
+        (tmp_path / name).touch()
+        with pytest.raises(DataError, match=f"is {what}, not a shard directory"):
+            ShardIndex.open(tmp_path)
+        (tmp_path / name).unlink()
     (tmp_path / "a.tar").touch()
     with pytest.raises(DataError, match=r"has tars but no index\.parquet\n  hint: make it: vtr inspect .* --index"):
         ShardIndex.open(tmp_path)

@@ -35,7 +35,7 @@ from vtr.data.plan import make_plan
 from vtr.data.tarwriter import Member
 from vtr.evaluation.lost import left_out
 from vtr.hub.write import card
-from vtr.imagetext import openclip, sentence
+from vtr.imagetext import modules, openclip, sentence
 from vtr.imagetext.named import Named
 from vtr.models.released import Released
 from vtr.released import _text_heads
@@ -66,6 +66,7 @@ READ_BY = {
     "evaluation/lost.py": ["s/manifest.json", "l/skipped.jsonl"],
     "exported.py": ["hf/config.json"],
     "hub/processor.py": ["processor"],
+    "imagetext/modules.py": ["st/modules.json"],
     "imagetext/openclip.py": ["oc/open_clip_config.json"],
     "imagetext/sentence.py": ["st/modules.json"],
     "initial.py": ["m/config.json"],
@@ -223,7 +224,7 @@ def doors(run: Path, test_shards: Path, embeddings: Path, tmp_path_factory: pyte
          lambda: initial._kind(str(folder / "m")), lambda: _text_heads("x", str(folder / "m"), {}, bert))  # fmt: skip
     module = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
     named = Named(f"st:{folder}", "st", str(folder / "st"), 0)
-    text("st/modules.json", [module], lambda: sentence._refuse_code(named, folder / "st"),
+    text("st/modules.json", [module], lambda: modules.check_modules(folder / "st", named.whole),
          lambda: sentence._who(folder / "st"))  # fmt: skip
     # Sizes of a model are the library's own matter: what stands here fits none.
     clip = {"model_cfg": {"text_cfg": {"tokenizer_kwargs": {"clean": "lower", "trust_remote_code": True}}}}

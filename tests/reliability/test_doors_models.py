@@ -117,7 +117,8 @@ def test_a_pickle_in_a_timm_model(mark: Path, timm_vit: Path, nano: Path, shards
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_code_in_an_image_text_model(mark: Path, kind: str, tmp_path: Path) -> None:
+def test_code_in_an_image_text_model(mark: Path, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VTR_LIMITS", "1000")  # a pickle of some bytes is not the weights of its config
     folder = tmp_path / "m"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "evil"}))
@@ -221,3 +222,44 @@ def test_code_beside_a_model_of_open_clip(mark: Path, shards: Path, tmp_path: Pa
     for kind in ("open_clip", "timm"):
         with pytest.raises(ConfigError, match=r"asks in its open_clip_config\.json for tokenizer_kwargs .*trust"):
             api.evaluate(f"{kind}:{tmp_path},frames=2", shards)
+
+
+ST = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
+
+
+BERT = "sentence_bert_config.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "words"),
+    [
+        (BERT, {"model_args": {"attn_implementation": "a/b"}}, "asks in its config for attn_implementation"),
+        (BERT, {"config_args": {"hidden_size": 1 << 20}}, "asks in its config_args for .*hidden_size"),
+        (BERT, {"model_kwargs": {"subfolder": "../x"}}, "asks in its model_kwargs for .*subfolder"),
+        ("2_Dense/config.json", {"in_features": 10**6, "out_features": 10**6}, "of a module of 1000000000000 numbers"),
+        ("2_L/lstm_config.json", {"hidden_dim": 10**5, "in": 10**5}, "is of a module of 10000000000 numbers"),
+        ("adapter_config.json", {"base_model_name_or_path": "/etc"}, "is for a model in another folder"),
+        ("modules.json", [{**ST, "path": "../elsewhere"}], "has a module outside of its folder"),
+    ],
+)
+def test_what_modules_of_sentence_transformers_ask_for(name: str, told: object, words: str, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    from vtr.imagetext.modules import check_modules
+
+    (tmp_path / "modules.json").write_text(json.dumps([ST]))
+    check_modules(tmp_path, "st:DIR")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(json.dumps(told))
+    with pytest.raises((RunError, ConfigError), match=words):
+        build.load_model(f"st:{tmp_path}", "cpu")
+
+
+@pytest.mark.parametrize("key", ["hf_model_name", "hf_tokenizer_name"])
+@pytest.mark.parametrize("place", ["/etc", "./x", "~/x", "HERE"])
+def test_a_model_of_open_clip_with_parts_elsewhere(key: str, place: str, tmp_path: Path) -> None:
+    pytest.importorskip("open_clip")
+    place = str(tmp_path) if place == "HERE" else place
+    told = {"model_cfg": {"text_cfg": {key: place}}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=f"takes its {key} from a folder"):
+        build.load_model(f"open_clip:{tmp_path}", "cpu")

@@ -136,7 +136,7 @@ def test_a_place_where_an_index_cannot_be_kept(tmp_path, monkeypatch):
 
 
 def test_an_index_that_is_none(tmp_path):
-    with pytest.raises(InputError, match=r"there is no index 'annoy'\n.*exact, faiss, lancedb"):
+    with pytest.raises(InputError, match=r"there is no backend 'annoy'\n.*exact, faiss, lancedb"):
         make_index("annoy", unit(5), str(tmp_path))
 
 

@@ -72,7 +72,7 @@ def inspect(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Decoding processes: of each trainer, if not the recipe's, or of this command.",
+            min=0, help="Decoding processes: with --num-processes of each trainer, else of this command.",
             rich_help_panel=CHECK,
         ),
     ] = None,

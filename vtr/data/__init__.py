@@ -1,0 +1,1 @@
+"""Videos to tars, and tars to batches."""

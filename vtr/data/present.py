@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vtr.data import index_file
 from vtr.data.index_file import Shard
+from vtr.data.tar import VIDEO_EXTS
 from vtr.errors import DataError
 
 
@@ -21,7 +22,20 @@ def check_directory(root: Path) -> None:
         raise DataError(f"{root} is not sharded to the end", "run the same vtr shard again: it continues")
     if any(root.glob("*.tar")):
         raise DataError(f"{root} has tars but no {index_file.NAME}", f"make it: vtr inspect {root} --index")
-    raise DataError(f"{root} has no {index_file.NAME}", f"make one: vtr shard READER SOURCE {root}")
+    if what := _other(root):
+        raise DataError(f"{root} is {what}, not a shard directory", "give the directory that vtr shard wrote")
+    raise DataError(f"{root} has no {index_file.NAME}", "give the directory that vtr shard wrote, or make one with it")
+
+
+def _other(root: Path) -> str:
+    """What else than a shard directory `root` is, where that can be seen."""
+    if (root / "run.json").is_file():
+        return "a run"
+    if any(root.glob("emb-*.parquet")) or (root / "img_emb").is_dir() or (root / "text_emb").is_dir():
+        return "a folder of embeddings"
+    if (root / "sha256.json").is_file():
+        return "a checkpoint of a run"
+    return "a folder of videos" if any(file.suffix.lower().lstrip(".") in VIDEO_EXTS for file in root.iterdir()) else ""
 
 
 def unlisted_tars(root: Path, shards: Iterable[Shard]) -> list[str]:

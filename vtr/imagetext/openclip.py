@@ -23,7 +23,7 @@ from vtr import plainjson
 from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, WorkError
 from vtr.imagetext.named import ImageText, Named, config_for
-from vtr.models.configs import check_folder
+from vtr.models.configs import check_folder, check_kernels
 from vtr.models.framewise import FramewiseModel
 from vtr.optional import library
 
@@ -145,13 +145,31 @@ def _refuse_code(named: Named, target: str) -> None:
         path = Path(hf_hub_download(where, CONFIG))
     else:
         return  # an architecture of the library's own
-    told = set(plainjson.load(path)["model_cfg"].get("text_cfg", {}).get("tokenizer_kwargs", {}))
+    text = plainjson.load(path)["model_cfg"].get("text_cfg", {})
+    for other in ("hf_model_name", "hf_tokenizer_name"):
+        name = str(text.get(other) or "")
+        if name and (name.startswith((".", "/", "~")) or Path(name).exists()):
+            raise ConfigError(
+                f"{named.whole} takes its {other} from a folder, {name[:80]!r}", "give a model that holds all its parts"
+            )
+        if name and other == "hf_model_name":
+            _refuse_kernels(named, name)
+    told = set(text.get("tokenizer_kwargs", {}))
     if told - HARMLESS:
         raise ConfigError(
             f"{named.whole} asks in its {CONFIG} for tokenizer_kwargs that vtr does not pass on: "
             f"{', '.join(sorted(map(str, told - HARMLESS)))[:200]}",
             "take them out of that file if the model works without; code that comes with a model never runs",
         )
+
+
+def _refuse_kernels(named: Named, name: str) -> None:
+    """Raises ConfigError where the text model `name` of the hub asks for code to compute with."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    check_kernels({"attn_implementation": config._attn_implementation}, f"{named.whole}, by {name},")
+    check_kernels({"experts_implementation": config._experts_implementation}, f"{named.whole}, by {name},")
 
 
 @contextmanager

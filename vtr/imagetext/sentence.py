@@ -18,8 +18,8 @@ from vtr import plainjson
 from vtr.data.tokenizer import CaptionTokenizer, Tokens
 from vtr.errors import OWN_VECTORS, ConfigError, InputError, RunError, VtrError, WorkError
 from vtr.imagetext.hub import frame
+from vtr.imagetext.modules import check_modules
 from vtr.imagetext.named import FRAMES, ImageText, Named, config_for
-from vtr.models.configs import check_folder
 from vtr.models.sentence import SentenceModel
 from vtr.optional import install
 
@@ -106,9 +106,7 @@ def _load(named: Named) -> Any:
             install("sentence-transformers"),
         ) from error
     if folder.is_dir():
-        _refuse_code(named, folder)
-        for config in folder.rglob("config.json"):  # of each module
-            check_folder(config.parent)
+        check_modules(folder, named.whole)
     try:
         return SentenceTransformer(
             str(folder) if folder.is_dir() else named.source,
@@ -121,22 +119,6 @@ def _load(named: Named) -> Any:
     except Exception as error:  # the library raises many kinds
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WorkError(f"{named.whole} could not be loaded, a model of {_who(folder)}: {why}", OWN_VECTORS) from error
-
-
-def _refuse_code(named: Named, folder: Path) -> None:
-    """Raises RunError where a directory names modules that are not the library's own: they may lie beside it as code.
-
-    The library refuses them too, from 6.0 on; older ones import them.
-    """
-    try:
-        modules = plainjson.load(folder / "modules.json")
-        foreign = [str(one["type"]) for one in modules if not str(one["type"]).startswith("sentence_transformers.")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder / 'modules.json'} is damaged: {error}", OWN_VECTORS) from error
-    if foreign:
-        raise RunError(
-            f"{named.whole} wants code that is no part of sentence-transformers: {foreign[0][:80]!r}", OWN_VECTORS
-        )
 
 
 def _clip(named: Named, model: Any) -> tuple[int, int, int, str]:

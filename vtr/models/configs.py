@@ -28,7 +28,7 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5")
 def check_layers(told: Mapping[str, Any], where: str) -> None:
     """Raises ConfigError where `told`, a config, names more than 1000 layers: each takes memory by itself."""
     most = bounds.at_most(LAYERS)
-    for name, value in _numbers(told):
+    for name, value in integers(told):
         if name.endswith(COUNTS) and value > most:
             raise ConfigError(f"{where} has {name} = {value}, at most {most} is usual", bounds.HINT)
 
@@ -87,6 +87,11 @@ def check_folder(folder: Path, make: Callable[[], nn.Module] | None = None, conf
         return
 
 
+def weights_bytes(folder: Path) -> int:
+    """The bytes of the weights in a folder: a number takes one at least, four as a rule."""
+    return sum(file.stat().st_size for kind in WEIGHTS for file in folder.glob(kind))
+
+
 def held_in(weights: Path) -> int:
     """How many numbers a file of safetensors has. Raises what safetensors does of a damaged one."""
     from safetensors import safe_open
@@ -95,10 +100,11 @@ def held_in(weights: Path) -> int:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
-def _numbers(told: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+def integers(told: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The whole numbers of a config with their names, of its parts and lists too."""
     for name, value in told.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value)
+            yield from integers(value)
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if type(one) is int:
                 yield str(name), one

@@ -45,7 +45,7 @@ def make_index(kind: str, vectors: Floats, at: str, *, alone: bool = False) -> I
     what is kept there is damaged.
     """
     if kind not in KINDS:
-        raise InputError(f"there is no index {kind!r}", f"choose one of: {', '.join(KINDS)}")
+        raise InputError(f"there is no backend {kind!r}", f"choose one of: {', '.join(KINDS)}")
     if kind == "exact" and at and not alone:
         raise InputError(f"--index-at {at}: the exact index is kept nowhere", "leave it out, or give --backend lancedb")
     if kind == "faiss" and url_of(at) is not None:
