@@ -124,7 +124,10 @@ def test_ctrl_c_while_it_starts() -> None:
         if before_our_first_line(stderr):
             continue
         assert "Traceback" not in stderr, (delay, stderr)
-        assert process.returncode in (130, 2)  # 2: it had got as far as finding no such run
+        # 2: it had got as far as finding no such run. Before Python has a handler of its own, and when it has given it
+        # back with all work done and said, the signal itself ends the process.
+        done = not stderr or "nowhere" in stderr
+        assert process.returncode in (130, 2) or (process.returncode == -signal.SIGINT and done), (delay, stderr)
 
 
 def before_our_first_line(stderr: str) -> bool:
